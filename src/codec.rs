@@ -1,0 +1,3 @@
+//! Bytes to values, without I/O.
+
+pub mod limits;

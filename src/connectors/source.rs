@@ -1,0 +1,83 @@
+//! The contract of a source connector.
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::record::Reason;
+
+/// A partition of a source, numbered from 0; unique within the source over all workers, and the same after a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Partition(pub u32);
+
+/// Where a reader runs: which share of the partitions is its own.
+#[derive(Clone, Debug)]
+pub struct SourceContext {
+    /// The source's name in the dataflow, for errors.
+    pub name: String,
+    /// This worker, from 0, over all processes.
+    pub worker: usize,
+    /// Workers in all processes.
+    pub workers: usize,
+    /// Records longer than this many bytes are rejected as [`Reason::TooLarge`].
+    pub record_bytes_max: usize,
+}
+
+impl SourceContext {
+    /// Whether this worker reads `partition`: the rule is partition modulo workers, so it survives restarts.
+    pub fn owns(&self, partition: Partition) -> bool {
+        partition.0 as usize % self.workers == self.worker
+    }
+}
+
+/// A configured source, the same on every worker.
+pub trait SourceConnector: Send + Sync {
+    /// Opens the partitions of one worker. It is called once per worker, also on workers that own no partition.
+    ///
+    /// # Errors
+    /// If the external system says no; the dataflow then stops with exit code 3.
+    fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>>;
+}
+
+/// Reads one worker's partitions.
+pub trait SourceReader {
+    /// Hands what is there to `collector`, about `budget_bytes` at most, and returns without waiting.
+    ///
+    /// Every partition is announced with [`Collector::joined`] before anything else is said of it, and partitions known at
+    /// start are announced in the *first* poll: the watermark waits for all of them.
+    ///
+    /// # Errors
+    /// If a partition can no longer be read; a failure that may pass is retried inside the reader instead.
+    fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled>;
+}
+
+/// What a poll found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// The budget was used up: poll again at once.
+    More,
+    /// Nothing more for now: poll again after this long.
+    Wait(Duration),
+    /// Every partition has ended and none can appear.
+    Finished,
+}
+
+/// Takes what a reader reads. Offsets of one partition only ever grow.
+pub trait Collector {
+    /// A partition is being read from now on; `label` names it for people (a path, a partition number).
+    fn joined(&mut self, partition: Partition, label: &str);
+
+    /// One record, without its delimiter.
+    fn record(&mut self, partition: Partition, offset: u64, bytes: &[u8]);
+
+    /// Bytes that are no record, such as a line longer than `record_bytes_max`; `head` is the beginning of it.
+    fn rejected(&mut self, partition: Partition, offset: u64, size: u64, head: &[u8], reason: Reason, detail: &str);
+
+    /// A fetch of the partition came back empty: nothing is there, as opposed to slow. Said at every such fetch.
+    fn caught_up(&mut self, partition: Partition);
+
+    /// How many records (bytes, for a file) the partition is ahead of the reader.
+    fn lag(&mut self, partition: Partition, lag: u64);
+
+    /// The partition will never have another record.
+    fn ended(&mut self, partition: Partition);
+}
