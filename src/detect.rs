@@ -1,0 +1,4 @@
+//! Detectors, and the alerts they raise.
+
+pub mod alert;
+pub mod baseline;

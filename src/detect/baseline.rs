@@ -1,0 +1,228 @@
+//! Per-key baselines: how unusual is this window for this key, in standard deviations?
+//!
+//! Each key has an exponentially weighted mean and variance of a measure over its past windows. A window is scored against
+//! what was known *before* it, and then becomes part of it. The update is that of T. Finch, "Incremental calculation of
+//! weighted mean and variance" (University of Cambridge, 2009), section 9.
+//!
+//! Windows are taken in order of their start, so the score depends on the key's windows alone. A window in which the key
+//! had no record does not exist and is not counted as zero.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator;
+
+use crate::operators::interval::Window;
+use crate::record::{Event, Record};
+use crate::state::key::{Key, key_group};
+use crate::telemetry::StageMetrics;
+use crate::time::{Epoch, EventTime, millis};
+
+/// How a baseline is kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Baseline {
+    /// The weight of the newest window, in (0, 1]: 0.1 remembers about the last twenty windows. Default 0.1.
+    pub weight: f64,
+    /// Windows that a key needs before it is scored, at least 1. Default 12.
+    pub warm_up: u64,
+    /// The least standard deviation that is reckoned with, in units of the measure: without it a key that never changes
+    /// makes any change infinitely unusual. Default 1.
+    pub floor: f64,
+    /// A key without a window for so long starts anew. Default 7 days.
+    pub forget_after: Duration,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Baseline { weight: 0.1, warm_up: 12, floor: 1.0, forget_after: Duration::from_secs(7 * 24 * 3600) }
+    }
+}
+
+impl Baseline {
+    /// Why these figures make no sense, if they do not.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if !(self.weight > 0.0 && self.weight <= 1.0) {
+            Some(format!("the weight of a baseline must be above 0 and at most 1, got {}", self.weight))
+        } else if self.warm_up < 1 {
+            Some("a baseline needs a warm-up of at least 1 window".to_owned())
+        } else if !(self.floor > 0.0 && self.floor.is_finite()) {
+            Some(format!("the floor of a baseline must be above 0, got {}", self.floor))
+        } else {
+            None
+        }
+    }
+}
+
+/// A window and how unusual it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scored<K, V> {
+    /// The window.
+    pub window: Window<K, V>,
+    /// What was measured in it.
+    pub measure: f64,
+    /// The key's mean before this window.
+    pub mean: f64,
+    /// The key's standard deviation before this window, not below the floor.
+    pub deviation: f64,
+    /// How many deviations the measure is above the mean; negative below it.
+    pub score: f64,
+}
+
+impl<K: Record, V: Record> Event for Scored<K, V> {
+    fn event_time(&self) -> EventTime {
+        self.window.event_time()
+    }
+}
+
+/// What is known of one key.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Known {
+    windows: u64,
+    mean: f64,
+    variance: f64,
+    last: EventTime,
+}
+
+impl Known {
+    /// Scores `measure` against the past, if there is enough of it, and makes it part of it.
+    fn score(&mut self, baseline: &Baseline, measure: f64) -> Option<(f64, f64, f64)> {
+        let deviation = self.variance.sqrt().max(baseline.floor);
+        let scored = (self.windows >= baseline.warm_up).then(|| (self.mean, deviation, (measure - self.mean) / deviation));
+        if self.windows == 0 {
+            self.mean = measure;
+        } else {
+            let difference = measure - self.mean;
+            let increment = baseline.weight * difference;
+            self.mean += increment;
+            self.variance = (1.0 - baseline.weight) * (self.variance + difference * increment);
+        }
+        self.windows += 1;
+        scored
+    }
+}
+
+/// The baselines of a worker's keys.
+struct Keys<K> {
+    baseline: Baseline,
+    known: HashMap<K, Known>,
+    newest: EventTime,
+    /// Forgotten keys are thrown out when the table has grown to this.
+    sweep_at: usize,
+}
+
+impl<K: Key> Keys<K> {
+    fn score<V>(&mut self, window: Window<K, V>, measure: f64) -> Option<Scored<K, V>> {
+        let fresh = Known { windows: 0, mean: 0.0, variance: 0.0, last: window.start };
+        let forget_ms = millis(self.baseline.forget_after);
+        let known = self.known.entry(window.key.clone()).or_insert(fresh);
+        // Decided by the key's own windows, so it does not matter when the table is swept.
+        if window.start.millis().saturating_sub(known.last.millis()) > forget_ms {
+            *known = fresh;
+        }
+        known.last = window.start;
+        let scored = known.score(&self.baseline, measure);
+        self.newest = self.newest.max(window.start);
+        if self.known.len() >= self.sweep_at {
+            let newest = self.newest.millis();
+            self.known.retain(|_, known| newest.saturating_sub(known.last.millis()) <= forget_ms);
+            self.sweep_at = (self.known.len() * 2).max(SWEEP_MIN);
+        }
+        scored.map(|(mean, deviation, score)| Scored { window, measure, mean, deviation, score })
+    }
+}
+
+/// Keys below which a sweep is not worth it.
+const SWEEP_MIN: usize = 1024;
+
+/// Scores windows by their key's past. Windows of a key's warm-up are not passed on.
+pub fn score<'s, K: Key, V: Record>(
+    name: &str,
+    windows: StreamVec<'s, Epoch, Window<K, V>>,
+    baseline: Baseline,
+    measure: impl Fn(&Window<K, V>) -> f64 + 'static,
+    metrics: StageMetrics,
+) -> StreamVec<'s, Epoch, Scored<K, V>> {
+    let route = Exchange::new(|window: &Window<K, V>| key_group(&window.key));
+    windows.unary_frontier::<CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _>(route, name, move |initial, _| {
+        drop(initial);
+        let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
+        let mut pending: BTreeMap<Epoch, (Capability<Epoch>, Vec<Window<K, V>>)> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|capability, batch| {
+                let Some(epoch) = capability.least().copied() else { return };
+                metrics.records_in(batch.len() as u64);
+                let retained = || capability.retain_least(0).expect("a message with a least time can be retained");
+                pending.entry(epoch).or_insert_with(|| (retained(), Vec::new())).1.append(batch);
+            });
+            let open = frontier.frontier().first().copied();
+            while let Some(entry) = pending.first_entry()
+                && open.is_none_or(|open| *entry.key() < open)
+            {
+                let (capability, mut windows) = entry.remove();
+                windows.sort_unstable_by(|a, b| (a.start, &a.key).cmp(&(b.start, &b.key)));
+                let arrived = windows.len();
+                let mut session = output.session(&capability);
+                let mut scored = 0;
+                for window in windows {
+                    let measured = measure(&window);
+                    if let Some(row) = keys.score(window, measured) {
+                        scored += 1;
+                        session.give(row);
+                    }
+                }
+                metrics.records_out(scored);
+                metrics.filtered(arrived as u64 - scored);
+                metrics.keys(keys.known.len());
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(measures: &[f64], baseline: Baseline) -> Vec<Option<f64>> {
+        let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
+        let window = |i: usize| {
+            let start = EventTime::from_millis(i as i64 * 1000);
+            Window { key: 1u64, start, end: start + Duration::from_secs(1), value: () }
+        };
+        measures.iter().enumerate().map(|(i, m)| keys.score(window(i), *m).map(|s| s.score)).collect()
+    }
+
+    #[test]
+    fn scores_only_after_the_warm_up_and_against_the_past() {
+        let baseline = Baseline { warm_up: 3, ..Baseline::default() };
+        let found = scores(&[10.0, 10.0, 10.0, 14.0], baseline);
+        assert_eq!(found, [None, None, None, Some(4.0)]); // deviation 0, so the floor of 1 counts
+    }
+
+    #[test]
+    fn moments_are_those_of_the_weighted_sample() {
+        let measures = [4.0, 8.0, 6.0, 5.0, 3.0, 7.0];
+        let baseline = Baseline { weight: 0.25, warm_up: 6, floor: 1e-9, ..Baseline::default() };
+        let weights: Vec<f64> = (0..6).map(|i| if i == 0 { 0.75f64.powi(5) } else { 0.25 * 0.75f64.powi(5 - i) }).collect();
+        let mean: f64 = weights.iter().zip(measures).map(|(w, x)| w * x).sum();
+        let variance: f64 = weights.iter().zip(measures).map(|(w, x)| w * (x - mean).powi(2)).sum();
+        let found = scores(&[4.0, 8.0, 6.0, 5.0, 3.0, 7.0, 20.0], baseline)[6].unwrap();
+        assert!((found - (20.0 - mean) / variance.sqrt()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_key_that_was_away_too_long_starts_anew() {
+        let baseline = Baseline { warm_up: 1, forget_after: Duration::from_secs(5), ..Baseline::default() };
+        let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
+        let mut at = |s: i64| {
+            let start = EventTime::from_millis(s * 1000);
+            keys.score(Window { key: 1u64, start, end: start, value: () }, 1.0).is_some()
+        };
+        assert_eq!([at(0), at(5), at(11), at(12)], [false, true, false, true]);
+    }
+}

@@ -1,0 +1,207 @@
+//! What a dataflow's author touches: a [`Flow`] with its sources, [`Stream`]s and their stages, and sinks.
+//!
+//! Code says *what*; configuration says *where and how much*. Building a dataflow does no I/O: it is built once without any
+//! connector to check it (so all faults are found together, before anything starts) and then once on every worker.
+
+mod dataflow;
+mod dead_letters;
+mod detect;
+mod environment;
+mod escape;
+mod keyed;
+pub mod launch;
+mod source;
+mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+
+pub use dataflow::{Dataflow, NoParams, dataflow};
+pub use environment::Environment;
+pub use keyed::{Keyed, Windows};
+pub use source::Source;
+pub use stream::Stream;
+
+use crate::connectors;
+use crate::connectors::sink::{SinkConnector, SinkContext};
+use crate::error::{Error, Result};
+use crate::record::{DeadLetter, Record};
+use crate::runtime::sink::{KeyOf, SinkStage, sink};
+use crate::settings::{Fault, Node, Section, Value};
+use crate::time::Epoch;
+
+/// A dataflow under construction on one worker.
+///
+/// Stages are named; the name keys a stage's metrics, its state and its errors, so two stages of one name are an error.
+pub struct Flow<'s>(Rc<Building<'s>>);
+
+pub(crate) struct Building<'s> {
+    pub(crate) scope: Scope<'s, Epoch>,
+    pub(crate) environment: Arc<Environment>,
+    /// How far all sinks are.
+    pub(crate) sinks: ProbeHandle<Epoch>,
+    stages: RefCell<BTreeMap<String, Part>>,
+    faults: RefCell<Vec<Fault>>,
+    letters: RefCell<Vec<StreamVec<'s, Epoch, DeadLetter>>>,
+    sink_count: Cell<usize>,
+}
+
+/// What a name in a dataflow stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Source,
+    Stage,
+    Sink,
+}
+
+impl Part {
+    /// The table of the configuration that wires such parts.
+    fn table(self) -> &'static str {
+        match self {
+            Part::Source => "sources",
+            Part::Sink => "sinks",
+            Part::Stage => "stages",
+        }
+    }
+}
+
+/// The longest name of a dataflow, source, stage or sink, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+impl<'s> Flow<'s> {
+    pub(crate) fn new(scope: Scope<'s, Epoch>, environment: Arc<Environment>) -> Self {
+        Flow(Rc::new(Building {
+            scope,
+            environment,
+            sinks: ProbeHandle::new(),
+            stages: RefCell::default(),
+            faults: RefCell::default(),
+            letters: RefCell::default(),
+            sink_count: Cell::new(0),
+        }))
+    }
+
+    pub(crate) fn handle(&self) -> Flow<'s> {
+        Flow(Rc::clone(&self.0))
+    }
+
+    pub(crate) fn building(&self) -> &Building<'s> {
+        &self.0
+    }
+
+    /// Takes a name for a part of the dataflow; a bad or repeated one is a fault.
+    pub(crate) fn claim(&self, name: &str, part: Part) {
+        let valid = !name.is_empty()
+            && name.len() <= NAME_BYTES_MAX
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+        if !valid {
+            self.fault(name, format!("a name has 1 to {NAME_BYTES_MAX} characters of a-z, 0-9, '-' and '_'"));
+        }
+        if let Some(before) = self.0.stages.borrow_mut().insert(name.to_owned(), part) {
+            self.fault(name, format!("this name is already that of a {before:?}; every name stands for one thing"));
+        }
+    }
+
+    /// Reports a mistake in the construction.
+    pub(crate) fn fault(&self, name: &str, message: String) {
+        let environment = &self.0.environment;
+        self.0.faults.borrow_mut().push(Fault {
+            key: format!("dataflow {:?}, {name:?}", environment.dataflow),
+            location: None,
+            message,
+        });
+    }
+
+    /// Reads the section that wires a part, if one is written.
+    pub(crate) fn section<R>(&self, path: &str, node: Option<&Node>, read: impl FnOnce(&mut Section<'_>) -> R) -> R {
+        let mut faults = self.0.faults.borrow_mut();
+        let mut section = Section::new(path, node, &mut faults);
+        let result = read(&mut section);
+        section.finish();
+        result
+    }
+
+    pub(crate) fn dead_letters(&self, letters: StreamVec<'s, Epoch, DeadLetter>) {
+        self.0.letters.borrow_mut().push(letters);
+    }
+
+    /// The connectors that a sink is wired to: one, or several to write every row to each.
+    fn sink_connectors(&self, name: &str) -> Vec<Arc<dyn SinkConnector>> {
+        let environment = &self.0.environment;
+        if let Some(connector) = environment.sinks.get(name) {
+            return vec![Arc::clone(connector)];
+        }
+        let path = format!("sinks.{name}");
+        let node = environment.node(&["sinks", name]);
+        let mut tables: Vec<(String, Option<&Node>)> = vec![(path.clone(), node)];
+        if let Some(Node { value: Value::Array(list), .. }) = node {
+            tables = list.iter().enumerate().map(|(i, node)| (format!("{path}.{i}"), Some(node))).collect();
+        }
+        tables.iter().filter_map(|(path, node)| self.section(path, *node, connectors::sink_from_section)).collect()
+    }
+
+    /// Writes `rows` to the sink `name`.
+    pub(crate) fn attach_sink<R: Record>(
+        &self,
+        name: &str,
+        rows: &StreamVec<'s, Epoch, R>,
+        connectors: Vec<Arc<dyn SinkConnector>>,
+        key: Option<Rc<dyn Fn(&R) -> Vec<u8>>>,
+    ) {
+        use timely::dataflow::operators::Probe;
+        let Building { scope, environment, sinks, sink_count, .. } = &*self.0;
+        for connector in connectors {
+            if environment.planning {
+                continue;
+            }
+            tracing::debug!(sink = name, delivery = %connector.delivery(), "sink attached");
+            let stage = SinkStage {
+                context: SinkContext {
+                    name: name.to_owned(),
+                    worker: scope.index(),
+                    workers: scope.peers(),
+                    run_ms: environment.run_ms,
+                },
+                connector,
+                key: key.clone().map(|key| -> KeyOf<R> { Box::new(move |row| key(row)) }),
+                control: environment.control.clone(),
+                ticker: environment.ticker.clone(),
+                metrics: environment.metrics.sink(name, scope.index()),
+            };
+            sink(rows.clone(), stage).probe_with(sinks);
+        }
+        sink_count.set(sink_count.get() + 1);
+    }
+
+    /// Ends the construction: attaches the dead letters and reports every fault that was found.
+    pub(crate) fn finish(&self) -> Result<ProbeHandle<Epoch>, Vec<Fault>> {
+        if self.0.sink_count.get() == 0 {
+            self.fault("sinks", "there is none, so nothing would come out; end a stream with .sink(\"name\")".to_owned());
+        }
+        dead_letters::attach(self, self.0.letters.take());
+        let environment = &self.0.environment;
+        for part in [Part::Source, Part::Sink] {
+            let Some(Node { value: Value::Table(wired), .. }) = environment.node(&[part.table()]) else { continue };
+            let stages = self.0.stages.borrow();
+            let known: Vec<&str> = stages.iter().filter(|(_, p)| **p == part).map(|(name, _)| name.as_str()).collect();
+            for (name, node) in wired.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+                self.0.faults.borrow_mut().push(Fault {
+                    key: format!("{}.{name}", part.table()),
+                    location: Some(node.location.clone()),
+                    message: format!("the dataflow has no such part; it has: {}", known.join(", ")),
+                });
+            }
+        }
+        let faults = self.0.faults.take();
+        if faults.is_empty() { Ok(self.0.sinks.clone()) } else { Err(faults) }
+    }
+
+    /// An error for a build that went on after a fault; the faults themselves are reported together.
+    pub(crate) fn result<T>(&self, value: Option<T>, name: &str) -> Result<T> {
+        value.ok_or_else(|| Error::config(format!("{name:?} is not configured correctly")))
+    }
+}

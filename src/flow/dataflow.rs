@@ -1,0 +1,79 @@
+//! A registered dataflow: its name, its default configuration, and the function that builds it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Flow;
+use crate::error::{Error, Result};
+use crate::settings::{Fault, Node};
+
+type Build = dyn for<'a, 's> Fn(&'a Flow<'s>, Option<&'a Node>) -> Result<(), BuildError> + Send + Sync;
+
+/// Why a build function did not get to its end.
+pub(crate) enum BuildError {
+    /// The parameters are faulty.
+    Params(Vec<Fault>),
+    /// The function said so.
+    Failed(Error),
+}
+
+/// The parameters of a dataflow that has none.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
+
+/// A dataflow that can be run by name.
+#[derive(Clone)]
+pub struct Dataflow {
+    pub(crate) name: String,
+    pub(crate) about: String,
+    pub(crate) defaults: Option<&'static str>,
+    pub(crate) build: Arc<Build>,
+}
+
+/// Registers `build` under `name`: 1 to 64 characters of a-z, 0-9, '-' and '_'.
+///
+/// `build` is called once to check the dataflow and once per worker; it must build the same each time. `P` is read from the
+/// table `params` of the configuration; use [`NoParams`] if there are none.
+pub fn dataflow<P, F>(name: &str, build: F) -> Dataflow
+where
+    P: DeserializeOwned,
+    F: for<'a, 's> Fn(&'a Flow<'s>, &'a P) -> Result<()> + Send + Sync + 'static,
+{
+    let build = move |flow: &Flow<'_>, params: Option<&Node>| {
+        let empty = Node::empty();
+        let params = crate::settings::from_node("params", params.unwrap_or(&empty)).map_err(BuildError::Params)?;
+        build(flow, &params).map_err(BuildError::Failed)
+    };
+    Dataflow { name: name.to_owned(), about: String::new(), defaults: None, build: Arc::new(build) }
+}
+
+impl Dataflow {
+    /// Says in one line what the dataflow is for; `list` prints it.
+    #[must_use]
+    pub fn about(mut self, about: &str) -> Self {
+        self.about = about.to_owned();
+        self
+    }
+
+    /// The configuration that holds unless another is given, as TOML: `.defaults(include_str!("../config/x.toml"))`.
+    #[must_use]
+    pub fn defaults(mut self, toml: &'static str) -> Self {
+        self.defaults = Some(toml);
+        self
+    }
+
+    /// The name it is run by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for Dataflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataflow").field("name", &self.name).field("about", &self.about).finish_non_exhaustive()
+    }
+}

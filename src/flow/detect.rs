@@ -1,0 +1,43 @@
+//! Detectors as stages of a stream of windows.
+
+use super::stream::Stream;
+use crate::detect::baseline::{self, Baseline, Scored};
+use crate::operators::interval::Window;
+use crate::record::Record;
+use crate::state::key::Key;
+
+impl<'s, K: Key, V: Record> Stream<'s, Window<K, V>> {
+    /// Keeps the windows whose measure is at least `least`; the others are counted as filtered by `name`.
+    ///
+    /// ```
+    /// # use tidewatch::prelude::*;
+    /// # fn build(counts: &Stream<Window<String, u64>>) {
+    /// let many = counts.threshold("many", |window| window.value, 10);
+    /// # }
+    /// # fn main() {}
+    /// ```
+    pub fn threshold<M: PartialOrd + 'static>(
+        &self,
+        name: &str,
+        measure: impl Fn(&Window<K, V>) -> M + 'static,
+        least: M,
+    ) -> Stream<'s, Window<K, V>> {
+        self.filter(name, move |window| measure(window) >= least)
+    }
+
+    /// Scores each window by how unusual its measure is for its key, in standard deviations: see [`Baseline`].
+    ///
+    /// Windows of a key's warm-up are not passed on.
+    pub fn baseline(
+        &self,
+        name: &str,
+        measure: impl Fn(&Window<K, V>) -> f64 + 'static,
+        baseline: Baseline,
+    ) -> Stream<'s, Scored<K, V>> {
+        if let Some(fault) = baseline.fault() {
+            self.flow.fault(name, fault);
+        }
+        let metrics = self.stage(name);
+        self.with(baseline::score(name, self.records.clone(), baseline, measure, metrics))
+    }
+}

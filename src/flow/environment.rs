@@ -1,0 +1,80 @@
+//! Everything around a dataflow that is not its code: configuration, clock, limits, metrics. The same on all workers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connectors::sink::SinkConnector;
+use crate::connectors::source::SourceConnector;
+use crate::runtime::control::Control;
+use crate::runtime::source::FlowControl;
+use crate::settings::{Node, Value};
+use crate::telemetry::Metrics;
+use crate::time::{Clock, SystemClock, Ticker};
+
+/// What a dataflow is built in. The defaults are those of a run without configuration.
+#[derive(Clone)]
+pub struct Environment {
+    /// The dataflow's name.
+    pub dataflow: String,
+    /// The merged configuration.
+    pub settings: Node,
+    /// Sources wired in code; they win over the configuration.
+    pub sources: BTreeMap<String, Arc<dyn SourceConnector>>,
+    /// Sinks wired in code; they win over the configuration.
+    pub sinks: BTreeMap<String, Arc<dyn SinkConnector>>,
+    /// Stops the run.
+    pub control: Control,
+    /// The clock and the tick.
+    pub ticker: Ticker,
+    /// Where everything counts.
+    pub metrics: Metrics,
+    /// How far sources may be ahead of sinks.
+    pub flow_control: FlowControl,
+    /// The most entries of keyed state per stage and worker.
+    pub keys_max: usize,
+    /// When the run started, in milliseconds since the Unix epoch.
+    pub run_ms: u64,
+    /// Whether the dataflow is only built to be checked: nothing is opened.
+    pub(crate) planning: bool,
+}
+
+/// Entries of keyed state that a stage holds on one worker, unless configured otherwise.
+pub const KEYS_MAX_DEFAULT: usize = 10_000_000;
+
+impl Environment {
+    /// An environment for `dataflow` with the configuration `settings`.
+    pub fn new(dataflow: &str, settings: Node) -> Self {
+        Self::with_clock(dataflow, settings, Arc::new(SystemClock), Duration::from_millis(100))
+    }
+
+    /// The same on a clock and a tick of one's own.
+    pub fn with_clock(dataflow: &str, settings: Node, clock: Arc<dyn Clock>, tick: Duration) -> Self {
+        let run_ms = clock.now_ms();
+        Environment {
+            dataflow: dataflow.to_owned(),
+            settings,
+            sources: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            control: Control::default(),
+            metrics: Metrics::with_clock(dataflow, Arc::clone(&clock)),
+            ticker: Ticker::new(clock, tick),
+            flow_control: FlowControl {
+                epochs_in_flight_max: 8,
+                records_per_epoch_max: 1_000_000,
+                tick_ms: u64::try_from(tick.as_millis()).unwrap_or(u64::MAX),
+            },
+            keys_max: KEYS_MAX_DEFAULT,
+            run_ms,
+            planning: false,
+        }
+    }
+
+    /// The configured node under a path of keys.
+    pub(crate) fn node(&self, path: &[&str]) -> Option<&Node> {
+        path.iter().try_fold(&self.settings, |node, key| match &node.value {
+            Value::Table(entries) => entries.get(*key),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! Checks a dataflow and runs it on the workers of this process.
+
+use std::sync::Arc;
+
+use timely::dataflow::ProbeHandle;
+use timely::worker::Worker;
+
+use super::dataflow::{BuildError, Dataflow};
+use super::{Environment, Flow};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::execute::{Peers, Plan, execute};
+use crate::settings::Fault;
+use crate::telemetry::timely_log;
+use crate::time::Epoch;
+
+/// Builds the dataflow once without opening anything and returns every fault of its configuration and construction.
+pub fn check(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
+    let environment = Arc::new(Environment { planning: true, ..environment.clone() });
+    let dataflow = dataflow.clone();
+    timely::execute_directly(move |worker| build(worker, &dataflow, &environment).err().unwrap_or_default())
+}
+
+/// Runs a dataflow to its end on `workers` threads of this process, and with `peers` in others.
+///
+/// # Errors
+/// The first failure of a source, a sink or a stage. Faults of the configuration are found by [`check`], which comes first.
+pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
+    let plan = Plan { workers, peers, control: environment.control.clone() };
+    let metrics = environment.metrics.clone();
+    let environment = Arc::new(environment);
+    let dataflow = dataflow.clone();
+    let observe = move |worker: &mut Worker| {
+        let log = timely_log::register(worker, &metrics);
+        Box::new(move || log.publish()) as Box<dyn FnMut()>
+    };
+    execute(plan, observe, move |worker| {
+        build(worker, &dataflow, &environment).map_err(|faults| {
+            let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
+            Error::new(ErrorKind::Config, format!("dataflow {:?} cannot be built: {}", dataflow.name, lines.join("; ")))
+        })
+    })
+}
+
+fn build(worker: &mut Worker, dataflow: &Dataflow, environment: &Arc<Environment>) -> Result<ProbeHandle<Epoch>, Vec<Fault>> {
+    worker.dataflow_named::<Epoch, _, _>(&dataflow.name, |scope| {
+        let flow = Flow::new(scope, Arc::clone(environment));
+        let built = (dataflow.build)(&flow, environment.node(&["params"]));
+        let finished = flow.finish();
+        let failed = match built {
+            Ok(()) => return finished,
+            Err(BuildError::Params(faults)) => faults,
+            Err(BuildError::Failed(error)) => {
+                let key = format!("dataflow {:?}", dataflow.name);
+                vec![Fault { key, location: None, message: error.to_string() }]
+            }
+        };
+        // A function that stopped half way names fewer parts than it has: only its own faults are worth reading.
+        Err(failed)
+    })
+}

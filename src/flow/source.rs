@@ -1,0 +1,133 @@
+//! Where records enter a dataflow.
+
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::stream::Stream;
+use super::{Flow, Part};
+use crate::codec::limits::RECORD_BYTES_MAX_DEFAULT;
+use crate::connectors;
+use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContext, SourceReader};
+use crate::error::Result;
+use crate::operators::admission::TimeRules;
+use crate::operators::watermark::{WatermarkView, watermark};
+use crate::record::Decode;
+use crate::runtime::source::{SourceStage, Validations, source};
+use crate::settings::{Bytes, Section};
+
+/// The stream of a source. Everything a [`Stream`] can do, and checks that still know where a record came from.
+pub struct Source<'s, T> {
+    stream: Stream<'s, T>,
+    validations: Validations<T>,
+}
+
+impl<T: Decode> Source<'_, T> {
+    /// Refuses records for which `check` returns an error: they become dead letters of reason `invalid`, with their origin
+    /// and bytes. Refused records do not move the watermark.
+    ///
+    /// ```
+    /// # use tidewatch::prelude::*;
+    /// # fn build(flow: &Flow, _: &NoParams) -> Result<()> {
+    /// let lines = flow.source::<Line>("lines")?.validate(|line| {
+    ///     if line.text.len() > 3 { Ok(()) } else { Err(format!("{} bytes are too few", line.text.len())) }
+    /// });
+    /// lines.sink("out")
+    /// # }
+    /// # fn main() {}
+    /// ```
+    #[must_use]
+    pub fn validate(self, check: impl Fn(&T) -> Result<(), String> + 'static) -> Self {
+        self.validations.borrow_mut().push(Box::new(check));
+        self
+    }
+}
+
+impl<'s, T> Deref for Source<'s, T> {
+    type Target = Stream<'s, T>;
+    fn deref(&self) -> &Stream<'s, T> {
+        &self.stream
+    }
+}
+
+struct SourceSettings {
+    rules: TimeRules,
+    record_bytes_max: usize,
+}
+
+fn common(section: &mut Section<'_>) -> SourceSettings {
+    let defaults = TimeRules::default();
+    SourceSettings {
+        rules: TimeRules {
+            out_of_order: section.or("out_of_order", defaults.out_of_order),
+            future_max: section.or("future_max", defaults.future_max),
+            idle_after: section.or("idle_after", defaults.idle_after),
+        },
+        record_bytes_max: section
+            .optional::<Bytes>("record_bytes_max")
+            .map_or(RECORD_BYTES_MAX_DEFAULT, |bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX)),
+    }
+}
+
+impl<'s> Flow<'s> {
+    /// The records of the source `name`, which the configuration wires under `sources.name` (standard input if it says
+    /// nothing). Bytes that are no `T` become dead letters.
+    ///
+    /// # Errors
+    /// If the configuration of the source is faulty; the run then reports every fault.
+    pub fn source<T: Decode>(&self, name: &str) -> Result<Source<'s, T>> {
+        self.claim(name, Part::Source);
+        let building = self.building();
+        let environment = &building.environment;
+        let wired = environment.sources.get(name).map(Arc::clone);
+        let (settings, options, connector) =
+            self.section(&format!("sources.{name}"), environment.node(&["sources", name]), |section| {
+                let settings = common(section);
+                let options = T::options(section);
+                let connector = wired.or_else(|| connectors::source_from_section(section));
+                (settings, options, connector)
+            });
+        let connector = if environment.planning { Arc::new(Unopened) } else { self.result(connector, name)? };
+
+        let (worker, workers) = (building.scope.index(), building.scope.peers());
+        let view = Rc::new(WatermarkView::default());
+        let validations = Validations::default();
+        let stage = SourceStage {
+            context: SourceContext {
+                name: name.to_owned(),
+                worker,
+                workers,
+                record_bytes_max: settings.record_bytes_max,
+            },
+            connector,
+            options,
+            rules: settings.rules,
+            validations: Rc::clone(&validations),
+            control: environment.control.clone(),
+            ticker: environment.ticker.clone(),
+            sinks: building.sinks.clone(),
+            flow_control: environment.flow_control,
+            view: Rc::clone(&view),
+            metrics: environment.metrics.source(name, worker),
+        };
+        let (records, marks, letters) = source(building.scope, stage);
+        self.dead_letters(letters);
+        let watermark = watermark(&format!("{name}.watermark"), marks, view);
+        Ok(Source { stream: Stream::new(self.handle(), records, watermark), validations })
+    }
+}
+
+/// Stands in for a connector while a dataflow is only checked.
+struct Unopened;
+
+impl SourceConnector for Unopened {
+    fn open(&self, _: &SourceContext) -> Result<Box<dyn SourceReader>> {
+        Ok(Box::new(Unopened))
+    }
+}
+
+impl SourceReader for Unopened {
+    fn poll(&mut self, _: usize, _: &mut dyn Collector) -> Result<Polled> {
+        Ok(Polled::Finished)
+    }
+}

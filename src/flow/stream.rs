@@ -1,0 +1,147 @@
+//! A stream of records and the stages that work on one record at a time.
+
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::operator::Operator;
+
+use super::{Flow, Keyed, Part};
+use crate::error::Result;
+use crate::record::Record;
+use crate::state::key::Key;
+use crate::telemetry::StageMetrics;
+use crate::time::{Epoch, EventTime};
+
+/// Records on their way through the dataflow, and the watermark that goes with them.
+///
+/// A stream is a handle: using it twice sends its records both ways.
+pub struct Stream<'s, T> {
+    pub(super) flow: Flow<'s>,
+    pub(super) records: StreamVec<'s, Epoch, T>,
+    pub(super) watermark: StreamVec<'s, Epoch, EventTime>,
+}
+
+type Builder<T> = CapacityContainerBuilder<Vec<T>>;
+
+impl<'s, T: Record> Stream<'s, T> {
+    pub(super) fn new(
+        flow: Flow<'s>,
+        records: StreamVec<'s, Epoch, T>,
+        watermark: StreamVec<'s, Epoch, EventTime>,
+    ) -> Self {
+        Stream { flow, records, watermark }
+    }
+
+    /// The same watermark over other records.
+    pub(super) fn with<U: Record>(&self, records: StreamVec<'s, Epoch, U>) -> Stream<'s, U> {
+        Stream::new(self.flow.handle(), records, self.watermark.clone())
+    }
+
+    pub(super) fn stage(&self, name: &str) -> StageMetrics {
+        self.flow.claim(name, Part::Stage);
+        let building = self.flow.building();
+        building.environment.metrics.stage(name, building.scope.index())
+    }
+
+    /// A stage that turns one batch into another in place on its worker, and counts both.
+    fn batches<U: Record>(&self, name: &str, mut work: impl FnMut(&mut Vec<T>, &mut Vec<U>) + 'static) -> Stream<'s, U> {
+        let metrics = self.stage(name);
+        let records = self.records.clone().unary::<Builder<U>, _, _, _>(Pipeline, name, move |_, _| {
+            let mut out = Vec::new();
+            move |input, output| {
+                input.for_each(|capability, batch| {
+                    metrics.records_in(batch.len() as u64);
+                    work(batch, &mut out);
+                    metrics.records_out(out.len() as u64);
+                    if !out.is_empty() {
+                        output.session(&capability).give_container(&mut out);
+                        out.clear();
+                    }
+                });
+            }
+        });
+        self.with(records)
+    }
+
+    /// Keeps the records for which `keep` is true; the others are counted as filtered by `name`.
+    pub fn filter(&self, name: &str, keep: impl Fn(&T) -> bool + 'static) -> Stream<'s, T> {
+        let metrics = self.stage(name);
+        let records = self.records.clone().unary::<Builder<T>, _, _, _>(Pipeline, name, move |_, _| {
+            move |input, output| {
+                input.for_each(|capability, batch| {
+                    let before = batch.len();
+                    batch.retain(&keep);
+                    metrics.records_in(before as u64);
+                    metrics.records_out(batch.len() as u64);
+                    metrics.filtered((before - batch.len()) as u64);
+                    if !batch.is_empty() {
+                        output.session(&capability).give_container(batch);
+                    }
+                });
+            }
+        });
+        self.with(records)
+    }
+
+    /// Turns each record into another.
+    pub fn map<U: Record>(&self, name: &str, each: impl Fn(T) -> U + 'static) -> Stream<'s, U> {
+        self.batches(name, move |batch, out| out.extend(batch.drain(..).map(&each)))
+    }
+
+    /// Turns each record into any number of others. A record that becomes none is counted as filtered by `name`.
+    ///
+    /// `Option` is such a number: `.flat_map("failures", |line| line.failure())`.
+    pub fn flat_map<I>(&self, name: &str, each: impl Fn(T) -> I + 'static) -> Stream<'s, I::Item>
+    where
+        I: IntoIterator,
+        I::Item: Record,
+    {
+        let metrics = self.stage_of(name);
+        self.batches(name, move |batch, out| {
+            let mut none = 0;
+            for record in batch.drain(..) {
+                let before = out.len();
+                out.extend(each(record));
+                none += u64::from(out.len() == before);
+            }
+            metrics.filtered(none);
+        })
+    }
+
+    /// The metrics of a stage whose name is claimed elsewhere.
+    fn stage_of(&self, name: &str) -> StageMetrics {
+        let building = self.flow.building();
+        building.environment.metrics.stage(name, building.scope.index())
+    }
+
+    /// Groups records by a key, for windows and whatever else belongs to one key.
+    pub fn key_by<K: Key>(&self, key: impl Fn(&T) -> K + Clone + 'static) -> Keyed<'s, T, K, impl Fn(&T) -> K + Clone + 'static> {
+        Keyed::new(self.with(self.records.clone()), key)
+    }
+
+    /// Writes every record as one row of the sink `name`, which the configuration wires under `sinks.name` (standard output
+    /// if it says nothing).
+    ///
+    /// # Errors
+    /// None now; a faulty configuration is reported with all others.
+    pub fn sink(&self, name: &str) -> Result<()> {
+        self.write(name, None)
+    }
+
+    /// Like [`sink`](Self::sink), with a key for each row: Kafka puts rows of one key into one partition, in order.
+    ///
+    /// # Errors
+    /// As for [`sink`](Self::sink).
+    pub fn sink_keyed<B: AsRef<[u8]>>(&self, name: &str, key: impl Fn(&T) -> B + 'static) -> Result<()> {
+        self.write(name, Some(Rc::new(move |record: &T| key(record).as_ref().to_vec())))
+    }
+
+    fn write(&self, name: &str, key: Option<Rc<dyn Fn(&T) -> Vec<u8>>>) -> Result<()> {
+        self.flow.claim(name, Part::Sink);
+        let connectors = self.flow.sink_connectors(name);
+        self.flow.attach_sink(name, &self.records, connectors, key);
+        Ok(())
+    }
+}

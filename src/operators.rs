@@ -1,0 +1,7 @@
+//! Timely operators that know nothing of connectors, configuration or processes.
+
+pub mod admission;
+pub mod aggregate;
+pub mod interval;
+pub mod watermark;
+pub mod window;

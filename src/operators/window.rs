@@ -1,0 +1,193 @@
+//! Windowed aggregation by key: one row per key and window, once, when the watermark has passed the window's end.
+//!
+//! The invariant: what is emitted at epoch *e* is a function of the records and watermarks up to *e*. So records of an epoch
+//! are applied once every earlier epoch is complete, and windows close only when their own epoch is. The order of records
+//! within an epoch does not matter, since aggregates do not depend on it.
+
+use std::collections::BTreeMap;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
+
+use super::aggregate::Aggregate;
+use super::interval::{Intervals, Window};
+use crate::error::{Error, ErrorKind};
+use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Event, Reason};
+use crate::state::key::{Key, key_group};
+use crate::state::windows::WindowStore;
+use crate::telemetry::StageMetrics;
+use crate::time::{Epoch, EventTime};
+
+/// What a window stage needs to know besides its records.
+pub struct WindowStage {
+    /// The stage's name.
+    pub name: String,
+    /// Which windows there are.
+    pub intervals: Intervals,
+    /// The most entries (keys times open windows) that one worker holds.
+    pub keys_max: usize,
+    /// Told once when `keys_max` is exceeded.
+    pub fail: Box<dyn Fn(Error)>,
+    /// Where the stage counts.
+    pub metrics: StageMetrics,
+}
+
+/// The rows of closed windows, and records that came behind the watermark.
+pub type Windowed<'s, K, V> = (StreamVec<'s, Epoch, Window<K, V>>, StreamVec<'s, Epoch, DeadLetter>);
+
+type Builder<D> = CapacityContainerBuilder<Vec<D>>;
+
+/// Aggregates `records` by `key` and window.
+pub fn window<'s, T, K, A>(
+    stage: WindowStage,
+    records: StreamVec<'s, Epoch, T>,
+    watermark: StreamVec<'s, Epoch, EventTime>,
+    key: impl Fn(&T) -> K + Clone + 'static,
+    aggregate: A,
+) -> Windowed<'s, K, A::Output>
+where
+    T: Event,
+    K: Key,
+    A: Aggregate<T>,
+{
+    let mut builder = OperatorBuilder::new(stage.name.clone(), records.scope());
+    let route = key.clone();
+    let mut records = builder.new_input(records, Exchange::new(move |record: &T| key_group(&route(record))));
+    let mut watermarks = builder.new_input(watermark, Pipeline);
+    let (rows, rows_stream) = builder.new_output::<Vec<Window<K, A::Output>>>();
+    let (late, late_stream) = builder.new_output::<Vec<DeadLetter>>();
+    let mut rows = OutputBuilder::<_, Builder<_>>::from(rows);
+    let mut late = OutputBuilder::<_, Builder<_>>::from(late);
+
+    builder.build(move |capabilities| {
+        drop(capabilities);
+        let mut state = State { stage, key, aggregate, store: WindowStore::default(), closed: None, failed: false };
+        let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<Vec<T>>)> = BTreeMap::new();
+        let mut closing: BTreeMap<Epoch, (Capability<Epoch>, EventTime)> = BTreeMap::new();
+        let mut open: Epoch = 0;
+        move |frontiers| {
+            let (mut rows, mut late) = (rows.activate(), late.activate());
+            watermarks.for_each(|capability, values| {
+                let Some(epoch) = capability.least().copied() else { return };
+                let Some(newest) = values.drain(..).max() else { return };
+                let retained = || capability.retain_least(0).expect("a message with a least time can be retained");
+                closing.entry(epoch).or_insert_with(|| (retained(), newest)).1 = newest;
+            });
+            records.for_each(|capability, batch| {
+                let Some(epoch) = capability.least().copied() else { return };
+                state.stage.metrics.records_in(batch.len() as u64);
+                // Records of the open epoch are applied as they come; only a faster worker's are ahead of it.
+                let retained = || capability.retain_least(1).expect("a message with a least time can be retained");
+                if epoch <= open {
+                    let behind = state.apply(batch);
+                    if !behind.is_empty() {
+                        late.session(&retained()).give_iterator(behind.into_iter());
+                    }
+                } else {
+                    waiting.entry(epoch).or_insert_with(|| (retained(), Vec::new())).1.push(std::mem::take(batch));
+                }
+            });
+            let frontier = |i: usize| frontiers[i].frontier().first().copied().unwrap_or(Epoch::MAX);
+            let upper = frontier(0).min(frontier(1));
+            while open < upper {
+                if let Some((capability, watermark)) = closing.remove(&open) {
+                    state.close(watermark, |row| rows.session(&capability).give(row));
+                }
+                let next = [waiting.keys().next(), closing.keys().next()].into_iter().flatten().min().copied();
+                open = next.unwrap_or(upper).min(upper);
+                if let Some((capability, batches)) = waiting.remove(&open) {
+                    for mut batch in batches {
+                        late.session(&capability).give_iterator(state.apply(&mut batch).into_iter());
+                    }
+                }
+            }
+            state.stage.metrics.keys(state.store.entries());
+            state.stage.metrics.windows_open(state.store.windows());
+        }
+    });
+    (rows_stream, late_stream)
+}
+
+/// The windows of one worker.
+struct State<T, K, A: Aggregate<T>, F> {
+    stage: WindowStage,
+    key: F,
+    aggregate: A,
+    store: WindowStore<K, A::State>,
+    /// Windows that start at or before it are closed.
+    closed: Option<EventTime>,
+    failed: bool,
+}
+
+impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
+    /// Adds records to their windows and returns those that have none left.
+    fn apply(&mut self, batch: &mut Vec<T>) -> Vec<DeadLetter> {
+        let mut behind = Vec::new();
+        for record in batch.drain(..) {
+            let time = record.event_time();
+            let mut start = self.stage.intervals.newest(time);
+            if self.closed.is_some_and(|closed| start <= closed) {
+                behind.push(self.late(&record));
+                continue;
+            }
+            loop {
+                let earlier = self.stage.intervals.before(start, time).filter(|s| self.closed.is_none_or(|c| *s > c));
+                self.aggregate.add(self.store.state(start, (self.key)(&record)), &record);
+                match earlier {
+                    Some(earlier) => start = earlier,
+                    None => break,
+                }
+            }
+        }
+        if self.store.entries() > self.stage.keys_max && !self.failed {
+            self.failed = true;
+            (self.stage.fail)(self.overflow());
+        }
+        behind
+    }
+
+    /// Closes the windows that `watermark` has passed.
+    fn close(&mut self, watermark: EventTime, mut emit: impl FnMut(Window<K, A::Output>)) {
+        let closed = self.stage.intervals.closed_by(watermark);
+        let (intervals, aggregate, metrics) = (self.stage.intervals, &self.aggregate, &self.stage.metrics);
+        let mut rows = 0;
+        self.store.close_through(closed, |start, key, state| {
+            rows += 1;
+            emit(Window { key, start, end: intervals.end(start), value: aggregate.result(state) });
+        });
+        metrics.records_out(rows);
+        metrics.windows_closed(rows);
+        self.closed = Some(closed);
+    }
+
+    #[cold]
+    fn late(&self, record: &T) -> DeadLetter {
+        self.stage.metrics.late(1);
+        let mut text = serde_json::to_string(record).unwrap_or_default();
+        let size = text.len() as u64;
+        text.truncate(text.floor_char_boundary(DEAD_LETTER_BYTES_MAX));
+        DeadLetter {
+            reason: Reason::Late,
+            detail: format!("event time {} is behind the watermark of stage {:?}", record.event_time(), self.stage.name),
+            source: self.stage.name.clone(),
+            partition: String::new(),
+            offset: 0,
+            size,
+            text: Some(text),
+            base64: None,
+        }
+    }
+
+    #[cold]
+    fn overflow(&self) -> Error {
+        let message = format!(
+            "stage {:?} holds more than {} entries (keys times open windows) on one worker",
+            self.stage.name, self.stage.keys_max
+        );
+        Error::new(ErrorKind::State, message)
+            .hint("raise engine.keys_max, add workers, use smaller windows, or key by something with fewer values")
+    }
+}

@@ -1,0 +1,6 @@
+//! What runs a dataflow: the operators at its edges, the step loop, and the mesh between processes.
+
+pub mod control;
+pub mod execute;
+pub mod sink;
+pub mod source;

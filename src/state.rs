@@ -1,0 +1,4 @@
+//! State that a key has on the one worker that owns it.
+
+pub mod key;
+pub mod windows;
