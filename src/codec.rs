@@ -1,3 +1,5 @@
 //! Bytes to values, without I/O.
 
+pub mod json;
 pub mod limits;
+pub mod line;

@@ -1,5 +1,7 @@
 //! A streaming detection engine on timely and differential dataflow.
 
+extern crate self as tidewatch;
+
 pub mod codec;
 pub mod connectors;
 pub mod error;
@@ -7,3 +9,67 @@ pub mod record;
 pub mod settings;
 pub mod telemetry;
 pub mod time;
+
+pub use record::Event;
+/// ```
+/// use std::net::IpAddr;
+/// use tidewatch::Event;
+/// use tidewatch::codec::json::JsonDecoder;
+/// use tidewatch::record::{Decoder, Ignored, Text};
+/// use tidewatch::time::EventTime;
+///
+/// #[derive(Event)] // nothing else is needed
+/// struct Login {
+///     #[event(time, rename = "ts")]
+///     at: EventTime, // in JSON: whole milliseconds since the Unix epoch
+///     source_ip: IpAddr,
+///     user: Text, // up to 24 bytes without an allocation
+///     outcome: Outcome,
+///     bytes: u64,
+///     message: Ignored<Text>, // must be there and text, is not kept
+///     port: Option<u16>,      // may be missing or null
+/// }
+///
+/// #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+/// #[serde(rename_all = "lowercase")]
+/// enum Outcome {
+///     Success,
+///     Failure,
+/// }
+///
+/// let json = br#"{"ts":1700000000000,"source_ip":"10.0.0.7","user":"ann","outcome":"failure","bytes":0,"message":""}"#;
+/// let login: Login = JsonDecoder::new().decode(json, 0).unwrap();
+/// assert_eq!(login.event_time(), EventTime::from_millis(1_700_000_000_000));
+/// assert_eq!((login.outcome, login.port), (Outcome::Failure, None));
+///
+/// let refused = JsonDecoder::<Login>::new().decode(br#"{"ts":1700000000000}"#, 0).unwrap_err();
+/// assert_eq!(refused.detail, "missing field `source_ip` at line 1 column 20");
+/// ```
+///
+/// The decoder is quickest where records have exactly these fields, in this order and without spaces; see
+/// [`codec::json`]. A field of a type that derives serde's traits, as `outcome` does, costs a little more than one of the
+/// types known to Tidewatch; one that holds an array or an object is left to the general parser with its whole record.
+///
+/// A struct without `#[event(time)]` is a record, but no event:
+///
+/// ```compile_fail,E0277
+/// #[derive(tidewatch::Event)]
+/// struct User {
+///     name: String,
+/// }
+/// fn windowed<T: tidewatch::Event>() {}
+/// windowed::<User>();
+/// ```
+pub use tidewatch_derive::Event;
+
+/// What `#[derive(Event)]` writes refers to; not for other use.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::codec::json::{
+        Cursor, JsonDecoder, JsonRecord, KeptByDefault, KeptOrNot, Probe, ReadFast, ReadSerde,
+    };
+    pub use crate::record::{Decode, Event};
+    pub use crate::settings::Section;
+    pub use crate::time::EventTime;
+    pub use serde;
+}

@@ -3,6 +3,8 @@
 //! Every record that a source reads is in exactly one of three places: processed, filtered by a named stage, or in the
 //! dead letters with a [`Reason`]. The counters add up; a test holds them to it.
 
+mod ignored;
+
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -10,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::Section;
 use crate::time::EventTime;
+
+pub use compact_str::CompactString as Text;
+pub use ignored::Ignored;
 
 /// A value that can travel between workers. Implemented for every type that has these traits.
 pub trait Record: Clone + Serialize + DeserializeOwned + Send + 'static {}

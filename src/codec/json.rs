@@ -1,0 +1,82 @@
+//! One JSON object to one record, by a reader made for its type, with a general parser behind it.
+//!
+//! `#[derive(Event)]` writes the reader: it expects the fields in the order of their declaration and the compact form that
+//! programs write (`{"ts":1,"host":"a"}`), and gives up at anything else. `serde_json` decides then, and it alone can refuse
+//! a record. So the order of fields, spaces and escapes cost time, never a different answer: wherever the quick reader has
+//! one, it is the general parser's.
+
+mod cursor;
+mod field;
+mod fuzz;
+mod general;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+
+use super::line::utf8;
+use crate::record::{Decoder, Rejection};
+
+#[doc(hidden)]
+pub use cursor::Cursor;
+#[doc(hidden)]
+pub use field::{FastField, KeptByDefault, KeptOrNot, Probe, ReadFast, ReadSerde};
+#[doc(hidden)]
+pub use fuzz::fuzz;
+
+/// A record that is written as a JSON object. `#[derive(Event)]` implements it.
+///
+/// For a type that has `Deserialize` by other means, an empty implementation is enough.
+pub trait JsonRecord: DeserializeOwned {
+    /// Reads a whole record in its usual form, or gives up; must agree with `Deserialize` wherever it does not.
+    #[doc(hidden)]
+    #[inline]
+    fn read_fast(_: &mut Cursor<'_>) -> Option<Self> {
+        None
+    }
+}
+
+/// Decodes JSON objects, one per record.
+///
+/// A byte order mark at the start of a record and a carriage return at its end are dropped. Anything but one object is
+/// refused, such as a second one behind it.
+pub struct JsonDecoder<T>(PhantomData<fn() -> T>);
+
+impl<T> JsonDecoder<T> {
+    /// A decoder; it keeps no state.
+    pub fn new() -> Self {
+        JsonDecoder(PhantomData)
+    }
+}
+
+impl<T> Default for JsonDecoder<T> {
+    fn default() -> Self {
+        JsonDecoder::new()
+    }
+}
+
+impl<T> Clone for JsonDecoder<T> {
+    fn clone(&self) -> Self {
+        JsonDecoder::new()
+    }
+}
+
+impl<T> fmt::Debug for JsonDecoder<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JsonDecoder")
+    }
+}
+
+impl<T: JsonRecord + 'static> Decoder<T> for JsonDecoder<T> {
+    #[inline]
+    fn decode(&mut self, bytes: &[u8], _: u64) -> Result<T, Rejection> {
+        let text = utf8(bytes)?;
+        match T::read_fast(&mut Cursor::new(text)) {
+            Some(record) => Ok(record),
+            None => general::decode(text),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The claim that the two ways agree, in a form that takes any bytes.
+
+use std::net::IpAddr;
+
+use super::{Cursor, JsonRecord, general};
+use crate::Event;
+use crate::codec::line::utf8;
+use crate::record::{Ignored, Text};
+use crate::time::EventTime;
+
+/// A record with a field of every kind that is read in its own way.
+#[derive(Event, PartialEq)]
+pub(super) struct Sample {
+    #[event(time, rename = "ts")]
+    pub at: EventTime,
+    pub host: Ignored<Text>,
+    pub source: IpAddr,
+    pub user: Text,
+    pub outcome: Outcome,
+    pub bytes: u64,
+    pub delta: i32,
+    pub ratio: f64,
+    pub admin: bool,
+    pub port: Option<u16>,
+    pub note: Option<String>,
+    #[event(default)]
+    pub level: u8,
+    pub hint: Option<Outcome>,
+    pub size: Ignored<Option<u32>>,
+    #[event(rename = "k\"\\é")]
+    pub odd: Ignored<Outcome>,
+    pub message: Ignored<Text>,
+}
+
+/// A type that knows serde and nothing of Tidewatch.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Success,
+    Failure,
+    Other(Vec<u32>),
+}
+
+/// Decodes `bytes` both ways.
+///
+/// # Panics
+/// If the quick reader has an answer, and it is not the general parser's.
+pub fn fuzz(bytes: &[u8]) {
+    let Ok(text) = utf8(bytes) else { return };
+    if let Some(fast) = Sample::read_fast(&mut Cursor::new(text)) {
+        let general = general::decode::<Sample>(text);
+        assert_eq!(Ok(&fast), general.as_ref(), "the quick reader and the general parser differ on {text}");
+        assert_eq!(fast.event_time(), fast.at);
+    }
+}
