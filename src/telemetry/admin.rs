@@ -1,0 +1,191 @@
+//! The admin server: metrics, health and the graph over HTTP, to read only.
+//!
+//! A request never reaches a worker: it reads what workers have published. Everything has a limit: one request per
+//! connection, few connections, small headers, no bodies, and a deadline for each. There is no authentication, which is why
+//! the address is on the loopback unless configured otherwise.
+
+mod routes;
+
+use std::io::ErrorKind as IoErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::io::IoThread;
+use super::metrics::Metrics;
+use crate::error::{Error, Result};
+
+/// Where to listen, and the limits.
+#[derive(Clone, Copy, Debug)]
+pub struct AdminOptions {
+    /// The address; port 0 lets the operating system choose one.
+    pub address: SocketAddr,
+    /// Whether a person chose the address. One that was not chosen gives way to any free port when it is taken.
+    pub explicit: bool,
+    /// What a client may use up.
+    pub limits: AdminLimits,
+}
+
+/// What clients of the admin server may use up.
+#[derive(Clone, Copy, Debug)]
+pub struct AdminLimits {
+    /// Connections served at once; further ones wait in the operating system's queue.
+    pub connections: usize,
+    /// How long a client may take to send its request.
+    pub header_timeout: Duration,
+    /// How long a connection may last.
+    pub connection_timeout: Duration,
+    /// Bytes of the request line and headers; at least 8 KiB.
+    pub header_bytes: usize,
+}
+
+impl Default for AdminLimits {
+    /// 64 connections, 10 s for the request, 30 s in all, 16 KiB.
+    fn default() -> Self {
+        AdminLimits {
+            connections: 64,
+            header_timeout: Duration::from_secs(10),
+            connection_timeout: Duration::from_secs(30),
+            header_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// Whether the dataflow runs, as `/readyz` says it. Clones share the answer.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicU8>);
+
+const STARTING: u8 = 0;
+const RUNNING: u8 = 1;
+const STOPPING: u8 = 2;
+
+impl Readiness {
+    /// The dataflow runs. Without effect once shutdown has begun.
+    pub fn running(&self) {
+        // It fails only if the state has moved on, and then it is right to leave it.
+        let _ = self.0.compare_exchange(STARTING, RUNNING, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Shutdown has begun.
+    pub fn stopping(&self) {
+        self.0.store(STOPPING, Ordering::Release);
+    }
+
+    /// Whether the dataflow runs and shutdown has not begun.
+    pub fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire) == RUNNING
+    }
+
+    /// The state in one word.
+    pub fn as_str(&self) -> &'static str {
+        match self.0.load(Ordering::Acquire) {
+            STARTING => "starting",
+            RUNNING => "running",
+            _ => "stopping",
+        }
+    }
+}
+
+/// The running server; it stops when this is dropped.
+pub struct Admin {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Admin {
+    /// Listens and serves on `io`'s thread.
+    ///
+    /// # Errors
+    /// Of kind `Config`, if the address cannot be listened on.
+    pub fn start(io: &IoThread, options: AdminOptions, metrics: Metrics, readiness: Readiness) -> Result<Self> {
+        let listener = bind(options.address, options.explicit)?;
+        let failed = |e| Error::config("cannot prepare the admin server's socket").because(e);
+        let address = listener.local_addr().map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let runtime = io.handle().enter();
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+        drop(runtime);
+        let accepting = io.handle().spawn(accept(listener, options.limits, metrics, readiness));
+        tracing::info!(%address, "admin server listens");
+        Ok(Admin { address, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops listening and ends all connections.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn bind(address: SocketAddr, explicit: bool) -> Result<TcpListener> {
+    let failed = |e: std::io::Error| {
+        let hint = if e.kind() == IoErrorKind::AddrInUse {
+            "another process listens there; choose another address, or port 0 for any free one"
+        } else {
+            "choose an address of this machine, and a port that this user may listen on"
+        };
+        Error::config(format!("cannot listen on admin address {address}")).because(e).hint(hint)
+    };
+    match TcpListener::bind(address) {
+        Err(e) if e.kind() == IoErrorKind::AddrInUse && !explicit => {
+            tracing::info!(%address, "the default admin address is taken; using any free port");
+            TcpListener::bind((address.ip(), 0)).map_err(failed)
+        }
+        bound => bound.map_err(failed),
+    }
+}
+
+async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, metrics: Metrics, readiness: Readiness) {
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes)
+        .keep_alive(false);
+    // Dropped with this task, and its connections with it.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        while connections.try_join_next().is_some() {}
+        let socket = match listener.accept().await {
+            Ok((socket, _)) => socket,
+            Err(error) => {
+                // Out of descriptors, or a client that is gone already: neither gets better by asking at once.
+                tracing::debug!(%error, "admin server cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (metrics, readiness) = (metrics.clone(), readiness.clone());
+        let service = service_fn(move |request| {
+            let response = routes::respond(&request, &metrics, &readiness);
+            async move { Ok::<_, std::convert::Infallible>(response) }
+        });
+        let connection = http.serve_connection(TokioIo::new(socket), service);
+        connections.spawn(async move {
+            // What a client does wrong is the client's to learn: it has its response or a closed connection.
+            let _ = tokio::time::timeout(limits.connection_timeout, connection).await;
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;
