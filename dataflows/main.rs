@@ -1,1 +1,17 @@
-fn main(){}
+//! The dataflows that ship with Tidewatch. They use what any user can use: `tidewatch`'s public API.
+
+mod auth_windows;
+mod ssh_brute_force;
+
+use tidewatch::prelude::*;
+
+fn main() -> ExitCode {
+    tidewatch::main([
+        dataflow("auth-windows", auth_windows::auth_windows)
+            .about("authentication events per source address and minute, and addresses with many failures")
+            .defaults(include_str!("../config/auth-windows.toml")),
+        dataflow("ssh-brute-force", ssh_brute_force::ssh_brute_force)
+            .about("brute force, password spraying and successes after failures, from OpenSSH logs")
+            .defaults(include_str!("../config/ssh-brute-force.toml")),
+    ])
+}

@@ -200,6 +200,13 @@ impl<'s> Flow<'s> {
         if faults.is_empty() { Ok(self.0.sinks.clone()) } else { Err(faults) }
     }
 
+    /// The faults so far and one more.
+    fn faults_and(&self, fault: Fault) -> Vec<Fault> {
+        let mut faults = self.0.faults.take();
+        faults.push(fault);
+        faults
+    }
+
     /// An error for a build that went on after a fault; the faults themselves are reported together.
     pub(crate) fn result<T>(&self, value: Option<T>, name: &str) -> Result<T> {
         value.ok_or_else(|| Error::config(format!("{name:?} is not configured correctly")))

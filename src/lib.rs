@@ -4,9 +4,15 @@ extern crate self as tidewatch;
 
 pub mod codec;
 pub mod connectors;
+pub mod detect;
 pub mod error;
+pub mod flow;
+pub mod operators;
+pub mod prelude;
 pub mod record;
+pub mod runtime;
 pub mod settings;
+pub mod state;
 pub mod telemetry;
 pub mod time;
 

@@ -45,16 +45,14 @@ fn build(worker: &mut Worker, dataflow: &Dataflow, environment: &Arc<Environment
     worker.dataflow_named::<Epoch, _, _>(&dataflow.name, |scope| {
         let flow = Flow::new(scope, Arc::clone(environment));
         let built = (dataflow.build)(&flow, environment.node(&["params"]));
-        let finished = flow.finish();
-        let failed = match built {
-            Ok(()) => return finished,
-            Err(BuildError::Params(faults)) => faults,
+        // A function that stopped half way names fewer parts than it has, so those are not checked then.
+        match built {
+            Ok(()) => flow.finish(),
+            Err(BuildError::Params(faults)) => Err(faults),
             Err(BuildError::Failed(error)) => {
                 let key = format!("dataflow {:?}", dataflow.name);
-                vec![Fault { key, location: None, message: error.to_string() }]
+                Err(flow.faults_and(Fault { key, location: None, message: error.to_string() }))
             }
-        };
-        // A function that stopped half way names fewer parts than it has: only its own faults are worth reading.
-        Err(failed)
+        }
     })
 }

@@ -5,10 +5,12 @@ use std::rc::Rc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use super::{Flow, Keyed, Part};
 use crate::error::Result;
+use crate::operators::watermark::least;
 use crate::record::Record;
 use crate::state::key::Key;
 use crate::telemetry::StageMetrics;
@@ -108,6 +110,25 @@ impl<'s, T: Record> Stream<'s, T> {
             }
             metrics.filtered(none);
         })
+    }
+
+    /// The records of this stream and of `others`, under the least of their watermarks.
+    pub fn merge(&self, name: &str, others: &[&Stream<'s, T>]) -> Stream<'s, T> {
+        self.stage(name);
+        let all = || std::iter::once(self).chain(others.iter().copied());
+        let scope = self.records.scope();
+        let records = scope.concatenate(all().map(|stream| stream.records.clone()));
+        let mut watermarks: Vec<StreamVec<'s, Epoch, EventTime>> = Vec::new();
+        for stream in all() {
+            if !watermarks.iter().any(|known| known.name() == stream.watermark.name()) {
+                watermarks.push(stream.watermark.clone());
+            }
+        }
+        let watermark = match watermarks.len() {
+            1 => self.watermark.clone(),
+            _ => least(&format!("{name}.watermark"), watermarks),
+        };
+        Stream::new(self.flow.handle(), records, watermark)
     }
 
     /// The metrics of a stage whose name is claimed elsewhere.

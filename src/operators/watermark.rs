@@ -11,9 +11,10 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Capability, Concatenate};
 
 use crate::time::{Epoch, EventTime};
 
@@ -129,6 +130,45 @@ pub fn watermark<'s>(
                     }
                 }
                 view.complete_before.set(open.unwrap_or(Epoch::MAX));
+            }
+        },
+    )
+}
+
+/// The watermark of several streams together: the least of theirs.
+pub fn least<'s>(name: &str, watermarks: Vec<StreamVec<'s, Epoch, EventTime>>) -> StreamVec<'s, Epoch, EventTime> {
+    let scope = watermarks[0].scope();
+    let streams = watermarks.len();
+    let tagged: Vec<_> = watermarks
+        .into_iter()
+        .enumerate()
+        .map(|(index, watermark)| watermark.map(move |time| (index, time)))
+        .collect();
+    scope.concatenate(tagged).unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(
+        Pipeline,
+        name,
+        move |initial, _| {
+            drop(initial);
+            let mut latest = vec![EventTime::MIN; streams];
+            let mut told = EventTime::MIN;
+            let mut pending: BTreeMap<Epoch, (Capability<Epoch>, Vec<(usize, EventTime)>)> = BTreeMap::new();
+            move |(input, frontier), output| {
+                input.for_each(|capability, batch| {
+                    let Some(epoch) = capability.least().copied() else { return };
+                    let retained = || capability.retain_least(0).expect("a message with a least time can be retained");
+                    pending.entry(epoch).or_insert_with(|| (retained(), Vec::new())).1.append(batch);
+                });
+                let open = frontier.frontier().first().copied();
+                while let Some(entry) = pending.first_entry()
+                    && open.is_none_or(|open| *entry.key() < open)
+                {
+                    let (capability, values) = entry.remove();
+                    values.into_iter().for_each(|(index, time)| latest[index] = latest[index].max(time));
+                    let least = latest.iter().min().copied().unwrap_or(EventTime::MIN);
+                    if least > std::mem::replace(&mut told, told.max(least)) {
+                        output.session(&capability).give(least);
+                    }
+                }
             }
         },
     )
