@@ -1,3 +1,4 @@
 //! Bytes to values, without I/O.
 
 pub mod limits;
+pub mod openssh;
