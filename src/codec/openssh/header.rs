@@ -98,11 +98,12 @@ fn tag(rest: &str) -> Option<(&str, Option<u32>, &str)> {
     let (pid, after) = match rest.as_bytes()[end] {
         b':' => (None, &rest[end + 1..]),
         _ => {
-            let (digits, after) = rest[end + 1..].split_once("]:")?;
-            if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            let rest = &rest[end + 1..];
+            let (digits, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+            if digits.is_empty() {
                 return None;
             }
-            (digits.parse().ok(), after)
+            (digits.parse().ok(), after.strip_prefix("]:")?)
         }
     };
     let message = if after.is_empty() { after } else { after.strip_prefix(' ')? };

@@ -5,7 +5,7 @@
 //! writes the ID of the certificate, which is the attacker's text as well; an existing user's name holds no ` from `, so
 //! there the *first* one counts.
 
-use memchr::memmem;
+use memchr::{memchr_iter, memrchr_iter};
 
 use super::{Address, AuthEvent};
 
@@ -31,7 +31,8 @@ pub(super) fn login(message: &str) -> Option<AuthEvent> {
             None => maps_to(message),
         },
         b'I' => invalid(message.strip_prefix("Invalid user ")?),
-        _ => break_in(message),
+        b'r' => break_in(message.strip_prefix("reverse mapping checking getaddrinfo for ")?),
+        _ => None,
     }
 }
 
@@ -54,28 +55,25 @@ fn accepted(rest: &str) -> Option<AuthEvent> {
 }
 
 fn invalid(rest: &str) -> Option<AuthEvent> {
-    let (at, source) = memmem::rfind_iter(rest.as_bytes(), b" from ").find_map(|at| {
-        let source = word(&rest[at + FROM.len()..]);
-        (!source.is_empty()).then_some((at, source))
-    })?;
+    let (at, source) = memrchr_iter(b' ', rest.as_bytes()).find_map(|at| Some((at, from(rest, at)?)))?;
     let port = port(&rest[at + FROM.len() + source.len()..]);
     Some(AuthEvent::InvalidUser { user: rest[..at].into(), source_ip: Address::parse(source), port })
 }
 
-/// `… getaddrinfo for NAME [ADDRESS] failed - POSSIBLE BREAK-IN ATTEMPT!`
-fn break_in(message: &str) -> Option<AuthEvent> {
-    let end = memmem::find(message.as_bytes(), b"] failed - POSSIBLE BREAK-IN")?;
-    let head = &message[..end];
-    let (name, source) = head[memmem::find(head.as_bytes(), b"getaddrinfo for ")? + 16..].split_once(" [")?;
-    let is_word = |text: &str| !text.is_empty() && word(text) == text;
-    (is_word(name) && is_word(source)).then(|| AuthEvent::BreakIn { source_ip: Address::parse(source) })
+/// `NAME [ADDRESS] failed - POSSIBLE BREAK-IN ATTEMPT!`
+fn break_in(rest: &str) -> Option<AuthEvent> {
+    let name = word(rest);
+    let source = word(rest[name.len()..].strip_prefix(" [")?);
+    let after = &rest[name.len() + 2 + source.len()..];
+    let source = source.strip_suffix(']').filter(|source| !source.is_empty())?;
+    after.starts_with(" failed - POSSIBLE BREAK-IN").then(|| AuthEvent::BreakIn { source_ip: Address::parse(source) })
 }
 
 /// `Address ADDRESS maps to NAME, but this does not map back to the address - POSSIBLE BREAK-IN ATTEMPT!`
 fn maps_to(message: &str) -> Option<AuthEvent> {
     let (source, rest) = message.strip_prefix("Address ")?.split_once(" maps to ")?;
-    memmem::find(rest.as_bytes(), b"POSSIBLE BREAK-IN")?;
-    (word(source) == source).then(|| AuthEvent::BreakIn { source_ip: Address::parse(source) })
+    let is_address = !source.is_empty() && word(source) == source;
+    (is_address && rest.contains("POSSIBLE BREAK-IN")).then(|| AuthEvent::BreakIn { source_ip: Address::parse(source) })
 }
 
 const FROM: &str = " from ";
@@ -106,15 +104,20 @@ fn method(rest: &str) -> Option<(&str, &str)> {
 /// `USER from ADDRESS port PORT …`.
 fn user_from_port(rest: &str, side: Side) -> Option<(&str, &str, u16)> {
     let split = |at: usize| {
-        let after = &rest[at + FROM.len()..];
-        let source = word(after);
-        let port = port(&after[source.len()..])?;
-        (!source.is_empty()).then(|| (&rest[..at], source, port))
+        let source = from(rest, at)?;
+        let port = port(&rest[at + FROM.len() + source.len()..])?;
+        Some((&rest[..at], source, port))
     };
     match side {
-        Side::First => memmem::find_iter(rest.as_bytes(), FROM).find_map(split),
-        Side::Last => memmem::rfind_iter(rest.as_bytes(), FROM).find_map(split),
+        Side::First => memchr_iter(b' ', rest.as_bytes()).find_map(split),
+        Side::Last => memrchr_iter(b' ', rest.as_bytes()).find_map(split),
     }
+}
+
+/// The word after ` from `, if that is what begins at the space at `at`.
+fn from(rest: &str, at: usize) -> Option<&str> {
+    let source = word(rest[at..].strip_prefix(FROM)?);
+    (!source.is_empty()).then_some(source)
 }
 
 /// ` port PORT` at the start of `rest`.
