@@ -3,3 +3,4 @@
 pub mod json;
 pub mod limits;
 pub mod line;
+pub mod openssh;

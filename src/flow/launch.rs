@@ -10,7 +10,7 @@ use super::{Environment, Flow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::execute::{Peers, Plan, execute};
 use crate::settings::Fault;
-use crate::telemetry::timely_log;
+use crate::telemetry::timely_log::WorkerLog;
 use crate::time::Epoch;
 
 /// Builds the dataflow once without opening anything and returns every fault of its configuration and construction.
@@ -30,7 +30,7 @@ pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers:
     let environment = Arc::new(environment);
     let dataflow = dataflow.clone();
     let observe = move |worker: &mut Worker| {
-        let log = timely_log::register(worker, &metrics);
+        let mut log = WorkerLog::register(worker, &metrics);
         Box::new(move || log.publish()) as Box<dyn FnMut()>
     };
     execute(plan, observe, move |worker| {
