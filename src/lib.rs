@@ -3,6 +3,7 @@
 extern crate self as tidewatch;
 
 pub mod codec;
+pub mod config;
 pub mod connectors;
 pub mod detect;
 pub mod error;

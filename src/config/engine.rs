@@ -1,0 +1,119 @@
+//! The `[engine]` table: how every dataflow runs, whatever it computes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{Section, Setting, Value};
+
+/// The settings of the engine itself, with defaults for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// `tick`: the length of an epoch, whole milliseconds from 1 ms to 10 s; default 100 ms. Results follow the input by
+    /// about a tick; shorter ticks cost throughput.
+    pub tick: Duration,
+    /// `epochs_in_flight_max`: epochs begun but not finished before sources wait, from 1 to 1 000; default 8.
+    pub epochs_in_flight_max: usize,
+    /// `records_per_epoch_max`: records that a worker reads in one epoch, from 1 to 1 000 000 000; default 1 000 000.
+    pub records_per_epoch_max: usize,
+    /// `keys_max`: keys that a stage keeps on one worker before the dataflow stops, from 1 to
+    /// 1 000 000 000; default 10 000 000.
+    pub keys_max: usize,
+    /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.
+    pub admin: Admin,
+    /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::mesh=debug"`; default `"info"`.
+    pub log: String,
+    /// `log_format`: `"text"` or `"json"`; default text.
+    pub log_format: LogFormat,
+    /// `shutdown_grace`: how long a stop waits for sinks to finish, from 0 s to 1 h; default 30 s.
+    pub shutdown_grace: Duration,
+}
+
+/// Where metrics and health are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// The address, or `None` for `"off"`.
+    pub address: Option<SocketAddr>,
+    /// Whether it was written in a configuration. If not, and the port is taken, another one will do.
+    pub explicit: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9740);
+        EngineConfig {
+            tick: Duration::from_millis(100),
+            epochs_in_flight_max: 8,
+            records_per_epoch_max: 1_000_000,
+            keys_max: 10_000_000,
+            admin: Admin { address: Some(address), explicit: false },
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Reads and finishes the `[engine]` section; what is missing or faulty has its default.
+    pub fn read(mut section: Section<'_>) -> Self {
+        let default = EngineConfig::default();
+        let s = &mut section;
+        let config = EngineConfig {
+            tick: s.within("tick", Duration::from_millis(1)..=Duration::from_secs(10), default.tick),
+            epochs_in_flight_max: s.within("epochs_in_flight_max", 1..=1_000, default.epochs_in_flight_max),
+            records_per_epoch_max: s.within("records_per_epoch_max", 1..=1_000_000_000, default.records_per_epoch_max),
+            keys_max: s.within("keys_max", 1..=1_000_000_000, default.keys_max),
+            admin: s.or("admin", default.admin),
+            log: s.or("log", Filter(default.log)).0,
+            log_format: s.choice(
+                "log_format",
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                default.log_format,
+            ),
+            shutdown_grace: s.within(
+                "shutdown_grace",
+                Duration::ZERO..=Duration::from_secs(3600),
+                default.shutdown_grace,
+            ),
+        };
+        if !config.tick.subsec_nanos().is_multiple_of(1_000_000) {
+            section.fault("tick", format!("expected whole milliseconds, found {}", config.tick.show()));
+        }
+        section.finish();
+        config
+    }
+}
+
+impl Setting for Admin {
+    const EXPECTED: &'static str = "an address such as \"127.0.0.1:9740\", or \"off\"";
+    fn read(value: &Value) -> Result<Self, String> {
+        let address = match value {
+            Value::String(s) if s == "off" => None,
+            _ => Some(SocketAddr::read(value)?),
+        };
+        Ok(Admin { address, explicit: true })
+    }
+}
+
+/// The text of a log filter that was parsed once, so that it will parse again.
+struct Filter(String);
+
+impl Setting for Filter {
+    const EXPECTED: &'static str = "a log filter such as \"info\" or \"info,tidewatch::mesh=debug\"";
+    fn read(value: &Value) -> Result<Self, String> {
+        let Value::String(text) = value else { return Err(String::new()) };
+        EnvFilter::try_new(text).map_err(|e| e.to_string())?;
+        Ok(Filter(text.clone()))
+    }
+}
