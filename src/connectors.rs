@@ -4,6 +4,11 @@
 //! their partition and offset, a sink takes encoded rows and says when they are durable. Both run on a worker's thread and
 //! must not block it for longer than a few milliseconds; a client that waits does so on threads of its own.
 
+pub mod capture;
+pub mod file;
+pub(crate) mod lines;
 pub mod null;
+pub mod script;
 pub mod sink;
 pub mod source;
+pub mod stdio;

@@ -1,0 +1,18 @@
+//! Files: a source of lines and a sink of JSON lines.
+//!
+//! The source reads files by path or glob, once or as they grow. The sink writes a folder in which only finished files are
+//! visible. Neither looks into records. Settings and promises: `docs/connectors/file.md`.
+
+mod catalog;
+mod discover;
+mod finisher;
+mod finite;
+mod follow;
+mod output;
+mod sink;
+mod source;
+mod tail;
+mod units;
+
+pub use sink::{FileSink, ROLL_AFTER_DEFAULT, ROLL_BYTES_DEFAULT};
+pub use source::{FileSource, ReadFrom};

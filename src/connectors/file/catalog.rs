@@ -1,0 +1,235 @@
+//! Which files a followed source reads, and which file each path is now.
+//!
+//! A path is a partition for good, numbered by a stable hash of its name: workers and processes agree on the number without
+//! talking, in whatever order they discover files. A file belongs to the path it was first seen under, so a file that is
+//! renamed by rotation is not read again under its new name. The workers of a process share one catalog; a thread of its
+//! own looks the patterns up, since a slow file system must not hold a worker.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hasher;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use super::discover::{self, FileKey, Found};
+use crate::connectors::source::Partition;
+use crate::error::{Error, Result};
+
+/// For how many look-ups a file that was not seen still belongs to its path: a listing can miss a file that is being
+/// renamed meanwhile.
+const OWNER_SCANS: u64 = 5;
+
+/// A path that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Followed {
+    pub(super) partition: Partition,
+    pub(super) path: PathBuf,
+    /// The file of that name that is the path's own; `None` if there is none, or one that belongs to another path.
+    pub(super) file: Option<FileKey>,
+    /// Whether it was there at the start.
+    pub(super) initial: bool,
+}
+
+/// The followed paths of a source, shared by the workers of a process.
+#[derive(Debug)]
+pub(super) struct Catalog {
+    source: String,
+    patterns: Vec<String>,
+    rescan: Duration,
+    version: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Catalog {
+    /// Looks the patterns up, and again every `rescan` until the last user is gone.
+    pub(super) fn start(source: &str, patterns: Vec<String>, rescan: Duration) -> Result<Arc<Self>> {
+        for pattern in &patterns {
+            if discover::find(source, pattern)?.is_empty() {
+                tracing::warn!(source, pattern, "no file matches yet; waiting for one");
+            }
+        }
+        let mut state = State::default();
+        state.apply(discover::find_all(source, &patterns)?);
+        let catalog = Arc::new(Catalog {
+            source: source.to_owned(),
+            patterns,
+            rescan,
+            version: AtomicU64::new(1),
+            state: Mutex::new(state),
+        });
+        let weak = Arc::downgrade(&catalog);
+        std::thread::Builder::new()
+            .name("file-catalog".to_owned())
+            .spawn(move || watch(&weak, rescan))
+            .map_err(|e| Error::source(format!("source {source:?} cannot start a thread")).because(e))?;
+        Ok(catalog)
+    }
+
+    /// The paths, if they changed since `version`, which is brought up to date.
+    ///
+    /// # Errors
+    /// If two paths have the same number.
+    pub(super) fn changes(&self, version: &mut u64) -> Result<Option<Vec<Followed>>> {
+        let now = self.version.load(Ordering::Acquire);
+        if now == *version {
+            return Ok(None);
+        }
+        *version = now;
+        let state = self.lock();
+        match &state.collision {
+            None => Ok(Some(state.paths.values().cloned().collect())),
+            Some((a, b)) => Err(Error::source(format!(
+                "source {:?} cannot follow both {a:?} and {b:?}: the hashes of their names are equal",
+                self.source
+            ))
+            .hint("rename one of them, or follow them with two sources")),
+        }
+    }
+
+    /// How often the patterns are looked up.
+    pub(super) fn rescan(&self) -> Duration {
+        self.rescan
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks the patterns up once more; `complaint` is the last failure, told once.
+    fn scan(&self, complaint: &mut String) {
+        match discover::find_all(&self.source, &self.patterns) {
+            Ok(found) => {
+                complaint.clear();
+                if self.lock().apply(found) {
+                    self.version.fetch_add(1, Ordering::Release);
+                }
+            }
+            // Whoever rotates may have moved the folder too: what is being read is read on meanwhile.
+            Err(error) if error.to_string() != *complaint => {
+                *complaint = error.to_string();
+                tracing::warn!(source = self.source, %error, "cannot look for new files; trying again");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn watch(catalog: &Weak<Catalog>, rescan: Duration) {
+    let mut complaint = String::new();
+    loop {
+        std::thread::sleep(rescan);
+        let Some(catalog) = catalog.upgrade() else { return };
+        catalog.scan(&mut complaint);
+    }
+}
+
+/// What the scans so far have shown.
+#[derive(Debug, Default)]
+struct State {
+    scans: u64,
+    paths: BTreeMap<PathBuf, Followed>,
+    numbers: BTreeMap<Partition, PathBuf>,
+    /// Whose a file is, and the last scan that saw it.
+    owners: HashMap<FileKey, (Partition, u64)>,
+    collision: Option<(PathBuf, PathBuf)>,
+}
+
+impl State {
+    /// Takes in a listing, sorted by path; says whether anything changed.
+    fn apply(&mut self, found: Vec<Found>) -> bool {
+        self.scans += 1;
+        let mut now: BTreeMap<PathBuf, FileKey> = found.into_iter().map(|f| (f.path, f.key)).collect();
+        let mut changed = false;
+        // Known paths come first: a file seen under an old and a new name at once stays with the old one.
+        let mut paths = std::mem::take(&mut self.paths);
+        for followed in paths.values_mut() {
+            let file = now.remove(&followed.path).filter(|key| self.claim(*key, followed.partition));
+            changed |= file != followed.file;
+            followed.file = file;
+        }
+        for (path, key) in now {
+            let partition = number(&path);
+            if !self.claim(key, partition) {
+                continue;
+            }
+            changed = true;
+            if let Some(other) = self.numbers.insert(partition, path.clone()) {
+                self.collision = Some((other, path.clone()));
+            }
+            let initial = self.scans == 1;
+            paths.insert(path.clone(), Followed { partition, path, file: Some(key), initial });
+        }
+        self.paths = paths;
+        self.owners.retain(|_, (_, seen)| *seen + OWNER_SCANS > self.scans);
+        changed
+    }
+
+    /// Whether the file belongs to `partition`, now if to nobody before.
+    fn claim(&mut self, key: FileKey, partition: Partition) -> bool {
+        let owner = self.owners.entry(key).or_insert((partition, self.scans));
+        owner.1 = self.scans;
+        owner.0 == partition
+    }
+}
+
+/// The partition of a followed path: 32 bits of SipHash-1-3 of its bytes, with the key 0.
+fn number(path: &Path) -> Partition {
+    let mut hasher = SipHasher13::new();
+    hasher.write(path.as_os_str().as_bytes());
+    Partition(u32::try_from(hasher.finish() & u64::from(u32::MAX)).expect("masked to 32 bits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(dir: &Path, name: &str) -> FileKey {
+        let path = dir.join(name);
+        std::fs::write(&path, "x").unwrap();
+        FileKey::of(&std::fs::metadata(path).unwrap())
+    }
+
+    fn listing(files: &[(&str, FileKey)]) -> Vec<Found> {
+        files.iter().map(|(path, key)| Found { path: PathBuf::from(path), key: *key }).collect()
+    }
+
+    fn seen(state: &State) -> Vec<(&str, Option<FileKey>)> {
+        state.paths.values().map(|f| (f.path.to_str().unwrap(), f.file)).collect()
+    }
+
+    #[test]
+    fn a_renamed_file_stays_with_its_first_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two, three] = ["1", "2", "3"].map(|name| file(dir.path(), name));
+        let mut state = State::default();
+        assert!(state.apply(listing(&[("app.log", two), ("app.log.1", one)])));
+        assert!(!state.apply(listing(&[("app.log", two), ("app.log.1", one)])));
+        // Rotation: .1 becomes .2, the current one .1, and a new one appears.
+        assert!(state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)])));
+        assert_eq!(seen(&state), [("app.log", Some(three)), ("app.log.1", None)]);
+        // A listing that misses files for a moment changes no ownership.
+        state.apply(vec![]);
+        state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)]));
+        assert_eq!(seen(&state), [("app.log", Some(three)), ("app.log.1", None)]);
+    }
+
+    #[test]
+    fn numbers_depend_on_the_name_alone_and_collisions_are_told() {
+        assert_eq!(number(Path::new("var/log/auth.log")), Partition(PINNED));
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["1", "2"].map(|name| file(dir.path(), name));
+        let mut state = State::default();
+        state.apply(listing(&[("a", one)]));
+        let path = state.numbers.remove(&number(Path::new("a"))).unwrap();
+        state.numbers.insert(number(Path::new("b")), path);
+        state.apply(listing(&[("a", one), ("b", two)]));
+        assert_eq!(state.collision, Some(("a".into(), "b".into())));
+    }
+
+    /// A number that must never change: checkpoints refer to partitions by it.
+    const PINNED: u32 = 2_336_579_361;
+}

@@ -1,0 +1,241 @@
+//! Reads a fixed list of files to their ends, a piece of each in turn.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::discover::{FileKey, Found};
+use super::tail::{READ_BYTES, Tail, Visit, gzip_error, read_error};
+use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
+use crate::error::{Error, Result};
+
+/// How many files a reader holds open at once. It reads them in the order of their partitions; those beyond the limit are
+/// opened as others end.
+const OPEN_FILES_MAX: usize = 512;
+
+/// One worker's share of a list of files.
+pub(super) struct FiniteReader {
+    source: String,
+    record_bytes_max: usize,
+    /// Keeps the list alive for workers that open later.
+    _list: Arc<Vec<Found>>,
+    waiting: VecDeque<Part>,
+    open: VecDeque<(Part, Tail)>,
+    buffer: Vec<u8>,
+    announced: bool,
+}
+
+struct Part {
+    partition: Partition,
+    path: PathBuf,
+    key: FileKey,
+    /// Whether it was read since the poll began.
+    touched: bool,
+}
+
+impl FiniteReader {
+    pub(super) fn new(context: &SourceContext, list: Arc<Vec<Found>>) -> Result<Self> {
+        let mut waiting = VecDeque::new();
+        for (index, found) in list.iter().enumerate() {
+            let index = u32::try_from(index).map_err(|_| {
+                Error::source(format!("source {:?} has too many files", context.name)).hint("narrow the pattern")
+            })?;
+            if context.owns(Partition(index)) {
+                let partition = Partition(index);
+                waiting.push_back(Part { partition, path: found.path.clone(), key: found.key, touched: false });
+            }
+        }
+        let mut reader = FiniteReader {
+            source: context.name.clone(),
+            record_bytes_max: context.record_bytes_max,
+            _list: list,
+            waiting,
+            open: VecDeque::new(),
+            buffer: Vec::new(),
+            announced: false,
+        };
+        // A file that may not be read is a mistake to be told at the start, not hours later.
+        reader.open_waiting()?;
+        Ok(reader)
+    }
+
+    fn open_waiting(&mut self) -> Result<()> {
+        while self.open.len() < OPEN_FILES_MAX
+            && let Some(part) = self.waiting.pop_front()
+        {
+            let tail = Tail::open(&part.path, part.partition, 0, self.record_bytes_max)
+                .map_err(|e| read_error(&self.source, &part.path, e))?;
+            if tail.key() != part.key {
+                return Err(replaced(&self.source, &part.path));
+            }
+            self.open.push_back((part, tail));
+        }
+        Ok(())
+    }
+
+    fn tell_lag(&mut self, collector: &mut dyn Collector) -> Result<()> {
+        for (part, tail) in self.open.iter_mut().filter(|(part, _)| part.touched) {
+            part.touched = false;
+            let size = tail.metadata().map_err(|e| read_error(&self.source, &part.path, e))?.len();
+            collector.lag(part.partition, size.saturating_sub(tail.position()));
+        }
+        Ok(())
+    }
+}
+
+impl SourceReader for FiniteReader {
+    fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
+        if !self.announced {
+            self.announced = true;
+            for part in self.open.iter().map(|(part, _)| part).chain(&self.waiting) {
+                collector.joined(part.partition, &part.path.to_string_lossy());
+            }
+        }
+        let mut left = budget_bytes.max(1);
+        while left > 0 {
+            let Some((part, tail)) = self.open.front_mut() else { break };
+            let want = left.min(READ_BYTES);
+            let visit = tail
+                .visit(&mut self.buffer, want, true, collector)
+                .map_err(|e| read_error(&self.source, &part.path, e))?;
+            match visit {
+                Visit::Gzip => return Err(gzip_error(&self.source, &part.path)),
+                Visit::Took(bytes) => {
+                    part.touched = true;
+                    left = left.saturating_sub(bytes);
+                    self.open.rotate_left(1);
+                }
+                Visit::AtEnd => {
+                    collector.lag(part.partition, 0);
+                    collector.ended(part.partition);
+                    self.open.pop_front();
+                    self.open_waiting()?;
+                }
+            }
+        }
+        self.tell_lag(collector)?;
+        if self.open.is_empty() {
+            self.buffer = Vec::new();
+            return Ok(Polled::Finished);
+        }
+        Ok(Polled::More)
+    }
+}
+
+fn replaced(source: &str, path: &Path) -> Error {
+    Error::source(format!("source {source:?}: {path:?} was replaced by another file during the run"))
+        .hint("read files that are rotated meanwhile with follow = true")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::connectors::file::FileSource;
+    use crate::connectors::lines::tests::{Heard, Said};
+    use crate::connectors::source::SourceConnector;
+
+    fn context(worker: usize, workers: usize) -> SourceContext {
+        SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 10 }
+    }
+
+    fn source(dir: &Path, pattern: &str) -> FileSource {
+        FileSource::new([format!("{}/{pattern}", dir.display())])
+    }
+
+    fn read(source: &FileSource, context: &SourceContext, budget: usize) -> Heard {
+        let mut heard = Heard::default();
+        let mut reader = source.open(context).unwrap();
+        loop {
+            heard.lag_calls = 0;
+            let polled = reader.poll(budget, &mut heard).unwrap();
+            assert!(heard.lag_calls <= heard.said.len() + 3, "lag is told per poll, not per record");
+            if polled == Polled::Finished {
+                return heard;
+            }
+        }
+    }
+
+    #[test]
+    fn every_line_has_the_offset_of_its_first_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.log"), "one\r\n\ntwo\n0123456789\n01234567890\nend").unwrap();
+        let heard = read(&source(dir.path(), "a.log"), &context(0, 1), 1_000);
+        let records: Vec<(u64, &str)> = vec![(0, "one\r"), (6, "two"), (10, "0123456789"), (33, "end")];
+        assert_eq!(heard.records(), records.into_iter().map(|(o, t)| (o, t.to_owned())).collect::<Vec<_>>());
+        assert_eq!(heard.rejections(), [(21, 11, 11)]);
+        assert_eq!(heard.lag[&0], 0);
+        assert!(heard.caught_up.is_empty(), "the end of a finite file is no idleness");
+    }
+
+    #[test]
+    fn files_are_partitions_in_the_order_of_their_paths_shared_by_workers() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in [("c.log", "c"), ("a.log", "a1\na2\n"), ("b.log", "")] {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        let source = source(dir.path(), "*.log");
+        let first = read(&source, &context(0, 2), 1);
+        assert_eq!(first.texts(), ["a1", "a2", "c"]);
+        let label = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        assert_eq!(first.said[..2], [Said::Joined(0, label("a.log")), Said::Joined(2, label("c.log"))]);
+        let second = read(&source, &context(1, 2), 1);
+        assert_eq!(second.said, [Said::Joined(1, label("b.log")), Said::Ended(1)]);
+        assert_eq!(read(&source, &context(2, 4), 1).said.len(), 3);
+        assert!(read(&source, &context(3, 4), 1).said.is_empty());
+    }
+
+    #[test]
+    fn files_take_turns_and_a_poll_keeps_to_its_budget() {
+        let dir = tempfile::tempdir().unwrap();
+        let line = "123456789\n";
+        for name in ["a", "b"] {
+            fs::write(dir.path().join(name), line.repeat(4_000)).unwrap();
+        }
+        let mut reader = source(dir.path(), "*").open(&context(0, 1)).unwrap();
+        let mut heard = Heard::default();
+        assert_eq!(reader.poll(8_192, &mut heard).unwrap(), Polled::More);
+        let taken = heard.records().len() * line.len();
+        assert!((8_100..=12_288).contains(&taken), "{taken}");
+        assert_eq!(heard.lag_calls, 2, "both files were read");
+        assert!(heard.lag[&0] > 0 && heard.lag[&0] < 40_000);
+    }
+
+    #[test]
+    fn more_files_than_may_be_open_are_all_read() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..OPEN_FILES_MAX + 3 {
+            fs::write(dir.path().join(format!("{i:04}.log")), format!("{i}\n")).unwrap();
+        }
+        let heard = read(&source(dir.path(), "*.log"), &context(0, 1), 1_000_000);
+        assert_eq!(heard.texts().len(), OPEN_FILES_MAX + 3);
+    }
+
+    #[test]
+    fn a_link_to_a_file_that_is_read_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("1.log"), "x").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("1.log"), dir.path().join("latest.log")).unwrap();
+        assert_eq!(read(&source(dir.path(), "*.log"), &context(0, 1), 1_000).texts(), ["x"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = |pattern: &str| {
+            let mut heard = Heard::default();
+            let opened = source(dir.path(), pattern).open(&context(0, 1));
+            let error = opened.and_then(|mut reader| reader.poll(1_000, &mut heard)).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::Source);
+            error.to_string()
+        };
+        assert!(error("*.log").contains("no file matches"));
+        assert!(error("gone.log").contains("there is no file"));
+        assert!(error("gone.log").contains("sources.logs.path"));
+        assert!(error("").contains("is a directory"));
+        fs::write(dir.path().join("a.gz"), [0x1f, 0x8b, 8, 0, b'\n']).unwrap();
+        assert!(error("a.gz").contains("gunzip"));
+    }
+}

@@ -1,0 +1,209 @@
+//! One output file: hidden while it is written, and whole when it appears.
+//!
+//! It is written as `.NAME.jsonl.partial` and becomes `NAME.jsonl` by a rename that overwrites nothing, after its bytes are
+//! on the disk. What another run or program left in the folder is never touched.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempPath;
+
+use crate::connectors::sink::SinkContext;
+use crate::error::{Error, Result};
+
+/// How many taken names in a row are stepped over before something must be wrong.
+const TAKEN_MAX: u32 = 10_000;
+
+/// What the files of one worker's shard of a sink are called.
+#[derive(Clone, Debug)]
+pub(super) struct Naming {
+    sink: String,
+    folder: PathBuf,
+    /// The sink, the run and the worker.
+    stem: String,
+}
+
+impl Naming {
+    /// The names in `folder` of the shard that `context` describes.
+    pub(super) fn new(context: &SinkContext, folder: &Path) -> Self {
+        let stem = format!("{}-{}-w{:02}", file_safe(&context.name), stamp(context.run_ms), context.worker);
+        Naming { sink: context.name.clone(), folder: folder.to_owned(), stem }
+    }
+
+    fn finished(&self, sequence: u32) -> PathBuf {
+        self.folder.join(format!("{}-{sequence:06}.jsonl", self.stem))
+    }
+
+    fn partial(&self, sequence: u32) -> PathBuf {
+        self.folder.join(format!(".{}-{sequence:06}.jsonl.partial", self.stem))
+    }
+
+    /// Creates the folder, and logs the unfinished files that earlier runs of the sink left in it.
+    pub(super) fn prepare(&self, log_orphans: bool) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(|e| self.error("cannot create the folder", &self.folder, e))?;
+        if !log_orphans {
+            return Ok(());
+        }
+        let entries = fs::read_dir(&self.folder).map_err(|e| self.error("cannot read the folder", &self.folder, e))?;
+        let prefix = format!(".{}-", file_safe(&self.sink));
+        let is_orphan = |name: &str| name.starts_with(&prefix) && name.ends_with(".jsonl.partial");
+        let orphans: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_orphan))
+            .collect();
+        if let Some(first) = orphans.iter().min() {
+            tracing::warn!(
+                sink = self.sink,
+                files = orphans.len(),
+                first = %first.display(),
+                "unfinished files of a run that is still going on or was killed: their rows are not part of the output"
+            );
+        }
+        Ok(())
+    }
+
+    /// An error of this sink about `path`.
+    pub(super) fn error(&self, what: &str, path: &Path, cause: io::Error) -> Error {
+        let hint = match cause.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space, then start again".to_owned(),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                "let this user write there, or choose another folder".to_owned()
+            }
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                format!("sinks.{}.path names a folder, in which each worker writes files of its own", self.sink)
+            }
+            _ => "check the folder and the file system it is on".to_owned(),
+        };
+        Error::sink(format!("sink {:?} {what} {path:?}", self.sink)).because(cause).hint(hint)
+    }
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct Output {
+    naming: Naming,
+    file: File,
+    path: PathBuf,
+    sequence: u32,
+}
+
+impl Output {
+    /// Creates the first hidden file from `sequence` on whose name, hidden or finished, is free.
+    pub(super) fn create(naming: &Naming, sequence: u32) -> Result<Self> {
+        for sequence in sequence..sequence.saturating_add(TAKEN_MAX) {
+            let path = naming.partial(sequence);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) if !exists(&naming.finished(sequence)) => {
+                    return Ok(Output { naming: naming.clone(), file, path, sequence });
+                }
+                Ok(_) => fs::remove_file(&path).map_err(|e| naming.error("cannot remove", &path, e))?,
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(naming.error("cannot create", &path, e)),
+            }
+        }
+        let cause = io::Error::from(ErrorKind::AlreadyExists);
+        Err(naming.error("finds every name taken from", &naming.finished(sequence), cause))
+    }
+
+    /// The number of the file within its shard.
+    pub(super) fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// Hands `bytes` to the operating system.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(|e| self.naming.error("cannot write", &self.path, e))
+    }
+
+    /// Makes the file durable, then visible; returns its path.
+    pub(super) fn publish(self) -> Result<PathBuf> {
+        let Output { naming, file, path, sequence } = self;
+        file.sync_all().map_err(|e| naming.error("cannot flush to disk", &path, e))?;
+        let mut hidden = TempPath::try_from_path(&path).map_err(|e| naming.error("cannot finish", &path, e))?;
+        // From here on nothing may drop `hidden`: that would delete the rows.
+        for sequence in sequence..sequence.saturating_add(TAKEN_MAX) {
+            let finished = naming.finished(sequence);
+            match hidden.persist_noclobber(&finished) {
+                Ok(()) => {
+                    let folder = File::open(&naming.folder).and_then(|folder| folder.sync_all());
+                    folder.map_err(|e| naming.error("cannot flush the folder", &naming.folder, e))?;
+                    return Ok(finished);
+                }
+                // Another program took the name meanwhile.
+                Err(e) if e.error.kind() == ErrorKind::AlreadyExists => hidden = e.path,
+                Err(e) => {
+                    let _kept = e.path.keep();
+                    return Err(naming.error("cannot finish", &finished, e.error));
+                }
+            }
+        }
+        let _kept = hidden.keep();
+        Err(naming.error("finds every name taken after", &path, ErrorKind::AlreadyExists.into()))
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// `name` with nothing in it that means something in a path.
+fn file_safe(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
+}
+
+/// `run_ms`, milliseconds since the Unix epoch, as `20260131T235959123Z`.
+fn stamp(run_ms: u64) -> String {
+    match i64::try_from(run_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) {
+        Some(time) => time.strftime("%Y%m%dT%H%M%S%3fZ").to_string(),
+        None => run_ms.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sortable_and_safe() {
+        let context = SinkContext { name: "a/b.c".into(), worker: 3, workers: 4, run_ms: 1_769_903_999_123 };
+        let naming = Naming::new(&context, Path::new("out"));
+        assert_eq!(naming.finished(7), Path::new("out/a_b_c-20260131T235959123Z-w03-000007.jsonl"));
+        assert_eq!(naming.partial(7), Path::new("out/.a_b_c-20260131T235959123Z-w03-000007.jsonl.partial"));
+    }
+
+    #[test]
+    fn nothing_is_overwritten_at_the_start_or_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = SinkContext { name: "s".into(), worker: 0, workers: 1, run_ms: 0 };
+        let naming = Naming::new(&context, folder.path());
+        fs::write(naming.finished(0), "old").unwrap();
+        fs::write(naming.partial(1), "old").unwrap();
+        let mut output = Output::create(&naming, 0).unwrap();
+        assert_eq!(output.sequence(), 2);
+        output.write(b"new").unwrap();
+        fs::write(naming.finished(2), "other").unwrap();
+        let published = output.publish().unwrap();
+        assert_eq!(published, naming.finished(3));
+        let read = |path: PathBuf| fs::read_to_string(path).unwrap();
+        assert_eq!(read(published), "new");
+        assert_eq!(
+            [read(naming.finished(0)), read(naming.partial(1)), read(naming.finished(2))],
+            ["old", "old", "other"]
+        );
+        assert!(!exists(&naming.partial(0)) && !exists(&naming.partial(2)));
+    }
+
+    #[test]
+    fn errors_name_sink_path_and_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let context = SinkContext { name: "alerts".into(), worker: 0, workers: 1, run_ms: 0 };
+        let error = Naming::new(&context, &file).prepare(true).unwrap_err().to_string();
+        assert!(
+            error.contains("\"alerts\"") && error.contains("/file\"") && error.contains("names a folder"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! The configured file source.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::catalog::Catalog;
+use super::discover::{self, Found};
+use super::finite::FiniteReader;
+use super::follow::FollowReader;
+use super::units::Patterns;
+use crate::connectors::source::{SourceConnector, SourceContext, SourceReader};
+use crate::error::Result;
+use crate::settings::Section;
+
+/// How often the patterns of a followed source are looked up again.
+const RESCAN: Duration = Duration::from_secs(1);
+
+/// Where following begins in files that exist already at the start; files that appear later are read from their beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// At the beginning.
+    #[default]
+    Start,
+    /// At the last line that is not ended yet.
+    End,
+}
+
+/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its first byte.
+#[derive(Debug)]
+pub struct FileSource {
+    patterns: Vec<String>,
+    follow: bool,
+    read_from: ReadFrom,
+    rescan: Duration,
+    /// The workers of a process share what was found, so that they agree on it.
+    list: Mutex<Weak<Vec<Found>>>,
+    catalog: Mutex<Weak<Catalog>>,
+}
+
+impl FileSource {
+    /// Reads the files that `patterns` (paths or globs) name, to their ends.
+    pub fn new(patterns: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        FileSource {
+            patterns: patterns.into_iter().map(Into::into).collect(),
+            follow: false,
+            read_from: ReadFrom::Start,
+            rescan: RESCAN,
+            list: Mutex::new(Weak::new()),
+            catalog: Mutex::new(Weak::new()),
+        }
+    }
+
+    /// Reads on as the files grow, are rotated and appear; the source then never ends.
+    #[must_use]
+    pub fn follow(mut self, read_from: ReadFrom) -> Self {
+        self.follow = true;
+        self.read_from = read_from;
+        self
+    }
+
+    /// Looks the patterns up again every `rescan` (default 1 s) when following.
+    #[must_use]
+    pub fn rescan(mut self, rescan: Duration) -> Self {
+        self.rescan = rescan;
+        self
+    }
+
+    /// Reads `path`, `follow` and `read_from` from the source's section; `None` if one is missing or faulty.
+    pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
+        let patterns = section.required::<Patterns>("path");
+        let follow = section.or("follow", false);
+        let from_is_set = section.node("read_from").is_some();
+        let choices = [("start", ReadFrom::Start), ("end", ReadFrom::End)];
+        let read_from = section.choice("read_from", &choices, ReadFrom::Start);
+        if from_is_set && !follow {
+            section.fault("read_from", "only a source with follow = true can choose; others read files from the start");
+            return None;
+        }
+        let source = FileSource::new(patterns?.0);
+        Some(if follow { source.follow(read_from) } else { source })
+    }
+
+    fn shared_list(&self, context: &SourceContext) -> Result<Arc<Vec<Found>>> {
+        let mut shared = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = shared.upgrade() {
+            return Ok(list);
+        }
+        for pattern in &self.patterns {
+            if discover::find(&context.name, pattern)?.is_empty() {
+                return Err(discover::nothing_found(&context.name, pattern));
+            }
+        }
+        let mut list = discover::find_all(&context.name, &self.patterns)?;
+        let mut keys = BTreeMap::new();
+        list.retain(|found| match keys.insert(found.key, found.path.clone()) {
+            None => true,
+            Some(first) => {
+                let (name, path, first) = (&context.name, found.path.display(), first.display());
+                tracing::warn!(source = name, %path, %first, "a link to a file that is read already: left out");
+                false
+            }
+        });
+        let list = Arc::new(list);
+        *shared = Arc::downgrade(&list);
+        Ok(list)
+    }
+
+    fn shared_catalog(&self, context: &SourceContext) -> Result<Arc<Catalog>> {
+        let mut shared = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(catalog) = shared.upgrade() {
+            return Ok(catalog);
+        }
+        let catalog = Catalog::start(&context.name, self.patterns.clone(), self.rescan)?;
+        *shared = Arc::downgrade(&catalog);
+        Ok(catalog)
+    }
+}
+
+impl SourceConnector for FileSource {
+    fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
+        if self.follow {
+            let catalog = self.shared_catalog(context)?;
+            return Ok(Box::new(FollowReader::new(context, catalog, self.read_from)));
+        }
+        Ok(Box::new(FiniteReader::new(context, self.shared_list(context)?)?))
+    }
+}

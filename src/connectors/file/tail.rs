@@ -1,0 +1,252 @@
+//! One open file and how far it has been read.
+//!
+//! No bytes are kept between reads: the beginning of an unfinished line is read again, so all files of a reader share one
+//! buffer, and a position is a whole description of where reading stands. The buffer never grows beyond
+//! `record_bytes_max` and one read.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use memchr::memrchr;
+
+use super::discover::FileKey;
+use crate::connectors::lines::Splitter;
+use crate::connectors::source::{Collector, Partition};
+use crate::error::Error;
+
+/// How much is read at once: enough to make system calls free, little enough to stay in the second-level cache.
+pub(super) const READ_BYTES: usize = 256 * 1024;
+
+/// The least that is read at once, however small the budget.
+const READ_BYTES_MIN: usize = 4 * 1024;
+
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// What one visit to a file found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visit {
+    /// So many bytes were taken.
+    Took(usize),
+    /// Nothing was taken: the file ends here, for now.
+    AtEnd,
+    /// The file is compressed; nothing was taken.
+    Gzip,
+}
+
+#[derive(Debug)]
+pub(super) struct Tail {
+    file: File,
+    key: FileKey,
+    /// The offset, in the partition, of the first byte of this file.
+    base: u64,
+    /// How many bytes of the file are done with.
+    position: u64,
+    /// The size at which the end was last seen, with an unfinished line perhaps.
+    seen_size: Option<u64>,
+    splitter: Splitter,
+}
+
+impl Tail {
+    /// Opens `path`, whose first byte has the offset `base`.
+    pub(super) fn open(path: &Path, partition: Partition, base: u64, record_bytes_max: usize) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let key = FileKey::of(&file.metadata()?);
+        let splitter = Splitter::new(partition, record_bytes_max);
+        Ok(Tail { file, key, base, position: 0, seen_size: None, splitter })
+    }
+
+    /// Which file it is.
+    pub(super) fn key(&self) -> FileKey {
+        self.key
+    }
+
+    /// How many bytes are done with.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The offset after everything that was read, where the next file of the partition begins.
+    pub(super) fn next_base(&self) -> u64 {
+        self.base + self.position.max(self.seen_size.unwrap_or(0))
+    }
+
+    /// What the file system says about the file now.
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
+    }
+
+    /// Whether the file has nothing beyond what was already seen at its end.
+    pub(super) fn is_unchanged(&self, size: u64) -> bool {
+        self.seen_size == Some(size)
+    }
+
+    /// The size below which the file must have been truncated.
+    pub(super) fn size_min(&self) -> u64 {
+        self.position.max(self.seen_size.unwrap_or(0))
+    }
+
+    /// Starts over at the beginning of the file, which was truncated, and returns how many bytes of an unfinished line are
+    /// lost with it. Offsets go on where they were.
+    pub(super) fn restart(&mut self, collector: &mut dyn Collector) -> u64 {
+        let lost = self.size_min() - self.position;
+        self.splitter.finish(self.base + self.position, b"", collector);
+        self.base = self.next_base();
+        self.position = 0;
+        self.seen_size = None;
+        lost
+    }
+
+    /// Goes to the last line that the file has not ended yet, or to its end.
+    pub(super) fn seek_end(&mut self, buffer: &mut Vec<u8>, record_bytes_max: usize) -> io::Result<()> {
+        let size = self.file.metadata()?.len();
+        let window = size.min(record_bytes_max as u64 + 1);
+        let from = size - window;
+        let window = usize::try_from(window).expect("at most record_bytes_max + 1");
+        grow(buffer, window);
+        let mut filled = 0;
+        while filled < window {
+            match read_at(&self.file, &mut buffer[filled..window], from + filled as u64)? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        self.position = memrchr(b'\n', &buffer[..filled]).map_or(from, |newline| from + newline as u64 + 1);
+        Ok(())
+    }
+
+    /// Reads about `want` bytes and hands over the lines that end in them; one line at least, unless the file ends first.
+    ///
+    /// `last` says that nothing more will be written: the end of the file then ends its last line too.
+    pub(super) fn visit(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        want: usize,
+        last: bool,
+        collector: &mut dyn Collector,
+    ) -> io::Result<Visit> {
+        let want = want.clamp(READ_BYTES_MIN, READ_BYTES);
+        let mut filled = 0;
+        loop {
+            grow(buffer, filled + want);
+            let n = read_at(&self.file, &mut buffer[filled..filled + want], self.position + filled as u64)?;
+            let offset = self.base + self.position;
+            if n == 0 {
+                self.seen_size = Some(self.position + filled as u64);
+                if last {
+                    self.splitter.finish(offset, &buffer[..filled], collector);
+                    self.position += filled as u64;
+                }
+                return Ok(Visit::AtEnd);
+            }
+            filled += n;
+            if self.position == 0 && buffer[..filled].starts_with(&GZIP_MAGIC) {
+                return Ok(Visit::Gzip);
+            }
+            let used = self.splitter.split(offset, &buffer[..filled], collector);
+            if used > 0 {
+                self.position += used as u64;
+                return Ok(Visit::Took(used));
+            }
+        }
+    }
+}
+
+/// The error for a file that turns out to be compressed.
+pub(super) fn gzip_error(source: &str, path: &Path) -> Error {
+    Error::source(format!("source {source:?}: {path:?} is compressed with gzip, which is not read"))
+        .hint("decompress it with gunzip, or pipe it: `zcat FILE | tidewatch run …` with kind = \"stdin\"")
+}
+
+/// The error for a file that can no longer be read.
+pub(super) fn read_error(source: &str, path: &Path, cause: io::Error) -> Error {
+    let hint = match cause.raw_os_error() {
+        // EMFILE and ENFILE have no kind of their own.
+        Some(23 | 24) => "raise the limit of open files (ulimit -n), or follow fewer files",
+        _ if cause.kind() == io::ErrorKind::PermissionDenied => "let this user read it",
+        _ => "check the file and the file system it is on",
+    };
+    Error::source(format!("source {source:?} cannot read {path:?}")).because(cause).hint(hint)
+}
+
+fn grow(buffer: &mut Vec<u8>, size: usize) {
+    if buffer.len() < size {
+        buffer.reserve_exact(size - buffer.len());
+        buffer.resize(size, 0);
+    }
+}
+
+fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, position) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::connectors::lines::tests::{Heard, Said, naive};
+
+    fn read_all(bytes: &[u8], record_bytes_max: usize, want: usize) -> (Heard, usize) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut tail = Tail::open(file.path(), Partition(0), 0, record_bytes_max).unwrap();
+        let (mut heard, mut buffer) = (Heard::default(), Vec::new());
+        while let Visit::Took(_) = tail.visit(&mut buffer, want, true, &mut heard).unwrap() {}
+        assert_eq!(tail.position(), bytes.len() as u64);
+        (heard, buffer.capacity())
+    }
+
+    #[test]
+    fn a_huge_line_is_rejected_once_in_flat_memory() {
+        let size = 64 * 1024 * 1024;
+        let mut bytes = vec![b'x'; size];
+        bytes.extend_from_slice(b"\nnext");
+        let (heard, capacity) = read_all(&bytes, 1024 * 1024, READ_BYTES);
+        assert_eq!(heard.rejections(), [(0, size as u64, 4096)]);
+        assert_eq!(heard.records(), [(size as u64 + 1, "next".to_owned())]);
+        assert!(capacity <= 1024 * 1024 + READ_BYTES + 1, "{capacity}");
+    }
+
+    #[test]
+    fn the_end_is_found_at_the_last_unfinished_line() {
+        for (text, expected) in [("a\nb\nhalf", 4), ("a\nb\n", 4), ("", 0), ("half", 0), ("0123456789", 4)] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let mut tail = Tail::open(file.path(), Partition(0), 0, 5).unwrap();
+            tail.seek_end(&mut Vec::new(), 5).unwrap();
+            assert_eq!(tail.position(), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_file_is_its_lines_whatever_is_read_at_once(
+            lines in proptest::collection::vec((any::<u8>(), prop_oneof![0usize..50, 4_000usize..4_200, 0usize..20_000]), 0..12),
+            want in prop_oneof![Just(1usize), 4_096usize..20_000],
+            record_bytes_max in prop_oneof![1usize..100, 4_000usize..12_000],
+            newline_at_end: bool,
+        ) {
+            let texts: Vec<Vec<u8>> = lines.iter().map(|(byte, size)| vec![*byte; *size]).collect();
+            let mut bytes = texts.join(&b'\n');
+            if newline_at_end {
+                bytes.push(b'\n');
+            }
+            prop_assume!(!bytes.starts_with(&GZIP_MAGIC));
+            let (heard, capacity) = read_all(&bytes, record_bytes_max, want);
+            prop_assert_eq!(heard.said.len(), naive(&bytes, record_bytes_max).len());
+            let same = heard.said == naive(&bytes, record_bytes_max);
+            prop_assert!(same, "the lines differ");
+            prop_assert!(capacity <= record_bytes_max + want.clamp(READ_BYTES_MIN, READ_BYTES) + 1);
+            let joined = heard.said.iter().any(|said| matches!(said, Said::Joined(..)));
+            prop_assert!(!joined);
+        }
+    }
+}

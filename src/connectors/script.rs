@@ -1,0 +1,166 @@
+//! A source whose partitions a test writes down step by step.
+//!
+//! Records get the offsets 0, 1, 2 … of their partition. Partitions are numbered in the order of the list and shared between
+//! workers by the usual rule. How many steps a poll takes is a parameter, so that a test can vary the interleaving of
+//! partitions and the cut into epochs without changing the input.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::source::{Collector, Partition, Polled, SourceConnector, SourceContext, SourceReader};
+use crate::error::Result;
+use crate::record::{DEAD_LETTER_BYTES_MAX, Reason};
+
+/// How long a reader of partitions without an end asks to be left alone.
+const IDLE_WAIT: Duration = Duration::from_millis(1);
+
+/// What a partition does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It has a record.
+    Bytes(Vec<u8>),
+    /// A fetch comes back empty.
+    CaughtUp,
+    /// It ends; later steps are not taken. A partition without this step stays open, and empty, after its last step.
+    Eof,
+}
+
+/// A scripted source.
+#[derive(Clone, Debug)]
+pub struct Script {
+    partitions: Arc<Vec<Vec<Step>>>,
+    batch: usize,
+}
+
+impl Script {
+    /// A source with one partition per list of steps; a poll takes one step of each partition.
+    pub fn new(partitions: Vec<Vec<Step>>) -> Self {
+        let batch = partitions.len().max(1);
+        Script { partitions: Arc::new(partitions), batch }
+    }
+
+    /// A source of one partition per list of records, each of which ends.
+    pub fn of_records<R: Into<Vec<u8>>>(partitions: Vec<Vec<R>>) -> Self {
+        let steps = |records: Vec<R>| {
+            records.into_iter().map(|record| Step::Bytes(record.into())).chain([Step::Eof]).collect::<Vec<Step>>()
+        };
+        Self::new(partitions.into_iter().map(steps).collect())
+    }
+
+    /// Takes `batch` steps per poll (at least 1), in turn over the worker's partitions.
+    #[must_use]
+    pub fn batch(mut self, batch: usize) -> Self {
+        self.batch = batch.max(1);
+        self
+    }
+}
+
+impl SourceConnector for Script {
+    fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
+        let numbered = self.partitions.iter().zip(0..).map(|(steps, number)| (Partition(number), steps));
+        let own: VecDeque<Part> = numbered
+            .filter(|(partition, _)| context.owns(*partition))
+            .map(|(partition, steps)| Part { partition, steps: steps.clone().into(), offset: 0 })
+            .collect();
+        let (batch, record_bytes_max) = (self.batch, context.record_bytes_max);
+        Ok(Box::new(ScriptReader { parts: own, batch, record_bytes_max, announced: false }))
+    }
+}
+
+struct Part {
+    partition: Partition,
+    steps: VecDeque<Step>,
+    offset: u64,
+}
+
+struct ScriptReader {
+    /// The partitions that have not ended, the next to be asked first.
+    parts: VecDeque<Part>,
+    batch: usize,
+    record_bytes_max: usize,
+    announced: bool,
+}
+
+impl SourceReader for ScriptReader {
+    fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
+        if !self.announced {
+            self.announced = true;
+            for part in &self.parts {
+                collector.joined(part.partition, &part.partition.0.to_string());
+            }
+        }
+        let mut bytes_taken = 0;
+        for _ in 0..self.batch {
+            let Some(mut part) = self.parts.pop_front() else { break };
+            let partition = part.partition;
+            match part.steps.pop_front() {
+                Some(Step::Eof) => {
+                    collector.ended(partition);
+                    continue;
+                }
+                Some(Step::CaughtUp) | None => collector.caught_up(partition),
+                Some(Step::Bytes(bytes)) => {
+                    bytes_taken += bytes.len();
+                    if bytes.len() > self.record_bytes_max {
+                        let head = &bytes[..bytes.len().min(DEAD_LETTER_BYTES_MAX)];
+                        let detail = format!("record_bytes_max is {}", self.record_bytes_max);
+                        collector.rejected(partition, part.offset, bytes.len() as u64, head, Reason::TooLarge, &detail);
+                    } else {
+                        collector.record(partition, part.offset, &bytes);
+                    }
+                    part.offset += 1;
+                }
+            }
+            self.parts.push_back(part);
+            if bytes_taken >= budget_bytes {
+                break;
+            }
+        }
+        Ok(match self.parts.iter().all(|part| part.steps.is_empty()) {
+            _ if self.parts.is_empty() => Polled::Finished,
+            true => Polled::Wait(IDLE_WAIT),
+            false => Polled::More,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines::tests::{Heard, Said};
+    use super::*;
+
+    fn context(worker: usize, workers: usize) -> SourceContext {
+        SourceContext { name: "in".into(), worker, workers, record_bytes_max: 3 }
+    }
+
+    #[test]
+    fn steps_are_taken_in_turn_and_partitions_belong_to_one_worker() {
+        let script = Script::of_records(vec![vec!["a", "b"], vec!["c"], vec!["long"]]);
+        let mut heard = Heard::default();
+        let mut reader = script.clone().batch(2).open(&context(0, 2)).unwrap();
+        assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::More);
+        assert_eq!(heard.said[0], Said::Joined(0, "0".into()));
+        assert_eq!(heard.said[2..], [Said::Record(0, 0, b"a".to_vec()), Said::Rejected(2, 0, 4, b"long".to_vec())]);
+        while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
+        assert_eq!(heard.texts(), ["a", "b"]);
+
+        let mut heard = Heard::default();
+        let mut reader = script.open(&context(1, 2)).unwrap();
+        while reader.poll(1, &mut heard).unwrap() != Polled::Finished {}
+        assert_eq!(heard.texts(), ["c"]);
+    }
+
+    #[test]
+    fn a_partition_without_an_end_stays_open_and_empty() {
+        let script = Script::new(vec![vec![Step::Bytes(b"a".to_vec()), Step::CaughtUp]]);
+        let mut heard = Heard::default();
+        let mut reader = script.open(&context(0, 1)).unwrap();
+        assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::More);
+        assert!(heard.caught_up.is_empty());
+        for _ in 0..3 {
+            assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Wait(IDLE_WAIT));
+            assert!(heard.caught_up.contains(&0));
+        }
+    }
+}
