@@ -4,5 +4,6 @@
 //! their partition and offset, a sink takes encoded rows and says when they are durable. Both run on a worker's thread and
 //! must not block it for longer than a few milliseconds; a client that waits does so on threads of its own.
 
+pub mod generator;
 pub mod sink;
 pub mod source;
