@@ -6,6 +6,8 @@
 
 pub mod capture;
 pub mod file;
+pub mod generator;
+pub mod kinds;
 pub(crate) mod lines;
 pub mod null;
 pub mod script;

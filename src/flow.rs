@@ -141,7 +141,7 @@ impl<'s> Flow<'s> {
         if let Some(Node { value: Value::Array(list), .. }) = node {
             tables = list.iter().enumerate().map(|(i, node)| (format!("{path}.{i}"), Some(node))).collect();
         }
-        tables.iter().filter_map(|(path, node)| self.section(path, *node, connectors::sink_from_section)).collect()
+        tables.iter().filter_map(|(path, node)| self.section(path, *node, connectors::kinds::sink_from_section)).collect()
     }
 
     /// Writes `rows` to the sink `name`.

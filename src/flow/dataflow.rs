@@ -15,7 +15,7 @@ type Build = dyn for<'a, 's> Fn(&'a Flow<'s>, Option<&'a Node>) -> Result<(), Bu
 /// Why a build function did not get to its end.
 pub(crate) enum BuildError {
     /// The parameters are faulty.
-    Params(Vec<Fault>),
+    Params(Fault),
     /// The function said so.
     Failed(Error),
 }
@@ -45,7 +45,7 @@ where
 {
     let build = move |flow: &Flow<'_>, params: Option<&Node>| {
         let empty = Node::empty();
-        let params = crate::settings::from_node("params", params.unwrap_or(&empty)).map_err(BuildError::Params)?;
+        let params = params.unwrap_or(&empty).read("params").map_err(BuildError::Params)?;
         build(flow, &params).map_err(BuildError::Failed)
     };
     Dataflow { name: name.to_owned(), about: String::new(), defaults: None, build: Arc::new(build) }
@@ -64,6 +64,16 @@ impl Dataflow {
     pub fn defaults(mut self, toml: &'static str) -> Self {
         self.defaults = Some(toml);
         self
+    }
+
+    /// What it is for.
+    pub(crate) fn about_text(&self) -> &str {
+        &self.about
+    }
+
+    /// Its default configuration.
+    pub(crate) fn defaults_text(&self) -> Option<&'static str> {
+        self.defaults
     }
 
     /// The name it is run by.

@@ -27,7 +27,7 @@ pub(super) fn attach<'s>(flow: &Flow<'s>, letters: Vec<StreamVec<'s, Epoch, Dead
     let environment = &building.environment;
     let connector = match (environment.sinks.get(DEAD_LETTERS), environment.node(&[DEAD_LETTERS])) {
         (Some(connector), _) => Some(connector.clone()),
-        (None, Some(node)) => flow.section(DEAD_LETTERS, Some(node), connectors::sink_from_section),
+        (None, Some(node)) => flow.section(DEAD_LETTERS, Some(node), connectors::kinds::sink_from_section),
         (None, None) => None,
     };
     match connector {

@@ -84,7 +84,7 @@ impl<'s> Flow<'s> {
             self.section(&format!("sources.{name}"), environment.node(&["sources", name]), |section| {
                 let settings = common(section);
                 let options = T::options(section);
-                let connector = wired.or_else(|| connectors::source_from_section(section));
+                let connector = wired.or_else(|| connectors::kinds::source_from_section(section));
                 (settings, options, connector)
             });
         let connector = if environment.planning { Arc::new(Unopened) } else { self.result(connector, name)? };

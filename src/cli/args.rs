@@ -1,0 +1,126 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+/// Streaming detection on timely and differential dataflow.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidewatch demo
+      an embedded broker, a generated log with planted attacks, and the alerts that find them
+  tidewatch run ssh-brute-force --workers 2 --set sources.auth.path=/var/log/auth.log
+      one process, two worker threads; rows and alerts as JSON lines under tidewatch-out/
+  tidewatch check ssh-brute-force --config my.toml
+      every fault of a configuration at once, with file and line
+  tidewatch cluster auth-windows --processes 2 --workers 1 --set sources.events.path=in.jsonl
+      two local processes under a supervisor";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Lists the dataflows of this program.
+    List,
+    /// Checks a dataflow's configuration and reports every fault at once; exit code 2 if there is one.
+    Check(CheckArgs),
+    /// Runs a dataflow in this process, alone or as one of several.
+    Run(RunArgs),
+    /// Runs a dataflow in several local processes under a supervisor.
+    Cluster(ClusterArgs),
+    /// Shows brute-force detection end to end over an embedded Kafka broker; needs nothing installed.
+    #[cfg(feature = "kafka")]
+    Demo(DemoArgs),
+}
+
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct ConfigArgs {
+    /// A TOML file over the dataflow's defaults.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Overrides one key, such as sources.events.path=in.jsonl; VALUE is TOML, else text. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckArgs {
+    /// The dataflow, as `list` names it.
+    pub dataflow: String,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RunArgs {
+    /// The dataflow, as `list` names it.
+    pub dataflow: String,
+    /// Worker threads in this process; the same number in every process.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(super) struct MeshArgs {
+    /// This process's place in the host file, from 0.
+    #[arg(long, value_name = "I", requires = "hosts")]
+    pub process: Option<usize>,
+    /// One host:port per process and line; the same file on every host.
+    #[arg(long, value_name = "FILE", requires = "process")]
+    pub hosts: Option<PathBuf>,
+    /// A file with the secret that all processes share (16 bytes or more); needed off loopback.
+    #[arg(long, value_name = "FILE", requires = "hosts")]
+    pub secret_file: Option<PathBuf>,
+    /// Which start of the cluster this is; processes of different generations refuse each other.
+    #[arg(long, value_name = "N", requires = "hosts", default_value_t = 0)]
+    pub generation: u64,
+    /// Allows a mesh without a secret between hosts: anyone who reaches the port can take part.
+    #[arg(long, requires = "hosts")]
+    pub insecure_mesh: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ClusterArgs {
+    /// The dataflow, as `list` names it.
+    pub dataflow: String,
+    /// Processes to start.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub processes: u16,
+    /// Worker threads in each process.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[cfg(feature = "kafka")]
+#[derive(Debug, ClapArgs)]
+pub(super) struct DemoArgs {
+    /// Your own auth log instead of a generated one.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// The year of the first line of --log, if its lines do not say.
+    #[arg(long, requires = "log")]
+    pub year: Option<i32>,
+    /// Keeps the broker and the metrics up until a signal.
+    #[arg(long)]
+    pub serve: bool,
+    /// Seed of the generated log.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Worker threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+    /// Where the files go.
+    #[arg(long, value_name = "FOLDER", default_value = "tidewatch-out/demo")]
+    pub out: PathBuf,
+}

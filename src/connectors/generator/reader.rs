@@ -1,0 +1,156 @@
+//! Hands generated records to the collector: in turn from every partition of this worker, at the configured rate.
+
+use std::time::{Duration, Instant};
+
+use super::auth_events::AuthEvents;
+use super::openssh::HostLog;
+use super::{GeneratorConfig, Profile};
+use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
+use crate::error::Result;
+use crate::record::Reason;
+
+/// As much of a record that is too long as is handed on, in bytes.
+const HEAD_BYTES: usize = 256;
+
+/// Reads one worker's partitions.
+pub(super) struct Reader {
+    partitions: Vec<Generated>,
+    joined: bool,
+    /// Which of the partitions is next.
+    turn: usize,
+    pace: Option<Pace>,
+    line: Vec<u8>,
+    record_bytes_max: usize,
+}
+
+struct Generated {
+    partition: Partition,
+    label: String,
+    next: u64,
+    records: Records,
+}
+
+enum Records {
+    AuthEvents { make: AuthEvents, end: Option<u64> },
+    Openssh(Box<HostLog>),
+}
+
+impl Generated {
+    fn new(config: &GeneratorConfig, partition: u32) -> Self {
+        let (label, records) = match config.profile {
+            Profile::AuthEvents => {
+                let end = config.events_of(partition);
+                (partition.to_string(), Records::AuthEvents { make: AuthEvents::new(config), end })
+            }
+            Profile::Openssh => {
+                let log = HostLog::new(config, partition);
+                (log.name().to_owned(), Records::Openssh(Box::new(log)))
+            }
+        };
+        Generated { partition: Partition(partition), label, next: 0, records }
+    }
+
+    /// Puts the next record into `line` and tells its offset; `None` after the last one.
+    fn next(&mut self, line: &mut Vec<u8>) -> Option<u64> {
+        match &mut self.records {
+            Records::AuthEvents { make, end } => {
+                if end.is_some_and(|end| self.next >= end) {
+                    return None;
+                }
+                make.write(self.partition.0, self.next, line);
+            }
+            Records::Openssh(log) => *line = log.next()?.bytes,
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
+}
+
+impl Reader {
+    /// `config` is in range.
+    pub fn new(config: &GeneratorConfig, context: &SourceContext) -> Self {
+        let owned = (0..config.partitions).filter(|p| context.owns(Partition(*p)));
+        let partitions: Vec<Generated> = owned.map(|p| Generated::new(config, p)).collect();
+        let share = partitions.len() as f64 / f64::from(config.partitions);
+        Reader {
+            pace: config.rate.map(|rate| Pace { per_second: rate * share, since: None, given: 0 }),
+            partitions,
+            joined: false,
+            turn: 0,
+            line: Vec::new(),
+            record_bytes_max: context.record_bytes_max,
+        }
+    }
+
+    /// Hands over one record, or ends one partition; how many bytes that were.
+    fn step(&mut self, collector: &mut dyn Collector) -> usize {
+        self.turn %= self.partitions.len();
+        let generated = &mut self.partitions[self.turn];
+        let Some(offset) = generated.next(&mut self.line) else {
+            collector.ended(generated.partition);
+            self.partitions.remove(self.turn);
+            return 0;
+        };
+        self.turn += 1;
+        if let Some(pace) = &mut self.pace {
+            pace.given += 1;
+        }
+        let size = self.line.len();
+        if size > self.record_bytes_max {
+            let head = &self.line[..size.min(HEAD_BYTES)];
+            let detail = format!("{size} bytes, at most {} are read", self.record_bytes_max);
+            collector.rejected(generated.partition, offset, size as u64, head, Reason::TooLarge, &detail);
+        } else {
+            collector.record(generated.partition, offset, &self.line);
+        }
+        size
+    }
+}
+
+impl SourceReader for Reader {
+    fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
+        if !self.joined {
+            self.joined = true;
+            for generated in &self.partitions {
+                collector.joined(generated.partition, &generated.label);
+            }
+        }
+        let mut due = self.pace.as_mut().map_or(u64::MAX, Pace::due);
+        let mut bytes = 0;
+        while !self.partitions.is_empty() {
+            if due == 0 {
+                for generated in &self.partitions {
+                    collector.caught_up(generated.partition);
+                }
+                return Ok(Polled::Wait(self.pace.as_ref().map_or(Duration::ZERO, Pace::until_next)));
+            }
+            if bytes > budget_bytes {
+                return Ok(Polled::More);
+            }
+            due -= 1;
+            bytes += self.step(collector);
+        }
+        Ok(Polled::Finished)
+    }
+}
+
+/// Spreads records over the wall clock, from the first poll on.
+struct Pace {
+    per_second: f64,
+    since: Option<Instant>,
+    given: u64,
+}
+
+impl Pace {
+    /// How many records should have been given by now and were not.
+    fn due(&mut self) -> u64 {
+        let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
+        ((elapsed.as_secs_f64() * self.per_second) as u64).saturating_sub(self.given)
+    }
+
+    /// How long until the next record is due.
+    fn until_next(&self) -> Duration {
+        let elapsed = self.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        Duration::from_secs_f64(((self.given + 1) as f64 / self.per_second - elapsed).clamp(0.000_1, 1.0))
+    }
+}
