@@ -2,6 +2,7 @@
 
 extern crate self as tidewatch;
 
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod connectors;
@@ -17,6 +18,7 @@ pub mod state;
 pub mod telemetry;
 pub mod time;
 
+pub use cli::main;
 pub use record::Event;
 /// ```
 /// use std::net::IpAddr;

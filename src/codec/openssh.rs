@@ -16,17 +16,13 @@ mod year;
 #[cfg(test)]
 mod tests;
 
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::Address;
 use self::year::YearTracker;
-use crate::record::{Decode, Decoder, Event, Reason, Rejection};
+use crate::record::{Decode, Decoder, Event, Reason, Rejection, Text};
 use crate::settings::{Section, Value};
 use crate::time::EventTime;
-
-/// Text that is stored in place up to 24 bytes, as most user names and host names are.
-X
 
 /// The years that the source's key `year` may name.
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=9999;

@@ -2,7 +2,6 @@
 
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use timely::dataflow::StreamVec;
-use timely::dataflow::operators::vec::Map;
 
 use super::stream::Stream;
 use crate::record::Record;

@@ -10,7 +10,7 @@ use super::{Environment, Flow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::execute::{Peers, Plan, execute};
 use crate::settings::Fault;
-use crate::telemetry::timely_log::WorkerLog;
+use crate::telemetry::WorkerLog;
 use crate::time::Epoch;
 
 /// Builds the dataflow once without opening anything and returns every fault of its configuration and construction.
@@ -48,7 +48,7 @@ fn build(worker: &mut Worker, dataflow: &Dataflow, environment: &Arc<Environment
         // A function that stopped half way names fewer parts than it has, so those are not checked then.
         match built {
             Ok(()) => flow.finish(),
-            Err(BuildError::Params(faults)) => Err(faults),
+            Err(BuildError::Params(fault)) => Err(flow.faults_and(fault)),
             Err(BuildError::Failed(error)) => {
                 let key = format!("dataflow {:?}", dataflow.name);
                 Err(flow.faults_and(Fault { key, location: None, message: error.to_string() }))

@@ -57,7 +57,7 @@ impl Intervals {
             Some(format!("a window needs a size and a hop of at least 1 ms, got {size_ms} ms every {hop_ms} ms"))
         } else if hop_ms > size_ms {
             Some(format!("windows of {size_ms} ms every {hop_ms} ms leave gaps; the hop must not exceed the size"))
-        } else if size_ms.div_ceil(hop_ms) > OVERLAP_MAX {
+        } else if (size_ms - 1) / hop_ms + 1 > OVERLAP_MAX {
             Some(format!("each event would be in {} windows; at most {OVERLAP_MAX} are allowed", size_ms / hop_ms))
         } else {
             None

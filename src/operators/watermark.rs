@@ -165,7 +165,8 @@ pub fn least<'s>(name: &str, watermarks: Vec<StreamVec<'s, Epoch, EventTime>>) -
                     let (capability, values) = entry.remove();
                     values.into_iter().for_each(|(index, time)| latest[index] = latest[index].max(time));
                     let least = latest.iter().min().copied().unwrap_or(EventTime::MIN);
-                    if least > std::mem::replace(&mut told, told.max(least)) {
+                    if least > told {
+                        told = least;
                         output.session(&capability).give(least);
                     }
                 }
