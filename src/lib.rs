@@ -4,6 +4,7 @@ pub mod codec;
 pub mod connectors;
 pub mod error;
 pub mod record;
+pub mod runtime;
 pub mod settings;
 pub mod telemetry;
 pub mod time;
