@@ -2,5 +2,7 @@
 
 pub mod control;
 pub mod execute;
+pub mod mesh;
+pub mod panic;
 pub mod sink;
 pub mod source;

@@ -1,0 +1,119 @@
+//! The host file: the addresses of all processes, one `host:port` per line, in process order.
+//!
+//! Empty lines and what follows a `#` do not count. All faults are reported at once, with their lines.
+
+use std::collections::BTreeMap;
+
+use super::MAX_PROCESSES;
+use crate::error::{Error, Result};
+
+/// The greatest length of an address, in bytes: a host name of 253, a colon and a port.
+const MAX_ADDRESS_BYTES: usize = 259;
+
+/// The greatest number of faults that an error lists.
+const MAX_FAULTS: usize = 20;
+
+/// Reads a host file: the address of every process, in process order.
+///
+/// # Errors
+/// Of kind `Config` and with line numbers: a line that is no `host:port`, an address twice, more than
+/// [`MAX_PROCESSES`] addresses, or none.
+pub fn parse(text: &str) -> Result<Vec<String>> {
+    let mut addresses = Vec::new();
+    let mut faults = Vec::new();
+    let mut lines: BTreeMap<String, usize> = BTreeMap::new();
+    for (number, line) in text.lines().enumerate().map(|(i, line)| (i + 1, line)) {
+        let address = line.split('#').next().unwrap_or_default().trim();
+        if address.is_empty() {
+            continue;
+        }
+        if let Err(fault) = check_address(address) {
+            faults.push(format!("line {number}: {fault}"));
+        } else if let Some(first) = lines.get(&address.to_ascii_lowercase()) {
+            faults.push(format!("line {number}: {address:?} is on line {first} already"));
+        } else if addresses.len() == MAX_PROCESSES {
+            faults.push(format!("line {number}: more than {MAX_PROCESSES} processes"));
+            break;
+        } else {
+            lines.insert(address.to_ascii_lowercase(), number);
+            addresses.push(address.to_string());
+        }
+    }
+    if faults.is_empty() && addresses.is_empty() {
+        faults.push("no addresses".to_string());
+    }
+    if faults.is_empty() {
+        return Ok(addresses);
+    }
+    let more = faults.len().saturating_sub(MAX_FAULTS);
+    faults.truncate(MAX_FAULTS);
+    if more > 0 {
+        faults.push(format!("{more} more"));
+    }
+    Err(Error::config(format!("the host file is at fault: {}", faults.join("; ")))
+        .hint("one host:port per line, in process order; # starts a comment"))
+}
+
+/// Says what is wrong with an address that should be `host:port`, an IPv6 host being in brackets.
+pub(super) fn check_address(address: &str) -> Result<(), String> {
+    if address.len() > MAX_ADDRESS_BYTES {
+        return Err(format!("an address of {} bytes is longer than {MAX_ADDRESS_BYTES}", address.len()));
+    }
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return Err(format!("{address:?} has no port, as in \"host:2101\""));
+    };
+    if !port.bytes().all(|b| b.is_ascii_digit()) || !port.parse::<u16>().is_ok_and(|port| port != 0) {
+        return Err(format!("{address:?}: the port {port:?} is not a number from 1 to 65535"));
+    }
+    let fits = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("{address:?}: the host {host:?} is not a name, an IPv4 or an [IPv6] address"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn comments_and_blank_lines_do_not_count() {
+        let text = "# cluster\n\nnode-0.example:2101  # first\n  10.0.0.2:2101\r\n[::1]:2103\n";
+        assert_eq!(parse(text).unwrap(), ["node-0.example:2101", "10.0.0.2:2101", "[::1]:2103"]);
+    }
+
+    #[test]
+    fn all_faults_are_told_with_their_lines() {
+        let text = "a:1\nb\nc:0\nA:1\nd:70000\n::1:5\n:80\nhttp://x:80\ne:+5\n";
+        let error = parse(text).unwrap_err().to_string();
+        for line in [2, 3, 4, 5, 6, 7, 8, 9] {
+            assert!(error.contains(&format!("line {line}: ")), "line {line} in {error}");
+        }
+        assert!(error.contains("line 4: \"A:1\" is on line 1 already"), "{error}");
+        assert!(!error.contains("line 1: "), "{error}");
+        assert!(parse("# nobody\n").unwrap_err().to_string().contains("no addresses"));
+    }
+
+    #[test]
+    fn the_limit_on_processes_holds_exactly() {
+        let file = |n: usize| (0..n).map(|i| format!("host-{i}:2101\n")).collect::<String>();
+        assert_eq!(parse(&file(MAX_PROCESSES)).unwrap().len(), MAX_PROCESSES);
+        assert!(parse(&file(MAX_PROCESSES + 1)).unwrap_err().to_string().contains("line 1025: more than 1024"));
+        let faults = parse(&"x\n".repeat(1000)).unwrap_err().to_string();
+        assert!(faults.contains("980 more") && faults.len() < 4000, "{faults}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_accepted_reads_back(text in "[a-z0-9:.#\\[\\] \n]{0,200}|\\PC{0,200}") {
+            if let Ok(addresses) = parse(&text) {
+                prop_assert_eq!(parse(&addresses.join("\n")).unwrap(), addresses);
+            }
+        }
+    }
+}
