@@ -3,6 +3,10 @@
 //! The logs cost per message batch, activation and frontier change, never per record: their events are added up as they
 //! come, and made into series and a graph about once a second, by [`WorkerLog::tick`] in the worker's loop. Nothing here
 //! wakes a worker, so a worker that sleeps publishes when it next runs.
+//!
+//! Measured with 19 operators, on a busy machine, medians of five: 100 records per epoch, 19 µs an epoch without logs, 32 µs
+//! with those of messages and activations, 33 µs with that of frontiers, too; 1 000 records, 128, 149 and 182 µs; from
+//! 5 000 records on, the difference is below the noise.
 
 mod collect;
 mod frontiers;
