@@ -4,7 +4,7 @@
 //! reader takes the fields in the order of their declaration, and gives up at anything else: a general parser decides
 //! then, so nothing here has to be complete, but whatever it accepts has to be right.
 
-use proc_macro2::{Literal, TokenStream};
+use proc_macro2::{Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 
@@ -23,27 +23,34 @@ pub fn expand(record: &Record) -> TokenStream {
 }
 
 fn clone(record: &Record) -> TokenStream {
-    let (name, fields) = (&record.name, names(record));
+    let name = &record.name;
+    let clones = record.fields.iter().map(|f| {
+        let field = &f.name;
+        quote_spanned!(span(f)=> #field: ::core::clone::Clone::clone(&self.#field))
+    });
     quote! {
         #[automatically_derived]
         impl ::core::clone::Clone for #name {
             #[inline]
             fn clone(&self) -> Self {
-                #name { #(#fields: ::core::clone::Clone::clone(&self.#fields),)* }
+                #name { #(#clones,)* }
             }
         }
     }
 }
 
 fn debug(record: &Record) -> TokenStream {
-    let (name, fields) = (&record.name, names(record));
+    let name = &record.name;
     let title = name.to_string();
-    let shown = fields.iter().map(|f| f.to_string());
+    let shown = record.fields.iter().map(|f| {
+        let (field, title) = (&f.name, f.name.to_string());
+        quote_spanned!(span(f)=> .field(#title, &self.#field))
+    });
     quote! {
         #[automatically_derived]
         impl ::core::fmt::Debug for #name {
             fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                f.debug_struct(#title)#(.field(#shown, &self.#fields))*.finish()
+                f.debug_struct(#title)#(#shown)*.finish()
             }
         }
     }
@@ -58,6 +65,10 @@ fn serialize(record: &Record) -> TokenStream {
     let kept = record.fields.iter().map(|f| {
         let ty = &f.ty;
         quote!(__all || (&&__tidewatch::Probe::<#ty>::NEW).is_kept())
+    });
+    let written = record.fields.iter().map(|f| {
+        let (field, key) = (&f.name, &f.key);
+        quote_spanned!(span(f)=> __struct.serialize_field(#key, &self.#field)?)
     });
     let flags: Vec<_> = (0..fields.len()).map(|i| format_ident!("__kept{i}")).collect();
     quote! {
@@ -74,7 +85,7 @@ fn serialize(record: &Record) -> TokenStream {
                 let __len = 0 #(+ ::core::primitive::usize::from(#flags))*;
                 let mut __struct = __serializer.serialize_struct(#title, __len)?;
                 #(if #flags {
-                    __struct.serialize_field(#keys, &self.#fields)?;
+                    #written;
                 } else {
                     __struct.skip_field(#keys)?;
                 })*
@@ -118,7 +129,7 @@ fn fast(record: &Record) -> TokenStream {
     let values: Vec<_> = (0..fields.len()).map(|i| format_ident!("__value{i}")).collect();
     let reads = record.fields.iter().enumerate().map(|(i, field)| {
         let ty = &field.ty;
-        let probe = quote_spanned!(ty.span()=> (&&__tidewatch::Probe::<#ty>::NEW));
+        let probe = quote_spanned!(span(field)=> (&&__tidewatch::Probe::<#ty>::NEW));
         let lead = if i == 0 { '{' } else { ',' };
         let key = Literal::byte_string(format!("{lead}{}:", quoted(&field.key)).as_bytes());
         let absent = match (i, field.default) {
@@ -149,7 +160,7 @@ fn decode(record: &Record) -> TokenStream {
     let name = &record.name;
     let time = record.fields.iter().find(|f| f.time).map(|f| {
         let field = &f.name;
-        quote_spanned!(f.ty.span()=> self.#field)
+        quote_spanned!(span(f)=> self.#field)
     });
     let event = time.as_ref().map(|time| {
         quote! {
@@ -185,6 +196,11 @@ fn decode(record: &Record) -> TokenStream {
         }
         #event
     }
+}
+
+/// Where an error about the field's type is shown; names mean what they mean at the derive.
+fn span(field: &Field) -> Span {
+    field.ty.span().resolved_at(Span::call_site())
 }
 
 fn names(record: &Record) -> Vec<&syn::Ident> {

@@ -7,14 +7,12 @@ use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Ty
 use crate::names::Rule;
 
 /// A struct to derive for.
-
 pub struct Record {
     pub name: Ident,
     pub fields: Vec<Field>,
 }
 
 /// One of its fields.
-
 pub struct Field {
     pub name: Ident,
     pub ty: Type,

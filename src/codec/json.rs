@@ -9,6 +9,7 @@ mod cursor;
 mod field;
 mod fuzz;
 mod general;
+mod plain;
 #[cfg(test)]
 mod tests;
 

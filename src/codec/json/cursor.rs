@@ -1,13 +1,15 @@
 //! Reads the plainest form of JSON from the front of a record, and gives up at anything else.
 //!
 //! `None` never means "wrong", only "not that plain": the general parser decides then. What is read here is therefore free
-//! to be narrow, but must be exactly what the general parser would have read. Strings are scanned eight bytes at a time.
+//! to be narrow, but must be exactly what the general parser would have read. The text is UTF-8 already; strings and
+//! numbers are scanned eight bytes at a time.
 
 /// The most digits of a number that is read here; any such number fits 64 bits.
 const DIGITS_MAX: usize = 18;
 
 const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// A position in the text of one record.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +31,12 @@ impl<'a> Cursor<'a> {
         self.at == self.text.len()
     }
 
-    /// Steps over `expected` if that is what follows.
-    #[inline]
-    pub fn literal(&mut self, expected: &[u8]) -> bool {
-        let found = self.rest().starts_with(expected);
+    /// Steps over `expected` if that is what follows. Its length is known at compile time, which makes it a few compares.
+    #[inline(always)]
+    pub fn literal<const N: usize>(&mut self, expected: &[u8; N]) -> bool {
+        let found = self.rest().first_chunk() == Some(expected);
         if found {
-            self.at += expected.len();
+            self.at += N;
         }
         found
     }
@@ -53,34 +55,46 @@ impl<'a> Cursor<'a> {
     pub fn skip_string(&mut self) -> Option<&'a str> {
         let start = self.opening_quote()?;
         let mut end = self.plain(start);
-        while self.byte(end) == Some(b'\\') {
-            if !matches!(self.byte(end + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
-                return None;
-            }
-            end = self.plain(end + 2);
+        if self.byte(end) == Some(b'\\') {
+            end = self.plain_or_escaped(end)?;
         }
         self.closing_quote(end)?;
         self.text.get(start - 1..=end)
+    }
+
+    /// As `plain`, from a backslash on, and over simple escapes; apart from it, since few strings have any.
+    #[inline(never)]
+    fn plain_or_escaped(&self, mut at: usize) -> Option<usize> {
+        while self.byte(at) == Some(b'\\') {
+            if !matches!(self.byte(at + 1)?, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') {
+                return None;
+            }
+            at = self.plain(at + 2);
+        }
+        Some(at)
     }
 
     /// A whole number without sign, of at most 18 digits.
     #[inline]
     pub fn unsigned(&mut self) -> Option<u64> {
         let start = self.at;
-        let mut at = start;
-        let mut value = 0;
-        while at + 8 - start <= DIGITS_MAX
-            && let Some(eight) = self.word(at).and_then(eight_digits)
-        {
-            value = value * 100_000_000 + eight;
-            at += 8;
-        }
-        while let Some(digit @ b'0'..=b'9') = self.byte(at) {
-            if at - start == DIGITS_MAX {
+        let (mut at, mut value) = (start, 0u64);
+        loop {
+            let (digits, part) = match self.word(at) {
+                Some(word) => leading_digits(word),
+                None => match self.byte(at) {
+                    Some(digit @ b'0'..=b'9') => (1, u64::from(digit - b'0')),
+                    _ => (0, 0),
+                },
+            };
+            if digits == 0 {
+                break;
+            }
+            at += digits;
+            if at - start > DIGITS_MAX {
                 return None;
             }
-            value = value * 10 + u64::from(digit - b'0');
-            at += 1;
+            value = value * POWERS_OF_TEN[digits] + part;
         }
         if at == start || (self.byte(start) == Some(b'0') && at - start > 1) {
             return None;
@@ -143,47 +157,44 @@ impl<'a> Cursor<'a> {
     /// Where the plain text from `at` ends: at a quote, a backslash, a control byte or the end.
     #[inline]
     fn plain(&self, mut at: usize) -> usize {
-        while let Some(word) = self.word(at) {
-            let special = equal(word, b'"') | equal(word, b'\\') | below_space(word);
+        let Some(rest) = self.text.as_bytes().get(at..) else { return at };
+        let (words, rest) = rest.as_chunks();
+        for word in words {
+            let special = specials(u64::from_le_bytes(*word));
             if special != 0 {
                 return at + special.trailing_zeros() as usize / 8;
             }
             at += 8;
         }
-        while self.byte(at).is_some_and(|b| b != b'"' && b != b'\\' && b >= b' ') {
-            at += 1;
-        }
-        at
+        at + rest.iter().position(|&b| b == b'"' || b == b'\\' || b < b' ').unwrap_or(rest.len())
     }
 }
 
-/// The high bit of the first byte of `word` that is `byte`; bits above that one mean nothing.
+/// The high bit of the lowest byte of `word` that ends plain text, and of nothing below it; bits above mean nothing.
+///
+/// A byte below 128 of which one is taken away borrows if it was 0, and so sets its high bit; likewise for a space.
 #[inline]
-fn equal(word: u64, byte: u8) -> u64 {
-    let zeroed = word ^ (ONES * u64::from(byte));
-    zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
+fn specials(word: u64) -> u64 {
+    let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    let control = word.wrapping_sub(ONES * u64::from(b' '));
+    (quote | backslash | control) & !word & HIGHS
 }
 
-/// The same for the first byte below a space.
+/// How many of the eight bytes, from the lowest one, are ASCII digits in a row, and the number that they write.
 #[inline]
-fn below_space(word: u64) -> u64 {
-    word.wrapping_sub(ONES * u64::from(b' ')) & !word & HIGHS
-}
-
-/// The value of eight ASCII digits, the first in the lowest byte.
-#[inline]
-fn eight_digits(word: u64) -> Option<u64> {
-    let zeros = ONES * u64::from(b'0');
-    let sixes = ONES * 6;
-    let other = (word ^ zeros) | ((word.wrapping_add(sixes)) ^ zeros);
-    if other & (ONES * 0xF0) != 0 {
-        return None;
+fn leading_digits(word: u64) -> (usize, u64) {
+    let digits = word ^ (ONES * u64::from(b'0'));
+    let others = (((digits & !HIGHS) + ONES * (0x80 - 10)) | digits) & HIGHS;
+    let count = others.trailing_zeros() as usize / 8;
+    if count == 0 {
+        return (0, 0);
     }
-    // Neighbours are joined: digits to pairs, pairs to fours, fours to eight.
-    let digits = word - zeros;
+    // The first digit is the lowest byte: zeros are put before it, and neighbours joined to pairs, fours and eight.
+    let digits = digits << (64 - 8 * count);
     let pairs = (digits.wrapping_mul(10).wrapping_add(digits >> 8)) & 0x00FF_00FF_00FF_00FF;
     let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_FFFF_0000_FFFF;
-    Some((fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF)
+    (count, (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xFFFF_FFFF)
 }
 
 #[cfg(test)]
@@ -198,7 +209,7 @@ mod tests {
                 let text = format!("\"{inner}\"{tail}");
                 let mut cursor = Cursor::new(&text);
                 assert_eq!(cursor.string(), Some(inner.as_str()));
-                assert!(cursor.literal(tail.as_bytes()) && cursor.is_at_end());
+                assert!(cursor.rest() == tail.as_bytes());
             }
         }
     }
@@ -228,7 +239,7 @@ mod tests {
                     let text = format!("{number}{tail}");
                     let mut cursor = Cursor::new(&text);
                     assert_eq!(cursor.unsigned(), Some(number), "{text}");
-                    assert!(cursor.literal(tail.as_bytes()) && cursor.is_at_end());
+                    assert!(cursor.rest() == tail.as_bytes());
                     let mut cursor = Cursor::new(&text);
                     assert_eq!(cursor.signed(), Some(number as i64), "{text}");
                 }
@@ -242,7 +253,8 @@ mod tests {
             for at in 0..8 {
                 let mut word = *b"12345678";
                 word[at] = byte;
-                assert_eq!(eight_digits(u64::from_le_bytes(word)), None, "{word:?}");
+                let expected = std::str::from_utf8(&word[..at]).unwrap().parse().unwrap_or(0);
+                assert_eq!(leading_digits(u64::from_le_bytes(word)), (at, expected), "{word:?}");
             }
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::cursor::Cursor;
+use super::plain;
 use crate::record::{Ignored, Text};
 use crate::time::EventTime;
 
@@ -194,6 +195,11 @@ pub trait ReadSerde<T> {
 impl<T: DeserializeOwned> ReadSerde<T> for Probe<T> {
     #[inline]
     fn read(&self, cursor: &mut Cursor<'_>) -> Option<T> {
+        let start = *cursor;
+        if let Some(value) = cursor.string().and_then(plain::read) {
+            return Some(value);
+        }
+        *cursor = start;
         serde_json::from_str(cursor.scalar()?).ok()
     }
 
