@@ -44,7 +44,9 @@ pub struct LogLine {
     pub malformed: bool,
 }
 
-/// About 60 000 lines of 4 hosts over 6 hours of event time, with 8 planted attacks: a demonstration's size.
+/// 60 000 lines of 4 hosts over 6 hours of event time, with 8 planted attacks: a demonstration's size.
+///
+/// The lines without a year are of 2026, which a source of them has to be told (key `year`).
 pub fn demo(seed: u64) -> GeneratorConfig {
     GeneratorConfig {
         events: Some(60_000),

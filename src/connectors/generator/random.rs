@@ -63,8 +63,8 @@ impl Random {
 
 /// The address of `rank` in 10.0.0.0/8: different ranks below 2^24 have different addresses.
 pub(super) fn private_address(rank: u64) -> std::net::Ipv4Addr {
-    // An odd factor permutes the numbers below a power of two.
-    let [_, b, c, d] = ((rank.wrapping_mul(0x9E37_79B1) & 0xFF_FFFF) as u32).to_be_bytes();
+    // An odd factor and a summand permute the numbers below a power of two.
+    let [_, b, c, d] = ((rank.wrapping_mul(0x9E37_79B1).wrapping_add(0x12_3456) & 0xFF_FFFF) as u32).to_be_bytes();
     std::net::Ipv4Addr::new(10, b, c, d)
 }
 

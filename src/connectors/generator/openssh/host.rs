@@ -176,10 +176,10 @@ impl HostLog {
         let kind = random.below(100);
         match kind {
             0..70 => {
-                let service = rank % 5 == 0;
+                let service = rank.is_multiple_of(5);
                 let user = if service { SERVICES[rank as usize / 5 % 4] } else { PEOPLE[rank as usize % 20] };
                 let client = Client { user, ip: private_address(rank).into(), port };
-                let by_key = service || rank % 3 == 0;
+                let by_key = service || rank.is_multiple_of(3);
                 // An address fails on one host only, so that this host alone can keep count.
                 let mistypes = !by_key && rank % hosts == u64::from(self.host) && random.below(4) == 0;
                 let mistypes = mistypes && self.may_fail(private_address(rank), now_ms);
