@@ -67,9 +67,9 @@ pub fn ssh_brute_force(flow: &Flow, params: &Params) -> Result<()> {
             Failures { window_start: window.start, source_ip: window.key, failures, users, first, last }
         })
         .sink("failures")?;
-    let brute_force = per_five_minutes
-        .threshold("brute-force", |window| window.value.0, params.failures_min)
-        .map("brute-force-alert", |window| {
+    let brute_force = per_five_minutes.threshold("brute-force", |window| window.value.0, params.failures_min).map(
+        "brute-force-alert",
+        |window| {
             Alert::new("ssh-brute-force", &window.key)
                 .severity(Severity::High)
                 .between(window.start, window.end)
@@ -77,7 +77,8 @@ pub fn ssh_brute_force(flow: &Flow, params: &Params) -> Result<()> {
                 .evidence("users", window.value.1)
                 .evidence("first", window.value.2.millis())
                 .evidence("last", window.value.3.millis())
-        });
+        },
+    );
 
     let spraying = failed
         .key_by(|attempt| attempt.source_ip.clone())

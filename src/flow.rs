@@ -141,7 +141,10 @@ impl<'s> Flow<'s> {
         if let Some(Node { value: Value::Array(list), .. }) = node {
             tables = list.iter().enumerate().map(|(i, node)| (format!("{path}.{i}"), Some(node))).collect();
         }
-        tables.iter().filter_map(|(path, node)| self.section(path, *node, connectors::kinds::sink_from_section)).collect()
+        tables
+            .iter()
+            .filter_map(|(path, node)| self.section(path, *node, connectors::kinds::sink_from_section))
+            .collect()
     }
 
     /// Writes `rows` to the sink `name`.
@@ -180,7 +183,10 @@ impl<'s> Flow<'s> {
     /// Ends the construction: attaches the dead letters and reports every fault that was found.
     pub(crate) fn finish(&self) -> Result<ProbeHandle<Epoch>, Vec<Fault>> {
         if self.0.sink_count.get() == 0 {
-            self.fault("sinks", "there is none, so nothing would come out; end a stream with .sink(\"name\")".to_owned());
+            self.fault(
+                "sinks",
+                "there is none, so nothing would come out; end a stream with .sink(\"name\")".to_owned(),
+            );
         }
         dead_letters::attach(self, self.0.letters.take());
         let environment = &self.0.environment;

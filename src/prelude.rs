@@ -6,6 +6,7 @@ pub use std::time::Duration;
 
 pub use serde::{Deserialize, Serialize};
 
+pub use crate::Event;
 pub use crate::codec::line::Line;
 pub use crate::detect::alert::{Alert, Severity};
 pub use crate::detect::baseline::{Baseline, Scored};
@@ -14,5 +15,4 @@ pub use crate::flow::{Flow, NoParams, Source, Stream, dataflow};
 pub use crate::operators::aggregate::{Aggregate, Count, Distinct, Max, Mean, Min, Sum, Variance};
 pub use crate::operators::interval::{Hopping, Tumbling, Window};
 pub use crate::record::{Ignored, Record, Text};
-pub use crate::Event;
 pub use crate::time::EventTime;

@@ -93,7 +93,8 @@ impl Known {
     /// Scores `measure` against the past, if there is enough of it, and makes it part of it.
     fn score(&mut self, baseline: &Baseline, measure: f64) -> Option<(f64, f64, f64)> {
         let deviation = self.variance.sqrt().max(baseline.floor);
-        let scored = (self.windows >= baseline.warm_up).then(|| (self.mean, deviation, (measure - self.mean) / deviation));
+        let scored =
+            (self.windows >= baseline.warm_up).then(|| (self.mean, deviation, (measure - self.mean) / deviation));
         if self.windows == 0 {
             self.mean = measure;
         } else {
@@ -208,7 +209,8 @@ mod tests {
     fn moments_are_those_of_the_weighted_sample() {
         let measures = [4.0, 8.0, 6.0, 5.0, 3.0, 7.0];
         let baseline = Baseline { weight: 0.25, warm_up: 6, floor: 1e-9, ..Baseline::default() };
-        let weights: Vec<f64> = (0..6).map(|i| if i == 0 { 0.75f64.powi(5) } else { 0.25 * 0.75f64.powi(5 - i) }).collect();
+        let weights: Vec<f64> =
+            (0..6).map(|i| if i == 0 { 0.75f64.powi(5) } else { 0.25 * 0.75f64.powi(5 - i) }).collect();
         let mean: f64 = weights.iter().zip(measures).map(|(w, x)| w * x).sum();
         let variance: f64 = weights.iter().zip(measures).map(|(w, x)| w * (x - mean).powi(2)).sum();
         let found = scores(&[4.0, 8.0, 6.0, 5.0, 3.0, 7.0, 20.0], baseline)[6].unwrap();

@@ -41,7 +41,11 @@ pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers:
     })
 }
 
-fn build(worker: &mut Worker, dataflow: &Dataflow, environment: &Arc<Environment>) -> Result<ProbeHandle<Epoch>, Vec<Fault>> {
+fn build(
+    worker: &mut Worker,
+    dataflow: &Dataflow,
+    environment: &Arc<Environment>,
+) -> Result<ProbeHandle<Epoch>, Vec<Fault>> {
     worker.dataflow_named::<Epoch, _, _>(&dataflow.name, |scope| {
         let flow = Flow::new(scope, Arc::clone(environment));
         let built = (dataflow.build)(&flow, environment.node(&["params"]));

@@ -48,7 +48,11 @@ impl<'s, T: Record> Stream<'s, T> {
     }
 
     /// A stage that turns one batch into another in place on its worker, and counts both.
-    fn batches<U: Record>(&self, name: &str, mut work: impl FnMut(&mut Vec<T>, &mut Vec<U>) + 'static) -> Stream<'s, U> {
+    fn batches<U: Record>(
+        &self,
+        name: &str,
+        mut work: impl FnMut(&mut Vec<T>, &mut Vec<U>) + 'static,
+    ) -> Stream<'s, U> {
         let metrics = self.stage(name);
         let records = self.records.clone().unary::<Builder<U>, _, _, _>(Pipeline, name, move |_, _| {
             let mut out = Vec::new();
@@ -138,7 +142,10 @@ impl<'s, T: Record> Stream<'s, T> {
     }
 
     /// Groups records by a key, for windows and whatever else belongs to one key.
-    pub fn key_by<K: Key>(&self, key: impl Fn(&T) -> K + Clone + 'static) -> Keyed<'s, T, K, impl Fn(&T) -> K + Clone + 'static> {
+    pub fn key_by<K: Key>(
+        &self,
+        key: impl Fn(&T) -> K + Clone + 'static,
+    ) -> Keyed<'s, T, K, impl Fn(&T) -> K + Clone + 'static> {
         Keyed::new(self.with(self.records.clone()), key)
     }
 

@@ -139,11 +139,8 @@ pub fn watermark<'s>(
 pub fn least<'s>(name: &str, watermarks: Vec<StreamVec<'s, Epoch, EventTime>>) -> StreamVec<'s, Epoch, EventTime> {
     let scope = watermarks[0].scope();
     let streams = watermarks.len();
-    let tagged: Vec<_> = watermarks
-        .into_iter()
-        .enumerate()
-        .map(|(index, watermark)| watermark.map(move |time| (index, time)))
-        .collect();
+    let tagged: Vec<_> =
+        watermarks.into_iter().enumerate().map(|(index, watermark)| watermark.map(move |time| (index, time))).collect();
     scope.concatenate(tagged).unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(
         Pipeline,
         name,

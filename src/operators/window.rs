@@ -171,7 +171,11 @@ impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
         text.truncate(text.floor_char_boundary(DEAD_LETTER_BYTES_MAX));
         DeadLetter {
             reason: Reason::Late,
-            detail: format!("event time {} is behind the watermark of stage {:?}", record.event_time(), self.stage.name),
+            detail: format!(
+                "event time {} is behind the watermark of stage {:?}",
+                record.event_time(),
+                self.stage.name
+            ),
             source: self.stage.name.clone(),
             partition: String::new(),
             offset: 0,

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
-use timely::dataflow::StreamVec;
 
 use super::control::Control;
 use crate::connectors::sink::{SinkConnector, SinkContext, SinkWriter};

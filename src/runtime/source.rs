@@ -99,8 +99,9 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
             None
         }
     };
-    let SourceStage { context, options, rules, validations, control, ticker, sinks, flow_control, view, metrics, .. } =
-        stage;
+    let SourceStage {
+        context, options, rules, validations, control, ticker, sinks, flow_control, view, metrics, ..
+    } = stage;
     let workers = context.workers as u64;
     let mut intake = Intake::new(context.name, options, rules, validations, view, metrics);
 

@@ -7,7 +7,6 @@ use std::hash::Hash;
 
 use hashbrown::HashMap;
 
-
 use crate::time::EventTime;
 
 /// The state of every key in every open window of a stage.
