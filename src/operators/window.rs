@@ -94,7 +94,9 @@ where
             let upper = frontier(0).min(frontier(1));
             while open < upper {
                 if let Some((capability, watermark)) = closing.remove(&open) {
-                    state.close(watermark, |row| rows.session(&capability).give(row));
+                    // One session for all rows: a session sends what it holds when it ends.
+                    let mut session = rows.session(&capability);
+                    state.close(watermark, |row| session.give(row));
                 }
                 let next = [waiting.keys().next(), closing.keys().next()].into_iter().flatten().min().copied();
                 open = next.unwrap_or(upper).min(upper);

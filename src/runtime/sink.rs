@@ -40,9 +40,15 @@ pub struct SinkStage<R> {
     pub metrics: SinkMetrics,
 }
 
+/// How many bytes of rows are encoded into one block; a row may run over.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Emptied blocks kept for reuse.
+const SPARE_MAX: usize = 64;
+
 /// Encoded rows of one epoch, end to end.
 #[derive(Default)]
-struct Rows {
+struct Block {
     bytes: Vec<u8>,
     /// Where each key and each row ends; equal ends mean there is no key.
     ends: Vec<(usize, usize)>,
@@ -88,7 +94,9 @@ struct Shard<R> {
     /// `None` once it is finished, or if it never opened.
     writer: Option<Box<dyn SinkWriter>>,
     /// Rows of epochs that may still get more.
-    pending: BTreeMap<Epoch, (Capability<Epoch>, Rows)>,
+    pending: BTreeMap<Epoch, (Capability<Epoch>, Vec<Block>)>,
+    /// Emptied blocks, kept for their memory.
+    spare: Vec<Block>,
     /// Epochs given to the writer and not yet durable.
     sealed: BTreeMap<Epoch, Capability<Epoch>>,
     /// Epochs before this one are sealed.
@@ -97,23 +105,27 @@ struct Shard<R> {
 
 impl<R: Record> Shard<R> {
     fn new(stage: SinkStage<R>, writer: Option<Box<dyn SinkWriter>>) -> Self {
-        Shard { stage, writer, pending: BTreeMap::new(), sealed: BTreeMap::new(), sealed_before: 0 }
+        Shard { stage, writer, pending: BTreeMap::new(), spare: Vec::new(), sealed: BTreeMap::new(), sealed_before: 0 }
     }
 
     /// Encodes rows of `epoch`.
     fn take(&mut self, epoch: Epoch, retain: impl FnOnce() -> Capability<Epoch>, batch: &mut Vec<R>) {
-        let rows = &mut self.pending.entry(epoch).or_insert_with(|| (retain(), Rows::default())).1;
+        let blocks = &mut self.pending.entry(epoch).or_insert_with(|| (retain(), Vec::new())).1;
         for row in batch.drain(..) {
-            if let Some(key) = &self.stage.key {
-                rows.bytes.extend_from_slice(&key(&row));
+            if blocks.last().is_none_or(|block| block.bytes.len() >= BLOCK_BYTES) {
+                blocks.push(self.spare.pop().unwrap_or_default());
             }
-            let key_end = rows.bytes.len();
-            if let Err(why) = serde_json::to_writer(&mut rows.bytes, &row) {
+            let block = blocks.last_mut().expect("a block was just made sure of");
+            if let Some(key) = &self.stage.key {
+                block.bytes.extend_from_slice(&key(&row));
+            }
+            let key_end = block.bytes.len();
+            if let Err(why) = serde_json::to_writer(&mut block.bytes, &row) {
                 let message = format!("sink {:?}: a row cannot be written as JSON", self.stage.context.name);
                 self.stage.control.fail(Error::new(ErrorKind::Internal, message).because(why));
                 return;
             }
-            rows.ends.push((key_end, rows.bytes.len()));
+            block.ends.push((key_end, block.bytes.len()));
         }
     }
 
@@ -125,14 +137,21 @@ impl<R: Record> Shard<R> {
         while let Some(entry) = self.pending.first_entry()
             && open.is_none_or(|open| *entry.key() < open)
         {
-            let (epoch, (capability, rows)) = entry.remove_entry();
-            let mut start = 0;
-            for &(key_end, end) in &rows.ends {
-                let key = self.stage.key.is_some().then_some(&rows.bytes[start..key_end]);
-                writer.write(key, &rows.bytes[key_end..end])?;
-                start = end;
+            let (epoch, (capability, blocks)) = entry.remove_entry();
+            for mut block in blocks {
+                let mut start = 0;
+                for &(key_end, end) in &block.ends {
+                    let key = self.stage.key.is_some().then_some(&block.bytes[start..key_end]);
+                    writer.write(key, &block.bytes[key_end..end])?;
+                    start = end;
+                }
+                self.stage.metrics.written(block.ends.len() as u64, block.bytes.len() as u64);
+                block.bytes.clear();
+                block.ends.clear();
+                if self.spare.len() < SPARE_MAX {
+                    self.spare.push(block);
+                }
             }
-            self.stage.metrics.written(rows.ends.len() as u64, rows.bytes.len() as u64);
             self.sealed.insert(epoch, capability);
             last = Some(epoch);
         }

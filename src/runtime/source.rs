@@ -153,10 +153,11 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
                 }
             };
 
-            in_epoch += intake.batch.len() as u64;
             intake.count();
-            if !intake.batch.is_empty() {
-                records.activate().session(&*records_at).give_container(&mut intake.batch);
+            in_epoch += intake.decoded();
+            if !intake.batches.is_empty() {
+                records.activate().session(&*records_at).give_containers(intake.batches.iter_mut());
+                intake.batches.clear();
             }
             if !intake.letters.is_empty() {
                 letters.activate().session(&*letters_at).give_container(&mut intake.letters);

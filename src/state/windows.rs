@@ -15,6 +15,8 @@ pub struct WindowStore<K, S> {
     /// By window start, ascending.
     open: Vec<(EventTime, HashMap<K, S>)>,
     spare: Vec<HashMap<K, S>>,
+    /// Where a closed window's entries are sorted; kept for its memory.
+    closing: Vec<(K, S)>,
     entries: usize,
 }
 
@@ -23,7 +25,7 @@ const SPARE_MAX: usize = 4;
 
 impl<K, S> Default for WindowStore<K, S> {
     fn default() -> Self {
-        WindowStore { open: Vec::new(), spare: Vec::new(), entries: 0 }
+        WindowStore { open: Vec::new(), spare: Vec::new(), closing: Vec::new(), entries: 0 }
     }
 }
 
@@ -64,9 +66,9 @@ impl<K: Ord + Hash, S: Default> WindowStore<K, S> {
         for (start, mut table) in self.open.drain(..closed) {
             self.entries -= table.len();
             // Sorted, so that rows leave in an order that does not depend on how records arrived.
-            let mut rows: Vec<(K, S)> = table.drain().collect();
-            rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            rows.into_iter().for_each(|(key, state)| each(start, key, state));
+            self.closing.extend(table.drain());
+            self.closing.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            self.closing.drain(..).for_each(|(key, state)| each(start, key, state));
             if self.spare.len() < SPARE_MAX {
                 self.spare.push(table);
             }

@@ -17,6 +17,9 @@ use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Decode, Decoder, Reason, 
 use crate::telemetry::{PartitionMetrics, SourceMetrics};
 use crate::time::{Epoch, EventTime};
 
+/// About how large a batch of records is.
+const BATCH_BYTES: usize = 32 * 1024;
+
 /// Takes what the reader reads.
 pub(super) struct Intake<T: Decode> {
     name: String,
@@ -33,8 +36,9 @@ pub(super) struct Intake<T: Decode> {
     held: Vec<Held>,
     /// The epoch in which records are read now.
     pub(super) epoch: Epoch,
-    /// Records to send on.
-    pub(super) batch: Vec<T>,
+    /// Records to send on, in batches that fit the first-level caches and the allocator's small sizes.
+    pub(super) batches: Vec<Vec<T>>,
+    batch: Vec<T>,
     /// Dead letters to send on.
     pub(super) letters: Vec<DeadLetter>,
 }
@@ -82,6 +86,7 @@ impl<T: Decode> Intake<T> {
             last: (u32::MAX, usize::MAX),
             held: Vec::new(),
             epoch: 0,
+            batches: Vec::new(),
             batch: Vec::new(),
             letters: Vec::new(),
         }
@@ -138,7 +143,10 @@ impl<T: Decode> Intake<T> {
                 partition.metrics.read(std::mem::take(&mut partition.records), std::mem::take(&mut partition.bytes));
             }
         }
-        self.metrics.decoded(self.batch.len() as u64);
+        if !self.batch.is_empty() {
+            self.batches.push(std::mem::take(&mut self.batch));
+        }
+        self.metrics.decoded(self.decoded());
         self.metrics.watermark(self.view.watermark.get(), self.epoch);
     }
 
@@ -165,12 +173,29 @@ impl<T: Decode> Intake<T> {
                     (None, None) => Ok(()),
                 };
                 match admitted {
-                    Ok(()) => return self.batch.push(record),
+                    Ok(()) => return self.keep(record),
                     Err(rejection) => rejection,
                 }
             }
         };
         self.refuse(index, offset, bytes.len() as u64, bytes, refusal);
+    }
+
+    #[inline]
+    fn keep(&mut self, record: T) {
+        if self.batch.len() == self.batch.capacity() {
+            let next = Vec::with_capacity((BATCH_BYTES / size_of::<T>().max(1)).clamp(16, 4096));
+            let full = std::mem::replace(&mut self.batch, next);
+            if !full.is_empty() {
+                self.batches.push(full);
+            }
+        }
+        self.batch.push(record);
+    }
+
+    /// Records in the batches to send on.
+    pub(super) fn decoded(&self) -> u64 {
+        self.batches.iter().map(|batch| batch.len() as u64).sum()
     }
 
     #[cold]
