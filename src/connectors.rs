@@ -7,6 +7,8 @@
 pub mod capture;
 pub mod file;
 pub mod generator;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod kinds;
 pub(crate) mod lines;
 pub mod null;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::file::{FileSink, FileSource};
+#[cfg(feature = "kafka")]
+use super::kafka::{KafkaSink, KafkaSource};
 use super::null::NullSink;
 use super::sink::SinkConnector;
 use super::source::SourceConnector;
@@ -41,7 +43,7 @@ pub fn source_from_section(section: &mut Section<'_>) -> Option<Arc<dyn SourceCo
         SourceKind::Stdin => StdinSource::from_section(section).map(|source| Arc::new(source) as _),
         SourceKind::Generator => None,
         #[cfg(feature = "kafka")]
-        SourceKind::Kafka => None,
+        SourceKind::Kafka => KafkaSource::from_section(section).map(|source| Arc::new(source) as _),
     }
 }
 
@@ -59,6 +61,6 @@ pub fn sink_from_section(section: &mut Section<'_>) -> Option<Arc<dyn SinkConnec
         SinkKind::Stdout => StdoutSink::from_section(section).map(|sink| Arc::new(sink) as _),
         SinkKind::Null => NullSink::from_section(section).map(|sink| Arc::new(sink) as _),
         #[cfg(feature = "kafka")]
-        SinkKind::Kafka => None,
+        SinkKind::Kafka => KafkaSink::from_section(section).map(|sink| Arc::new(sink) as _),
     }
 }

@@ -1,0 +1,27 @@
+//! Apache Kafka as a source and as a sink, over librdkafka.
+//!
+//! Partitions are assigned by the engine's own rule and never by a consumer group: no rebalance ever moves a partition, and
+//! nothing is committed to the broker. The client's threads do the waiting; a worker only takes what has arrived.
+//! All settings of librdkafka can be reached through `properties`, but for those that the connector's promises rest on.
+
+pub mod client;
+mod connection;
+mod discovery;
+pub mod embedded;
+mod ledger;
+mod logs;
+mod partitions;
+mod reader;
+mod settings;
+mod sink;
+mod source;
+mod start;
+mod statistics;
+mod writer;
+
+pub use connection::{Connection, Properties};
+pub use sink::{Compression, KafkaSink};
+pub use source::{KafkaSource, Start, Until};
+
+#[cfg(test)]
+mod tests;

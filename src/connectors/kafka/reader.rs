@@ -1,0 +1,166 @@
+//! Hands over what the client has fetched, and turns the client's events into what they mean for a partition.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::Offset;
+
+use super::connection::{Connection, denied};
+use super::discovery::{Discovery, Found};
+use super::partitions::Partitions;
+use super::source::{Consuming, assign};
+use super::start::{Range, out_of_range};
+use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long to wait when nothing has arrived: short against a tick, long enough to cost an idle worker next to nothing.
+const IDLE_WAIT: Duration = Duration::from_millis(2);
+
+/// What a record counts against the budget on top of its bytes, so that empty records cannot make a poll endless.
+const RECORD_OVERHEAD: usize = 64;
+
+/// One worker's partitions of a topic.
+pub(super) struct Reader {
+    context: SourceContext,
+    connection: Connection,
+    consumer: Arc<BaseConsumer<Consuming>>,
+    discovery: Discovery,
+    /// Whether the source ends where its partitions ended at open.
+    finite: bool,
+    /// Partitions of the topic, also those of other workers.
+    known: u32,
+    partitions: Partitions,
+}
+
+impl Reader {
+    /// A reader of `ranges`, which `consumer` has been told to fetch; `known` is how many partitions the topic has.
+    pub(super) fn new(
+        context: SourceContext,
+        connection: Connection,
+        consumer: Arc<BaseConsumer<Consuming>>,
+        discovery: Discovery,
+        finite: bool,
+        known: u32,
+        ranges: &[Range],
+    ) -> Self {
+        let mut partitions = Partitions::new(context.record_bytes_max);
+        for range in ranges {
+            partitions.add(range.partition, range.from, finite.then_some(range.end));
+        }
+        Reader { context, connection, consumer, discovery, finite, known, partitions }
+    }
+
+    fn failure(&self, error: KafkaError) -> Option<Error> {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            return Some(out_of_range(&self.consumer, &self.connection, self.partitions.positions()));
+        }
+        let fatal =
+            matches!(error, KafkaError::MessageConsumptionFatal(_)) || code.is_some_and(|c| denied(c) || lossy(c));
+        // Everything else librdkafka retries by itself, and has logged.
+        fatal.then(|| {
+            let reason = self.consumer.context().logs.last_error();
+            let failed = Error::source(format!("cannot read {}", self.connection));
+            match reason {
+                Some(reason) => failed.because(reason),
+                None => failed.because(error),
+            }
+        })
+    }
+
+    fn discover(&mut self) -> Result<()> {
+        match self.discovery.found() {
+            None => Ok(()),
+            Some(Found::Gone) => Err(self.connection.unknown_topic(ErrorKind::Source)),
+            Some(Found::Partitions(_)) if self.finite => Ok(()),
+            Some(Found::Partitions(now)) => {
+                let new = self.known..now;
+                self.known = now;
+                let owned: Vec<u32> = new.filter(|partition| self.context.owns(Partition(*partition))).collect();
+                // From the beginning whatever `start` says: its first records came after the source was opened.
+                assign(&self.consumer, &self.connection, owned.iter().map(|p| (*p, Offset::Beginning)))?;
+                for partition in owned {
+                    self.partitions.add(partition, 0, None);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Fetches no more of partitions that have ended.
+    fn release_ended(&mut self) -> Result<()> {
+        let ended = self.partitions.newly_ended();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        for partition in ended {
+            list.add_partition(&self.connection.topic, partition.cast_signed());
+        }
+        self.consumer.pause(&list).map_err(|error| {
+            Error::source(format!("cannot stop fetching ended partitions of {}", self.connection)).because(error)
+        })
+    }
+}
+
+/// Whether librdkafka passes over the batch that it complains of: going on would lose its records without a trace.
+fn lossy(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        // A checksum that does not match.
+        RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::InvalidMessage
+            // A compression that this build does not have, or that is damaged.
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::NotImplemented
+    )
+}
+
+impl SourceReader for Reader {
+    fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
+        self.discover()?;
+        self.partitions.announce(collector);
+        let mut spent = 0;
+        let mut drained = false;
+        while spent < budget_bytes && !drained {
+            let logs = &self.consumer.context().logs;
+            let events = logs.events();
+            match self.consumer.poll(Duration::ZERO) {
+                Some(Ok(message)) => {
+                    let repeated = self.partitions.record(
+                        message.partition().cast_unsigned(),
+                        message.offset(),
+                        message.payload(),
+                        collector,
+                    );
+                    if repeated {
+                        logs.warn("an offset was delivered twice; the second one was dropped");
+                    }
+                    spent += message.payload_len() + RECORD_OVERHEAD;
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.partitions.end_of_log(partition.cast_unsigned(), collector);
+                }
+                Some(Err(error)) => {
+                    if let Some(failure) = self.failure(error) {
+                        return Err(failure);
+                    }
+                }
+                // Also returned after an event that was for the context alone: then there may be more.
+                None => drained = logs.events() == events,
+            }
+        }
+        if let Some(report) = self.consumer.context().report() {
+            self.partitions.report(&report, drained, collector);
+        }
+        if self.finite && self.partitions.all_ended() {
+            return Ok(Polled::Finished);
+        }
+        self.release_ended()?;
+        Ok(if drained { Polled::Wait(IDLE_WAIT) } else { Polled::More })
+    }
+}

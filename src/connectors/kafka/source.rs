@@ -1,0 +1,188 @@
+//! The Kafka source: what is configured, and opening one worker's share of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::Offset;
+
+use super::connection::{Connection, refused};
+use super::discovery::Discovery;
+use super::logs::Logs;
+use super::reader::Reader;
+use super::start::ranges;
+use super::statistics::{self, PartitionReport};
+use crate::connectors::source::{Partition, SourceConnector, SourceContext, SourceReader};
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::EventTime;
+
+/// The default of [`KafkaSource::discover_after`].
+pub(super) const DISCOVER_AFTER_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How long a broker holds a fetch that finds nothing, in milliseconds. It answers as soon as there is a record, so this
+/// is not a latency; it is how soon an empty partition is known to be empty.
+pub(super) const FETCH_WAIT_MS: &str = "100";
+
+/// Defaults that `properties` may override.
+pub(super) const DEFAULTS: &[(&str, &str)] = &[
+    // librdkafka wants the name of a group even where, as here, none is joined and no offset is committed.
+    ("group.id", "tidewatch"),
+    ("fetch.wait.max.ms", FETCH_WAIT_MS),
+    // Per partition and fetch. With many partitions per broker the sum is bounded by fetch.max.bytes (50 MiB).
+    ("fetch.message.max.bytes", "1048576"),
+    // Read ahead of the worker: at a million records a second this is a tenth of a second of one partition.
+    ("queued.min.messages", "100000"),
+    // What is read ahead by one worker, over all its partitions, in KiB: the bound on memory.
+    ("queued.max.messages.kbytes", "65536"),
+    // A full read-ahead drains in less than the default second of waiting, and then the worker would starve.
+    ("fetch.queue.backoff.ms", "20"),
+    // A flipped bit is an error and not a wrong answer; the check is a hardware instruction.
+    ("check.crcs", "true"),
+];
+
+/// What the reader's promises rest on; `properties` may not set these.
+pub(super) const FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // An offset that the broker does not have is an error, never a jump.
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("isolation.level", "read_committed"),
+    ("statistics.interval.ms", statistics::INTERVAL_MS),
+];
+
+/// Where reading starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest record that the broker has.
+    #[default]
+    Earliest,
+    /// At the first record that is written after the reader opened.
+    Latest,
+    /// At the first record whose Kafka time stamp is this or later.
+    At(EventTime),
+}
+
+/// Where reading ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// Nowhere.
+    #[default]
+    Forever,
+    /// At the end that each partition had when the reader opened.
+    End,
+}
+
+/// A topic as a source; a partition of the source is a partition of the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaSource {
+    /// The topic, its cluster, and the client's properties.
+    pub connection: Connection,
+    /// Where reading starts.
+    pub start: Start,
+    /// Where reading ends.
+    pub until: Until,
+    /// How often to look for new partitions, which are then read from their beginning. Default: 30 s.
+    pub discover_after: Duration,
+}
+
+impl KafkaSource {
+    /// All records of the topic, without end.
+    pub fn new(connection: Connection) -> Self {
+        KafkaSource {
+            connection,
+            start: Start::default(),
+            until: Until::default(),
+            discover_after: DISCOVER_AFTER_DEFAULT,
+        }
+    }
+}
+
+impl SourceConnector for KafkaSource {
+    /// Waits for the cluster: up to 15 s for a broker, 5 s for the topic to appear, 30 s for all offsets.
+    fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
+        let connection = &self.connection;
+        let consuming = Consuming {
+            logs: Logs::new(format!("source \"{}\"", context.name)),
+            topic: connection.topic.clone(),
+            report: Mutex::default(),
+        };
+        let client_id = format!("tidewatch-{}-{}", context.name, context.worker);
+        let consumer: BaseConsumer<Consuming> = connection
+            .client(&client_id, DEFAULTS, FIXED)
+            .create_with_context(consuming)
+            .map_err(|error| refused(ErrorKind::Source, connection, error))?;
+        let known = connection.partitions(
+            ErrorKind::Source,
+            consumer.client(),
+            // Nothing is assigned yet, so this serves the log and cannot lose a record.
+            || while consumer.poll(Duration::ZERO).is_some() {},
+            || consumer.context().logs.last_error(),
+        )?;
+        let owned = (0..known).filter(|partition| context.owns(Partition(*partition)));
+        let ranges = ranges(&consumer, connection, self.start, owned)?;
+        let finite = self.until == Until::End;
+        let assigned = ranges.iter().filter(|range| !finite || range.from < range.end);
+        assign(&consumer, connection, assigned.map(|range| (range.partition, Offset::Offset(range.from))))?;
+        let consumer = Arc::new(consumer);
+        let discovery = Discovery::start(&consumer, &connection.topic, self.discover_after, known)?;
+        Ok(Box::new(Reader::new(context.clone(), connection.clone(), consumer, discovery, finite, known, &ranges)))
+    }
+}
+
+/// Adds `partitions` to what `consumer` reads; the others go on undisturbed.
+pub(super) fn assign(
+    consumer: &BaseConsumer<Consuming>,
+    connection: &Connection,
+    partitions: impl Iterator<Item = (u32, Offset)>,
+) -> Result<()> {
+    let failed = |error| Error::source(format!("cannot assign partitions of {connection}")).because(error);
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in partitions {
+        list.add_partition_offset(&connection.topic, partition.cast_signed(), offset).map_err(failed)?;
+    }
+    if list.count() == 0 {
+        return Ok(());
+    }
+    consumer.incremental_assign(&list).map_err(failed)
+}
+
+/// What the client calls back, on the worker's thread while it polls.
+pub(super) struct Consuming {
+    pub(super) logs: Logs,
+    topic: String,
+    report: Mutex<Option<Vec<PartitionReport>>>,
+}
+
+impl Consuming {
+    /// The newest figures, once.
+    pub(super) fn report(&self) -> Option<Vec<PartitionReport>> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for Consuming {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.logs.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.logs.error(&error, reason);
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        self.logs.event();
+        match statistics::parse(json, &self.topic) {
+            Ok(report) => *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report),
+            Err(error) => {
+                self.logs.warn(&format!("statistics of librdkafka cannot be read: {error}"));
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Consuming {}
