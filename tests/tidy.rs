@@ -153,7 +153,7 @@ mod can_fail {
         assert_eq!(check("src/codec.rs", "#[cfg(test)]\nmod tests {\n    use crate::flow::Flow;\n}"), []);
         assert_eq!(check("src/codec/tests.rs", "use crate::flow::Flow;"), []);
         assert_eq!(check("src/unheard_of.rs", "use std::fmt;"), [1]);
-        assert_eq!(check("src/codec.rs", "use crate::unheard_of::X;\n"), [1]);
+        assert_eq!(check("src/runtime.rs", "#[cfg(test)]\nmod tests;\nuse crate::flow::Flow;"), [3]);
         assert_eq!(check("src/lib.rs", "pub use crate::cli::main;"), []);
     }
 

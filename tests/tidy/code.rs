@@ -31,7 +31,8 @@ pub(crate) fn code_only(source: &str) -> String {
 /// `source` as [`code_only`], up to the unit tests at its end.
 pub(crate) fn shipped_code(source: &str) -> String {
     let mut code = code_only(source);
-    if let Some(at) = code.find("#[cfg(test)]\nmod ") {
+    let inline = |at: &usize| code[*at..].lines().nth(1).is_some_and(|line| line.contains('{'));
+    if let Some(at) = code.match_indices("#[cfg(test)]\nmod ").map(|(at, _)| at).find(inline) {
         code.truncate(at);
     }
     code
@@ -112,5 +113,8 @@ fn blanks_comments_and_literals_and_keeps_lines() {
     assert_eq!(blank(r"f('\'', '\\', '{', '\u{1f}') &'a str"), "f( , , , ) &'a str");
     assert_eq!(blank("b\"x\" 'static \u{e9}"), "b 'static \u{e9}");
     assert_eq!(code_only("\"a\nb\"\nc").matches('\n').count(), 2);
-    assert_eq!(shipped_code("a\n#[cfg(test)]\nmod tests { b }"), "a\n");
+    assert_eq!(
+        shipped_code("a\n#[cfg(test)]\nmod tests;\nb\n#[cfg(test)]\nmod tests {\nc\n}").lines().last(),
+        Some("b")
+    );
 }
