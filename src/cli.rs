@@ -5,6 +5,8 @@
 
 mod args;
 mod cluster;
+#[cfg(feature = "kafka")]
+mod demo;
 mod list;
 mod prepare;
 mod run;
@@ -70,6 +72,8 @@ fn dispatch(dataflows: &[Dataflow], args: Args) -> Result<()> {
         }
         Command::Run(args) => run::run(find(dataflows, &args.dataflow)?, &args),
         Command::Cluster(args) => cluster::cluster(find(dataflows, &args.dataflow)?, &args),
+        #[cfg(feature = "kafka")]
+        Command::Demo(args) => demo::demo(find(dataflows, demo::DATAFLOW)?, &args),
     }
 }
 

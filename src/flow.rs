@@ -157,10 +157,13 @@ impl<'s> Flow<'s> {
     ) {
         use timely::dataflow::operators::Probe;
         let Building { scope, environment, sinks, sink_count, .. } = &*self.0;
-        for connector in connectors {
+        let several = connectors.len() > 1;
+        for (index, connector) in connectors.into_iter().enumerate() {
             if environment.planning {
                 continue;
             }
+            // Rows that are written twice are counted apart.
+            let counted = if several { format!("{name}.{index}") } else { name.to_owned() };
             tracing::debug!(sink = name, delivery = %connector.delivery(), "sink attached");
             let stage = SinkStage {
                 context: SinkContext {
@@ -173,7 +176,7 @@ impl<'s> Flow<'s> {
                 key: key.clone().map(|key| -> KeyOf<R> { Box::new(move |row| key(row)) }),
                 control: environment.control.clone(),
                 ticker: environment.ticker.clone(),
-                metrics: environment.metrics.sink(name, scope.index()),
+                metrics: environment.metrics.sink(&counted, scope.index()),
             };
             sink(rows.clone(), stage).probe_with(sinks);
         }

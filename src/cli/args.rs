@@ -33,6 +33,9 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Runs a dataflow in several local processes under a supervisor.
     Cluster(ClusterArgs),
+    /// Shows brute-force detection end to end over an embedded Kafka broker; needs nothing installed.
+    #[cfg(feature = "kafka")]
+    Demo(DemoArgs),
 }
 
 #[derive(Clone, Debug, ClapArgs)]

@@ -121,6 +121,14 @@ impl Session {
         })
     }
 
+    /// Waits for a signal.
+    #[cfg(feature = "kafka")]
+    pub(super) fn wait(&self) {
+        while !self.stopped() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Whether a signal ended the run.
     pub(super) fn stopped(&self) -> bool {
         self.control.stopping()

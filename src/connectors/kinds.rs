@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::file::{FileSink, FileSource};
+use super::generator::Generator;
 #[cfg(feature = "kafka")]
 use super::kafka::{KafkaSink, KafkaSource};
 use super::null::NullSink;
@@ -41,7 +42,7 @@ pub fn source_from_section(section: &mut Section<'_>) -> Option<Arc<dyn SourceCo
     match section.choice("kind", &kinds, SourceKind::Stdin) {
         SourceKind::File => FileSource::from_section(section).map(|source| Arc::new(source) as _),
         SourceKind::Stdin => StdinSource::from_section(section).map(|source| Arc::new(source) as _),
-        SourceKind::Generator => None,
+        SourceKind::Generator => Some(Arc::new(Generator::from_section(section))),
         #[cfg(feature = "kafka")]
         SourceKind::Kafka => KafkaSource::from_section(section).map(|source| Arc::new(source) as _),
     }

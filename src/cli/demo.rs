@@ -1,0 +1,96 @@
+//! `demo`: brute-force detection end to end, with nothing installed.
+//!
+//! An embedded broker, a log in a Kafka topic, the shipped dataflow over it with alerts to a topic *and* to files, and the
+//! topic read back and held against what was planted in the log. Everything between is what `run` runs.
+
+mod log;
+mod report;
+
+use std::time::Duration;
+
+use self::log::Log;
+use super::args::{ConfigArgs, DemoArgs};
+use super::prepare::prepare;
+use super::run::Session;
+use super::summary;
+use crate::connectors::kafka::{Connection, client, embedded::Embedded};
+use crate::detect::alert::Alert;
+use crate::error::{Error, ErrorKind, Result};
+use crate::flow::Dataflow;
+use crate::runtime::panic;
+
+/// The dataflow that the demo runs.
+pub(super) const DATAFLOW: &str = "ssh-brute-force";
+
+const LINES: &str = "auth";
+const ALERTS: &str = "alerts";
+const ALERT_PARTITIONS: u32 = 2;
+
+/// How long the embedded broker may take for all lines, or all alerts.
+const BROKER_DEADLINE: Duration = Duration::from_secs(120);
+
+pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
+    let log = match &args.log {
+        Some(file) => Log::read(file, args.year)?,
+        None => Log::generate(args.seed),
+    };
+    let broker = Embedded::start(1)?;
+    let brokers = broker.bootstrap();
+    broker.create_topic(LINES, log.partitions)?;
+    broker.create_topic(ALERTS, ALERT_PARTITIONS)?;
+    println!("A broker in this process listens on {brokers}.");
+    let produced = log.produce(&Connection::new(&brokers, LINES), BROKER_DEADLINE)?;
+    println!("Topic \"{LINES}\" holds {produced} lines: {}.", log.about);
+
+    let prepared = prepare(dataflow, &configuration(args, &log, &brokers))?;
+    panic::install(Vec::new());
+    let mut session = Session::start(&prepared, None)?;
+    let workers = usize::from(args.workers);
+    println!("Dataflow \"{DATAFLOW}\" runs over it on {workers} workers.\n");
+    let run = session.run(prepared, workers, None);
+    run.result?;
+
+    let rows = client::consume_to_end(&Connection::new(&brokers, ALERTS), BROKER_DEADLINE)?;
+    let alerts =
+        rows.iter().map(|row| serde_json::from_slice(row)).collect::<Result<Vec<Alert>, _>>().map_err(|why| {
+            Error::new(ErrorKind::Internal, format!("topic \"{ALERTS}\" holds a row that is no alert")).because(why)
+        })?;
+    report::print(&alerts, &log.planted);
+
+    println!();
+    summary::print(DATAFLOW, &run.totals, run.elapsed, run.windows_open, session.stopped());
+    println!("Alerts and rows as JSON lines: {}", args.out.display());
+    if let Some(admin) = session.admin {
+        println!("Metrics, health and the graph were at http://{admin}/ while it ran (see --serve).");
+    }
+    if args.serve && !session.stopped() {
+        println!("\nThe broker on {brokers} and the metrics stay up until Ctrl-C. To read the alerts from outside:");
+        println!("  kcat -b {brokers} -t {ALERTS} -C -e");
+        session.wait();
+    }
+    Ok(())
+}
+
+/// The configuration of the demo, as one would type it.
+fn configuration(args: &DemoArgs, log: &Log, brokers: &str) -> ConfigArgs {
+    let text = |text: &str| toml::Value::from(text).to_string();
+    let folder = |name: &str| text(&args.out.join(name).to_string_lossy());
+    let brokers = text(brokers);
+    let mut set = vec![
+        format!(
+            "sources.auth={{kind=\"kafka\", brokers={brokers}, topic=\"{LINES}\", until=\"end\", out_of_order=\"60s\"}}"
+        ),
+        format!("sinks.failures={{kind=\"file\", path={}}}", folder("failures")),
+        format!("sinks.spraying={{kind=\"file\", path={}}}", folder("spraying")),
+        format!(
+            "sinks.alerts=[{{kind=\"kafka\", brokers={brokers}, topic=\"{ALERTS}\"}}, {{kind=\"file\", path={}}}]",
+            folder("alerts")
+        ),
+        format!("dead_letters={{kind=\"file\", path={}}}", folder("dead-letters")),
+        "engine.log=\"warn\"".to_owned(),
+    ];
+    if let Some(year) = log.year {
+        set.push(format!("sources.auth.year={year}"));
+    }
+    ConfigArgs { config: None, set }
+}
