@@ -3,6 +3,8 @@
 //! A user's own binary gets all of it: `tidewatch::main([dataflow("mine", mine)])`. Rows may go to standard output, so
 //! everything that is for people (logs, progress, the summary) goes to standard error.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is what prints")]
+
 mod args;
 mod cluster;
 #[cfg(feature = "kafka")]

@@ -153,7 +153,7 @@ impl<'s> Flow<'s> {
         name: &str,
         rows: &StreamVec<'s, Epoch, R>,
         connectors: Vec<Arc<dyn SinkConnector>>,
-        key: Option<Rc<dyn Fn(&R) -> Vec<u8>>>,
+        key: Option<&KeyOf<R>>,
     ) {
         use timely::dataflow::operators::Probe;
         let Building { scope, environment, sinks, sink_count, .. } = &*self.0;
@@ -173,7 +173,7 @@ impl<'s> Flow<'s> {
                     run_ms: environment.run_ms,
                 },
                 connector,
-                key: key.clone().map(|key| -> KeyOf<R> { Box::new(move |row| key(row)) }),
+                key: key.cloned(),
                 control: environment.control.clone(),
                 ticker: environment.ticker.clone(),
                 metrics: environment.metrics.sink(&counted, scope.index()),

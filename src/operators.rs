@@ -3,5 +3,6 @@
 pub mod admission;
 pub mod aggregate;
 pub mod interval;
+pub mod pending;
 pub mod watermark;
 pub mod window;

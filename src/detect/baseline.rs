@@ -7,7 +7,6 @@
 //! Windows are taken in order of their start, so the score depends on the key's windows alone. A window in which the key
 //! had no record does not exist and is not counted as zero.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -15,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::operators::interval::Window;
+use crate::operators::pending::Pending;
 use crate::record::{Event, Record};
 use crate::state::key::{Key, key_group};
 use crate::telemetry::StageMetrics;
@@ -153,19 +152,15 @@ pub fn score<'s, K: Key, V: Record>(
     windows.unary_frontier::<CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _>(route, name, move |initial, _| {
         drop(initial);
         let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
-        let mut pending: BTreeMap<Epoch, (Capability<Epoch>, Vec<Window<K, V>>)> = BTreeMap::new();
+        let mut pending: Pending<Vec<Window<K, V>>> = Pending::new(0);
         move |(input, frontier), output| {
             input.for_each(|capability, batch| {
-                let Some(epoch) = capability.least().copied() else { return };
+                let Some(pending) = pending.at(&capability) else { return };
                 metrics.records_in(batch.len() as u64);
-                let retained = || capability.retain_least(0).expect("a message with a least time can be retained");
-                pending.entry(epoch).or_insert_with(|| (retained(), Vec::new())).1.append(batch);
+                pending.append(batch);
             });
             let open = frontier.frontier().first().copied();
-            while let Some(entry) = pending.first_entry()
-                && open.is_none_or(|open| *entry.key() < open)
-            {
-                let (capability, mut windows) = entry.remove();
+            while let Some((capability, mut windows)) = pending.take_complete(open) {
                 windows.sort_unstable_by(|a, b| (a.start, &a.key).cmp(&(b.start, &b.key)));
                 let arrived = windows.len();
                 let mut session = output.session(&capability);

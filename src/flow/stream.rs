@@ -12,6 +12,7 @@ use super::{Flow, Keyed, Part};
 use crate::error::Result;
 use crate::operators::watermark::least;
 use crate::record::Record;
+use crate::runtime::sink::KeyOf;
 use crate::state::key::Key;
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime};
@@ -163,10 +164,11 @@ impl<'s, T: Record> Stream<'s, T> {
     /// # Errors
     /// As for [`sink`](Self::sink).
     pub fn sink_keyed<B: AsRef<[u8]>>(&self, name: &str, key: impl Fn(&T) -> B + 'static) -> Result<()> {
-        self.write(name, Some(Rc::new(move |record: &T| key(record).as_ref().to_vec())))
+        let key: KeyOf<T> = Rc::new(move |record| key(record).as_ref().to_vec());
+        self.write(name, Some(&key))
     }
 
-    fn write(&self, name: &str, key: Option<Rc<dyn Fn(&T) -> Vec<u8>>>) -> Result<()> {
+    fn write(&self, name: &str, key: Option<&KeyOf<T>>) -> Result<()> {
         self.flow.claim(name, Part::Sink);
         let connectors = self.flow.sink_connectors(name);
         self.flow.attach_sink(name, &self.records, connectors, key);

@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Capability, Concatenate};
 
+use super::pending::Pending;
 use crate::time::{Epoch, EventTime};
 
 /// What a partition contributes to the watermark from an epoch on.
@@ -108,21 +109,14 @@ pub fn watermark<'s>(
         move |initial, _| {
             drop(initial);
             let mut tracker = Tracker::default();
-            let mut pending: BTreeMap<Epoch, (Capability<Epoch>, Vec<Mark>)> = BTreeMap::new();
+            let mut pending: Pending<Vec<Mark>> = Pending::new(0);
             move |(input, frontier), output| {
                 input.for_each(|capability, marks| {
-                    let Some(epoch) = capability.least().copied() else { return };
-                    let entry = pending.entry(epoch).or_insert_with(|| {
-                        let retained = capability.retain_least(0).expect("a message with a least time can be retained");
-                        (retained, Vec::new())
-                    });
-                    entry.1.extend(marks.drain(..).map(|(_, mark)| mark));
+                    let Some(pending) = pending.at(&capability) else { return };
+                    pending.extend(marks.drain(..).map(|(_, mark)| mark));
                 });
                 let open = frontier.frontier().first().copied();
-                while let Some(entry) = pending.first_entry()
-                    && open.is_none_or(|open| *entry.key() < open)
-                {
-                    let (capability, marks) = entry.remove();
+                while let Some((capability, marks)) = pending.take_complete(open) {
                     marks.into_iter().for_each(|mark| tracker.apply(mark));
                     let watermark = tracker.close_epoch();
                     if watermark > view.watermark.replace(watermark) {
@@ -148,18 +142,14 @@ pub fn least<'s>(name: &str, watermarks: Vec<StreamVec<'s, Epoch, EventTime>>) -
             drop(initial);
             let mut latest = vec![EventTime::MIN; streams];
             let mut told = EventTime::MIN;
-            let mut pending: BTreeMap<Epoch, (Capability<Epoch>, Vec<(usize, EventTime)>)> = BTreeMap::new();
+            let mut pending: Pending<Vec<(usize, EventTime)>> = Pending::new(0);
             move |(input, frontier), output| {
                 input.for_each(|capability, batch| {
-                    let Some(epoch) = capability.least().copied() else { return };
-                    let retained = || capability.retain_least(0).expect("a message with a least time can be retained");
-                    pending.entry(epoch).or_insert_with(|| (retained(), Vec::new())).1.append(batch);
+                    let Some(pending) = pending.at(&capability) else { return };
+                    pending.append(batch);
                 });
                 let open = frontier.frontier().first().copied();
-                while let Some(entry) = pending.first_entry()
-                    && open.is_none_or(|open| *entry.key() < open)
-                {
-                    let (capability, values) = entry.remove();
+                while let Some((capability, values)) = pending.take_complete(open) {
                     values.into_iter().for_each(|(index, time)| latest[index] = latest[index].max(time));
                     let least = latest.iter().min().copied().unwrap_or(EventTime::MIN);
                     if least > told {

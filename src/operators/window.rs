@@ -4,16 +4,14 @@
 //! are applied once every earlier epoch is complete, and windows close only when their own epoch is. The order of records
 //! within an epoch does not matter, since aggregates do not depend on it.
 
-use std::collections::BTreeMap;
-
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 
 use super::aggregate::Aggregate;
 use super::interval::{Intervals, Window};
+use super::pending::Pending;
 use crate::error::{Error, ErrorKind};
 use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Event, Reason};
 use crate::state::key::{Key, key_group};
@@ -65,42 +63,40 @@ where
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut state = State { stage, key, aggregate, store: WindowStore::default(), closed: None, failed: false };
-        let mut waiting: BTreeMap<Epoch, (Capability<Epoch>, Vec<Vec<T>>)> = BTreeMap::new();
-        let mut closing: BTreeMap<Epoch, (Capability<Epoch>, EventTime)> = BTreeMap::new();
+        let mut waiting: Pending<Vec<Vec<T>>> = Pending::new(1);
+        let mut closing: Pending<Option<EventTime>> = Pending::new(0);
         let mut open: Epoch = 0;
         move |frontiers| {
             let (mut rows, mut late) = (rows.activate(), late.activate());
             watermarks.for_each(|capability, values| {
-                let Some(epoch) = capability.least().copied() else { return };
-                let Some(newest) = values.drain(..).max() else { return };
-                let retained = || capability.retain_least(0).expect("a message with a least time can be retained");
-                closing.entry(epoch).or_insert_with(|| (retained(), newest)).1 = newest;
+                let Some(closing) = closing.at(&capability) else { return };
+                *closing = (*closing).max(values.drain(..).max());
             });
             records.for_each(|capability, batch| {
                 let Some(epoch) = capability.least().copied() else { return };
                 state.stage.metrics.records_in(batch.len() as u64);
                 // Records of the open epoch are applied as they come; only a faster worker's are ahead of it.
-                let retained = || capability.retain_least(1).expect("a message with a least time can be retained");
                 if epoch <= open {
                     let behind = state.apply(batch);
                     if !behind.is_empty() {
-                        late.session(&retained()).give_iterator(behind.into_iter());
+                        let retained = capability.retain_least(1).expect("a message with a least time can be retained");
+                        late.session(&retained).give_iterator(behind.into_iter());
                     }
-                } else {
-                    waiting.entry(epoch).or_insert_with(|| (retained(), Vec::new())).1.push(std::mem::take(batch));
+                } else if let Some(waiting) = waiting.at(&capability) {
+                    waiting.push(std::mem::take(batch));
                 }
             });
             let frontier = |i: usize| frontiers[i].frontier().first().copied().unwrap_or(Epoch::MAX);
             let upper = frontier(0).min(frontier(1));
             while open < upper {
-                if let Some((capability, watermark)) = closing.remove(&open) {
+                if let Some((capability, Some(watermark))) = closing.take(open) {
                     // One session for all rows: a session sends what it holds when it ends.
                     let mut session = rows.session(&capability);
                     state.close(watermark, |row| session.give(row));
                 }
-                let next = [waiting.keys().next(), closing.keys().next()].into_iter().flatten().min().copied();
+                let next = [waiting.first(), closing.first()].into_iter().flatten().min();
                 open = next.unwrap_or(upper).min(upper);
-                if let Some((capability, batches)) = waiting.remove(&open) {
+                if let Some((capability, batches)) = waiting.take(open) {
                     for mut batch in batches {
                         late.session(&capability).give_iterator(state.apply(&mut batch).into_iter());
                     }

@@ -5,24 +5,26 @@
 //! sinks passes *e* only after it is durable.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::operators::{Capability, InputCapability};
 
 use super::control::Control;
 use crate::connectors::sink::{SinkConnector, SinkContext, SinkWriter};
 use crate::error::{Error, ErrorKind, Result};
+use crate::operators::pending::Pending;
 use crate::record::Record;
 use crate::telemetry::SinkMetrics;
 use crate::time::{Epoch, Ticker};
 
 /// How a sink chooses the key of a row, for systems that partition by key.
-pub type KeyOf<R> = Box<dyn Fn(&R) -> Vec<u8>>;
+pub type KeyOf<R> = Rc<dyn Fn(&R) -> Vec<u8>>;
 
 /// What a sink operator is made of.
 pub struct SinkStage<R> {
@@ -71,9 +73,7 @@ pub fn sink<'s, R: Record>(rows: StreamVec<'s, Epoch, R>, stage: SinkStage<R>) -
         let mut shard = Shard::new(stage, writer);
         move |(input, frontier), _output| {
             input.for_each(|capability, batch| {
-                let Some(epoch) = capability.least().copied() else { return };
-                let retained = || capability.retain_least(0).expect("a message with a least time can be retained");
-                shard.take(epoch, retained, batch);
+                shard.take(&capability, batch);
             });
             if shard.stage.control.failed() {
                 shard.abandon();
@@ -94,7 +94,7 @@ struct Shard<R> {
     /// `None` once it is finished, or if it never opened.
     writer: Option<Box<dyn SinkWriter>>,
     /// Rows of epochs that may still get more.
-    pending: BTreeMap<Epoch, (Capability<Epoch>, Vec<Block>)>,
+    pending: Pending<Vec<Block>>,
     /// Emptied blocks, kept for their memory.
     spare: Vec<Block>,
     /// Epochs given to the writer and not yet durable.
@@ -105,12 +105,12 @@ struct Shard<R> {
 
 impl<R: Record> Shard<R> {
     fn new(stage: SinkStage<R>, writer: Option<Box<dyn SinkWriter>>) -> Self {
-        Shard { stage, writer, pending: BTreeMap::new(), spare: Vec::new(), sealed: BTreeMap::new(), sealed_before: 0 }
+        Shard { stage, writer, pending: Pending::new(0), spare: Vec::new(), sealed: BTreeMap::new(), sealed_before: 0 }
     }
 
-    /// Encodes rows of `epoch`.
-    fn take(&mut self, epoch: Epoch, retain: impl FnOnce() -> Capability<Epoch>, batch: &mut Vec<R>) {
-        let blocks = &mut self.pending.entry(epoch).or_insert_with(|| (retain(), Vec::new())).1;
+    /// Encodes rows of an epoch.
+    fn take(&mut self, capability: &InputCapability<Epoch>, batch: &mut Vec<R>) {
+        let Some(blocks) = self.pending.at(capability) else { return };
         for row in batch.drain(..) {
             if blocks.last().is_none_or(|block| block.bytes.len() >= BLOCK_BYTES) {
                 blocks.push(self.spare.pop().unwrap_or_default());
@@ -134,10 +134,8 @@ impl<R: Record> Shard<R> {
     fn advance(&mut self, open: Option<Epoch>) -> Result<Option<Duration>> {
         let Some(writer) = self.writer.as_mut() else { return Ok(None) };
         let mut last = None;
-        while let Some(entry) = self.pending.first_entry()
-            && open.is_none_or(|open| *entry.key() < open)
-        {
-            let (epoch, (capability, blocks)) = entry.remove_entry();
+        while let Some((capability, blocks)) = self.pending.take_complete(open) {
+            let epoch = *capability.time();
             for mut block in blocks {
                 let mut start = 0;
                 for &(key_end, end) in &block.ends {

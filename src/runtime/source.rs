@@ -121,7 +121,7 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
             // The first poll only announces partitions: they are all known before the first epoch begins.
             let now = ticker.epoch();
             let mut end_epoch = |records_at: &mut _, marks_at: &mut _, letters_at: &mut _, intake: &mut Intake<T>| {
-                end_epoch(now, workers, &mut marks, ticker.now_ms(), [records_at, marks_at, letters_at], intake)
+                end_epoch(now, workers, &mut marks, ticker.now_ms(), [records_at, marks_at, letters_at], intake);
             };
             if !first && now > *records_at.time() {
                 end_epoch(records_at, marks_at, letters_at, &mut intake);

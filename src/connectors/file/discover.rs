@@ -61,7 +61,10 @@ pub(super) fn find(source: &str, pattern: &str) -> Result<Vec<Found>> {
         .map_err(|e| Error::source(format!("source {source:?}: {pattern:?} is no glob")).because(e))?;
     let mut found = Vec::new();
     for path in paths {
-        let path = path.map_err(|e| failed(&e.path().to_owned(), e.into()))?;
+        let path = path.map_err(|e| {
+            let at = e.path().to_path_buf();
+            failed(&at, e.into())
+        })?;
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => {
                 found.push(Found { path: tidy(&path), key: FileKey::of(&metadata) });

@@ -26,7 +26,7 @@ enum Place {
 /// The outstanding pointstamps of every scope whose timestamp is an epoch, by the scope's operator id.
 #[derive(Default)]
 pub(super) struct Pointstamps {
-    scopes: HashMap<usize, ChangeBatch<(Place, Epoch)>>,
+    scopes: BTreeMap<usize, ChangeBatch<(Place, Epoch)>>,
 }
 
 impl Pointstamps {
