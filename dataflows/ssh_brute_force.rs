@@ -84,7 +84,7 @@ pub fn ssh_brute_force(flow: &Flow, params: &Params) -> Result<()> {
         .key_by(|attempt| attempt.source_ip.clone())
         .window("users-1h", Tumbling::of(HOUR))
         .aggregate((Distinct::of(|attempt: &Attempt| &attempt.user), Sum::of(|attempt: &Attempt| attempt.times)))
-        .threshold("spraying", |window| window.value.0, params.users_min);
+        .threshold("many-users", |window| window.value.0, params.users_min);
     spraying
         .map("spraying-row", |window| {
             let (users, failures) = window.value;
