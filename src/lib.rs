@@ -1,4 +1,46 @@
-//! A streaming detection engine on timely and differential dataflow.
+//! Tidewatch is a streaming detection engine on timely and differential dataflow.
+//!
+//! It reads events, cleans them, keeps aggregates per key and window of event time, and raises alerts. A program says
+//! *what* with the names of [`prelude`]; a TOML configuration says *where and how much*; [`main`] adds the command line:
+//!
+//! ```no_run
+//! use tidewatch::prelude::*;
+//!
+//! #[derive(Event)]
+//! struct Login {
+//!     #[event(time)]
+//!     at: EventTime, // in JSON: whole milliseconds since the Unix epoch
+//!     source_ip: IpAddr,
+//!     user: Text,
+//!     success: bool,
+//! }
+//!
+//! fn brute_force(flow: &Flow, _: &NoParams) -> Result<()> {
+//!     flow.source::<Login>("logins")?
+//!         .filter("failures", |login| !login.success)
+//!         .key_by(|login| login.source_ip)
+//!         .window("per-address", Tumbling::of(Duration::from_secs(300)))
+//!         .aggregate((Count, Distinct::of(|login: &Login| &login.user)))
+//!         .threshold("many", |window| window.value.0, 20)
+//!         .map("alert", |w| Alert::new("brute-force", w.key).between(w.start, w.end).evidence("users", w.value.1))
+//!         .sink("alerts")
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     tidewatch::main([dataflow("brute-force", brute_force)])
+//! }
+//! ```
+//!
+//! Source and sink are standard input and output until a configuration says otherwise: `mine run brute-force <logins.jsonl`.
+//!
+//! # Layout
+//!
+//! Imports point down only, from [`cli`] through [`config`], [`flow`], [`runtime`], [`connectors`] and the pure parts
+//! ([`operators`], [`detect`], [`codec`], [`state`]) to [`telemetry`] and the base ([`record`], [`settings`], [`time`],
+//! [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`; what an event goes through,
+//! in `docs/tour.md`; what is promised about time, order, loss and limits, in `docs/semantics.md`.
+//!
+//! Not there yet: checkpoints, exactly-once sinks, results that are corrected by late events.
 
 extern crate self as tidewatch;
 

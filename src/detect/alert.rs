@@ -36,7 +36,7 @@ pub enum Severity {
 ///     .severity(Severity::High)
 ///     .between(EventTime::from_millis(0), EventTime::from_millis(300_000))
 ///     .evidence("failures", 25);
-/// assert_eq!(alert.alert_id, "aa5c4a9ddbd2df4fe4a5e8a03b1a9d3a".to_owned());
+/// assert_eq!(alert.alert_id, "cdb7b6f6da178fa829f62ec023b2c63a".to_owned());
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {

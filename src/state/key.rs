@@ -19,7 +19,10 @@ pub const KEY_GROUPS: u64 = 512;
 
 const HASH_KEY: (u64, u64) = (0x7469_6465_7761_7463, 0x6820_6b65_7920_6772);
 
-/// The group of a key: the same on every machine and in every build.
+/// The group of a key: the same in every run.
+///
+/// It depends on the bytes that the key's `Hash` feeds, which Rust only keeps for one version of a type, and in which
+/// integers are in the machine's byte order.
 pub fn key_group<K: Hash + ?Sized>(key: &K) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(HASH_KEY.0, HASH_KEY.1);
     key.hash(&mut hasher);
@@ -34,8 +37,7 @@ mod tests {
     #[test]
     fn groups_are_a_format_that_must_not_change() {
         let groups = [key_group("root"), key_group(&7u64), key_group(&IpAddr::V4(Ipv4Addr::LOCALHOST))];
-        assert_eq!(groups, [key_group("root"), key_group(&7u64), key_group(&IpAddr::V4(Ipv4Addr::LOCALHOST))]);
-        assert!(groups.iter().all(|g| *g < KEY_GROUPS));
+        assert_eq!(groups, [12, 440, 327]);
     }
 
     #[test]
