@@ -62,6 +62,7 @@ where
     let control = Arc::new(control);
     let shared = Arc::clone(&control);
     let guards = timely::execute::execute_from(builders, guard, WorkerConfig::default(), move |worker| {
+        let _panic = FailOnPanic(&shared);
         let mut publish = observe(worker);
         match build(worker) {
             Ok(probe) => step(worker, &probe, &shared, &mut publish),
@@ -80,6 +81,17 @@ where
         result.map_err(|why| Error::new(ErrorKind::Internal, format!("a worker panicked: {why}")))?;
     }
     control.take_failure().map_or(Ok(()), Err)
+}
+
+/// Tells the other workers that this one panics: it will never make progress again, so they would wait for ever.
+struct FailOnPanic<'a>(&'a Control);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::new(ErrorKind::Internal, "a worker panicked"));
+        }
+    }
 }
 
 fn step(worker: &mut Worker, probe: &ProbeHandle<Epoch>, control: &Control, publish: &mut Publisher) {
