@@ -21,6 +21,7 @@ use std::sync::Arc;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 pub use dataflow::{Dataflow, NoParams, dataflow};
+pub use dead_letters::DEAD_LETTERS;
 pub use environment::{Environment, SinkByName};
 pub use keyed::{Keyed, Windows};
 pub use source::Source;
@@ -203,7 +204,8 @@ impl<'s> Flow<'s> {
             let known: Vec<&str> = stages.iter().filter(|(_, p)| **p == part).map(|(name, _)| name.as_str()).collect();
             let configured = environment.node(&[part.table()]).into_iter().flat_map(Node::entries);
             let configured = configured.map(|(name, node)| (name, &node.location));
-            for (name, location) in configured.chain(environment.wired_in_code(part).map(|name| (name, &Location::Code)))
+            for (name, location) in
+                configured.chain(environment.wired_in_code(part).map(|name| (name, &Location::Code)))
             {
                 if !known.contains(&name) {
                     self.0.faults.borrow_mut().push(Fault {
