@@ -7,4 +7,9 @@ mod auth_windows;
 #[allow(dead_code, reason = "the test reads rows, not the fields of the flow's own types")]
 mod ssh_brute_force;
 
+mod conservation;
 mod kit;
+mod oracle;
+mod real_data;
+mod watermarks;
+mod windows;
