@@ -8,6 +8,7 @@ mod engine;
 mod fingerprint;
 mod kinds;
 mod layers;
+mod prepare;
 mod report;
 mod set;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod text;
 pub use engine::{Admin, EngineConfig, LogFormat};
 pub use fingerprint::fingerprint;
 pub use layers::{CONFIG_BYTES_MAX, Layers};
+pub(crate) use prepare::{Prepared, prepare};
 pub use report::report;
 
 /// Runs every parser of this layer on arbitrary bytes; for fuzzing. Opens no file that the bytes name.

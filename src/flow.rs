@@ -21,7 +21,8 @@ use std::sync::Arc;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 pub use dataflow::{Dataflow, NoParams, dataflow};
-pub use environment::Environment;
+pub use dead_letters::DEAD_LETTERS;
+pub use environment::{Environment, SinkByName};
 pub use keyed::{Keyed, Windows};
 pub use source::Source;
 pub use stream::Stream;
@@ -31,7 +32,7 @@ use crate::connectors::sink::{SinkConnector, SinkContext};
 use crate::error::{Error, Result};
 use crate::record::{DeadLetter, Record};
 use crate::runtime::sink::{KeyOf, SinkStage, sink};
-use crate::settings::{Fault, Node, Section, Value};
+use crate::settings::{Fault, Location, Node, Section, Value};
 use crate::time::Epoch;
 
 /// A dataflow under construction on one worker.
@@ -141,10 +142,15 @@ impl<'s> Flow<'s> {
         if let Some(Node { value: Value::Array(list), .. }) = node {
             tables = list.iter().enumerate().map(|(i, node)| (format!("{path}.{i}"), Some(node))).collect();
         }
-        tables
+        let configured: Vec<_> = tables
             .iter()
             .filter_map(|(path, node)| self.section(path, *node, connectors::kinds::sink_from_section))
-            .collect()
+            .collect();
+        // What is configured is checked also where something else takes its place.
+        match &environment.sinks_by_default {
+            Some(make) => vec![make(name)],
+            None => configured,
+        }
     }
 
     /// Writes `rows` to the sink `name`.
@@ -194,15 +200,20 @@ impl<'s> Flow<'s> {
         dead_letters::attach(self, self.0.letters.take());
         let environment = &self.0.environment;
         for part in [Part::Source, Part::Sink] {
-            let Some(Node { value: Value::Table(wired), .. }) = environment.node(&[part.table()]) else { continue };
             let stages = self.0.stages.borrow();
             let known: Vec<&str> = stages.iter().filter(|(_, p)| **p == part).map(|(name, _)| name.as_str()).collect();
-            for (name, node) in wired.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
-                self.0.faults.borrow_mut().push(Fault {
-                    key: format!("{}.{name}", part.table()),
-                    location: Some(node.location.clone()),
-                    message: format!("the dataflow has no such part; it has: {}", known.join(", ")),
-                });
+            let configured = environment.node(&[part.table()]).into_iter().flat_map(Node::entries);
+            let configured = configured.map(|(name, node)| (name, &node.location));
+            for (name, location) in
+                configured.chain(environment.wired_in_code(part).map(|name| (name, &Location::Code)))
+            {
+                if !known.contains(&name) {
+                    self.0.faults.borrow_mut().push(Fault {
+                        key: format!("{}.{name}", part.table()),
+                        location: Some(location.clone()),
+                        message: format!("the dataflow has no such part; it has: {}", known.join(", ")),
+                    });
+                }
             }
         }
         let faults = self.0.faults.take();

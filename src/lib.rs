@@ -58,6 +58,7 @@ pub mod runtime;
 pub mod settings;
 pub mod state;
 pub mod telemetry;
+pub mod testing;
 pub mod time;
 
 pub use cli::main;

@@ -9,7 +9,7 @@ pub(super) fn print(dataflow: &str, totals: &Totals, elapsed: Duration, windows_
     let seconds = elapsed.as_secs_f64().max(1e-9);
     eprintln!("{dataflow}: {} records read in {seconds:.2} s ({:.0}/s)", totals.read(), totals.read() as f64 / seconds);
     for (name, source) in &totals.sources {
-        eprintln!("  source {name}: {} read, {} processed", source.read, source.decoded);
+        eprintln!("  source {name}: {} read, {} processed", source.read, source.processed());
         for (reason, count) in source.dead_letters.iter().filter(|(_, count)| **count > 0) {
             eprintln!("    {count} dead letters: {reason}");
         }

@@ -31,13 +31,14 @@ pub enum Step {
 pub struct Script {
     partitions: Arc<Vec<Vec<Step>>>,
     batch: usize,
+    each: bool,
 }
 
 impl Script {
     /// A source with one partition per list of steps; a poll takes one step of each partition.
     pub fn new(partitions: Vec<Vec<Step>>) -> Self {
         let batch = partitions.len().max(1);
-        Script { partitions: Arc::new(partitions), batch }
+        Script { partitions: Arc::new(partitions), batch, each: false }
     }
 
     /// A source of one partition per list of records, each of which ends.
@@ -52,6 +53,16 @@ impl Script {
     #[must_use]
     pub fn batch(mut self, batch: usize) -> Self {
         self.batch = batch.max(1);
+        self.each = false;
+        self
+    }
+
+    /// Takes `batch` steps (at least 1) of *each* of the worker's partitions per poll, whatever the budget, and only up to an
+    /// empty fetch. So what a poll takes of a partition does not depend on how many workers share the partitions.
+    #[must_use]
+    pub fn batch_each(mut self, batch: usize) -> Self {
+        self.batch = batch.max(1);
+        self.each = true;
         self
     }
 }
@@ -63,8 +74,9 @@ impl SourceConnector for Script {
             .filter(|(partition, _)| context.owns(*partition))
             .map(|(partition, steps)| Part { partition, steps: steps.clone().into(), offset: 0 })
             .collect();
-        let (batch, record_bytes_max) = (self.batch, context.record_bytes_max);
-        Ok(Box::new(ScriptReader { parts: own, batch, record_bytes_max, announced: false }))
+        let Script { batch, each, .. } = *self;
+        let record_bytes_max = context.record_bytes_max;
+        Ok(Box::new(ScriptReader { parts: own, batch, each, record_bytes_max, announced: false }))
     }
 }
 
@@ -74,12 +86,81 @@ struct Part {
     offset: u64,
 }
 
+/// What came of a step.
+enum Taken {
+    /// A record of so many bytes.
+    Record(usize),
+    Nothing,
+    Ended,
+}
+
+impl Part {
+    fn step(&mut self, record_bytes_max: usize, collector: &mut dyn Collector) -> Taken {
+        match self.steps.pop_front() {
+            Some(Step::Eof) => {
+                collector.ended(self.partition);
+                Taken::Ended
+            }
+            Some(Step::CaughtUp) | None => {
+                collector.caught_up(self.partition);
+                Taken::Nothing
+            }
+            Some(Step::Bytes(bytes)) => {
+                let size = bytes.len();
+                if size > record_bytes_max {
+                    let head = &bytes[..size.min(DEAD_LETTER_BYTES_MAX)];
+                    let detail = format!("record_bytes_max is {record_bytes_max}");
+                    collector.rejected(self.partition, self.offset, size as u64, head, Reason::TooLarge, &detail);
+                } else {
+                    collector.record(self.partition, self.offset, &bytes);
+                }
+                self.offset += 1;
+                Taken::Record(size)
+            }
+        }
+    }
+}
+
 struct ScriptReader {
     /// The partitions that have not ended, the next to be asked first.
     parts: VecDeque<Part>,
     batch: usize,
+    each: bool,
     record_bytes_max: usize,
     announced: bool,
+}
+
+impl ScriptReader {
+    /// Takes steps in turn over the partitions.
+    fn take_in_turn(&mut self, budget_bytes: usize, collector: &mut dyn Collector) {
+        let mut bytes_taken = 0;
+        for _ in 0..self.batch {
+            let Some(mut part) = self.parts.pop_front() else { break };
+            match part.step(self.record_bytes_max, collector) {
+                Taken::Ended => continue,
+                Taken::Nothing => {}
+                Taken::Record(size) => bytes_taken += size,
+            }
+            self.parts.push_back(part);
+            if bytes_taken >= budget_bytes {
+                break;
+            }
+        }
+    }
+
+    /// Takes a batch of each partition.
+    fn take_each(&mut self, collector: &mut dyn Collector) {
+        self.parts.retain_mut(|part| {
+            for _ in 0..self.batch {
+                match part.step(self.record_bytes_max, collector) {
+                    Taken::Ended => return false,
+                    Taken::Nothing => break,
+                    Taken::Record(_) => {}
+                }
+            }
+            true
+        });
+    }
 }
 
 impl SourceReader for ScriptReader {
@@ -90,32 +171,10 @@ impl SourceReader for ScriptReader {
                 collector.joined(part.partition, &part.partition.0.to_string());
             }
         }
-        let mut bytes_taken = 0;
-        for _ in 0..self.batch {
-            let Some(mut part) = self.parts.pop_front() else { break };
-            let partition = part.partition;
-            match part.steps.pop_front() {
-                Some(Step::Eof) => {
-                    collector.ended(partition);
-                    continue;
-                }
-                Some(Step::CaughtUp) | None => collector.caught_up(partition),
-                Some(Step::Bytes(bytes)) => {
-                    bytes_taken += bytes.len();
-                    if bytes.len() > self.record_bytes_max {
-                        let head = &bytes[..bytes.len().min(DEAD_LETTER_BYTES_MAX)];
-                        let detail = format!("record_bytes_max is {}", self.record_bytes_max);
-                        collector.rejected(partition, part.offset, bytes.len() as u64, head, Reason::TooLarge, &detail);
-                    } else {
-                        collector.record(partition, part.offset, &bytes);
-                    }
-                    part.offset += 1;
-                }
-            }
-            self.parts.push_back(part);
-            if bytes_taken >= budget_bytes {
-                break;
-            }
+        match (budget_bytes, self.each) {
+            (0, _) => {}
+            (_, true) => self.take_each(collector),
+            (_, false) => self.take_in_turn(budget_bytes, collector),
         }
         Ok(match self.parts.iter().all(|part| part.steps.is_empty()) {
             _ if self.parts.is_empty() => Polled::Finished,
@@ -149,6 +208,23 @@ mod tests {
         let mut reader = script.open(&context(1, 2)).unwrap();
         while reader.poll(1, &mut heard).unwrap() != Polled::Finished {}
         assert_eq!(heard.texts(), ["c"]);
+    }
+
+    #[test]
+    fn a_batch_of_each_partition_ends_at_an_empty_fetch() {
+        let record = |text: &str| Step::Bytes(text.into());
+        let script = Script::new(vec![
+            vec![record("a"), record("b"), Step::CaughtUp, record("c"), Step::Eof],
+            vec![record("x"), record("y"), record("z"), Step::Eof],
+        ]);
+        let mut heard = Heard::default();
+        let mut reader = script.batch_each(3).open(&context(0, 1)).unwrap();
+        assert_eq!(reader.poll(0, &mut heard).unwrap(), Polled::More);
+        assert!(heard.texts().is_empty(), "a poll without a budget only announces");
+        reader.poll(1, &mut heard).unwrap();
+        assert_eq!((heard.texts().len(), heard.caught_up.contains(&0)), (5, true));
+        assert_eq!(reader.poll(1, &mut heard).unwrap(), Polled::Finished);
+        assert_eq!(heard.texts(), ["a", "b", "c", "x", "y", "z"]);
     }
 
     #[test]

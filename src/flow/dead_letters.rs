@@ -30,6 +30,10 @@ pub(super) fn attach<'s>(flow: &Flow<'s>, letters: Vec<StreamVec<'s, Epoch, Dead
         (None, Some(node)) => flow.section(DEAD_LETTERS, Some(node), connectors::kinds::sink_from_section),
         (None, None) => None,
     };
+    let connector = match &environment.sinks_by_default {
+        Some(make) if !environment.sinks.contains_key(DEAD_LETTERS) => Some(make(DEAD_LETTERS)),
+        _ => connector,
+    };
     match connector {
         Some(connector) => flow.attach_sink(DEAD_LETTERS, &letters, vec![connector], None),
         None => drop(sample(letters).probe_with(&building.sinks)),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Part;
+use super::dead_letters::DEAD_LETTERS;
 use crate::connectors::sink::SinkConnector;
 use crate::connectors::source::SourceConnector;
 use crate::runtime::control::Control;
@@ -11,6 +13,9 @@ use crate::runtime::source::FlowControl;
 use crate::settings::{Node, Value};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, SystemClock, Ticker};
+
+/// Makes the connector of a sink from the sink's name.
+pub type SinkByName = Arc<dyn Fn(&str) -> Arc<dyn SinkConnector> + Send + Sync>;
 
 /// What a dataflow is built in. The defaults are those of a run without configuration.
 #[derive(Clone)]
@@ -23,6 +28,10 @@ pub struct Environment {
     pub sources: BTreeMap<String, Arc<dyn SourceConnector>>,
     /// Sinks wired in code; they win over the configuration.
     pub sinks: BTreeMap<String, Arc<dyn SinkConnector>>,
+    /// Makes every sink that `sinks` does not name, by its name, in place of the configured one.
+    pub sinks_by_default: Option<SinkByName>,
+    /// Whether a source that `sources` does not name is a fault, rather than read as configured.
+    pub sources_wired_only: bool,
     /// Stops the run.
     pub control: Control,
     /// The clock and the tick.
@@ -56,6 +65,8 @@ impl Environment {
             settings,
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            sinks_by_default: None,
+            sources_wired_only: false,
             control: Control::default(),
             metrics: Metrics::with_clock(dataflow, Arc::clone(&clock)),
             ticker: Ticker::new(clock, tick),
@@ -68,6 +79,16 @@ impl Environment {
             run_ms,
             planning: false,
         }
+    }
+
+    /// The names of the parts that are wired in code.
+    pub(super) fn wired_in_code(&self, part: Part) -> impl Iterator<Item = &str> {
+        let names: Vec<&str> = match part {
+            Part::Source => self.sources.keys().map(String::as_str).collect(),
+            Part::Sink => self.sinks.keys().map(String::as_str).filter(|name| *name != DEAD_LETTERS).collect(),
+            Part::Stage => Vec::new(),
+        };
+        names.into_iter()
     }
 
     /// The configured node under a path of keys.

@@ -80,12 +80,16 @@ impl<'s> Flow<'s> {
         let building = self.building();
         let environment = &building.environment;
         let wired = environment.sources.get(name).map(Arc::clone);
+        if wired.is_none() && environment.sources_wired_only {
+            self.fault(name, "nothing in this test says what the source reads; give it a script".to_owned());
+        }
         let (settings, options, connector) =
             self.section(&format!("sources.{name}"), environment.node(&["sources", name]), |section| {
                 let settings = common(section);
                 let options = T::options(section);
-                let connector = wired.or_else(|| connectors::kinds::source_from_section(section));
-                (settings, options, connector)
+                // What is configured is checked also where something else takes its place.
+                let configured = connectors::kinds::source_from_section(section);
+                (settings, options, wired.or(configured))
             });
         let connector = if environment.planning { Arc::new(Unopened) } else { self.result(connector, name)? };
 

@@ -50,6 +50,16 @@ impl Intervals {
     /// Stands in for intervals that make no sense, until that is reported.
     pub(crate) const PLACEHOLDER: Intervals = Intervals { size_ms: 1, hop_ms: 1 };
 
+    /// How long each window is.
+    pub fn size(&self) -> Duration {
+        Duration::from_millis(self.size_ms.unsigned_abs())
+    }
+
+    /// How often a window begins.
+    pub fn hop(&self) -> Duration {
+        Duration::from_millis(self.hop_ms.unsigned_abs())
+    }
+
     /// Why these intervals make no sense, if they do not.
     pub(crate) fn fault(&self) -> Option<String> {
         let Intervals { size_ms, hop_ms } = *self;

@@ -4,6 +4,7 @@
 //! operators. A failure stops all workers of the process; with peers in other processes the process ends, and they with it.
 
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,12 +63,14 @@ where
     let control = Arc::new(control);
     let shared = Arc::clone(&control);
     let guards = timely::execute::execute_from(builders, guard, WorkerConfig::default(), move |worker| {
-        let mut publish = observe(worker);
-        match build(worker) {
-            Ok(probe) => step(worker, &probe, &shared, &mut publish),
-            Err(error) => shared.fail(error),
-        }
-        publish();
+        telling_panics(&shared, || {
+            let mut publish = observe(worker);
+            match build(worker) {
+                Ok(probe) => step(worker, &probe, &shared, &mut publish),
+                Err(error) => shared.fail(error),
+            }
+            publish();
+        });
         if shared.failed() {
             if !alone {
                 exit(&shared);
@@ -76,10 +79,20 @@ where
         }
     })
     .map_err(|why| Error::new(ErrorKind::Internal, format!("the workers cannot start: {why}")))?;
-    for result in guards.join() {
-        result.map_err(|why| Error::new(ErrorKind::Internal, format!("a worker panicked: {why}")))?;
+    // All are joined first, since only then every failure is known; a panic is among the failures, with its message.
+    let panicked = guards.join().into_iter().find_map(Result::<(), String>::err);
+    let why = |why: String| Error::new(ErrorKind::Internal, format!("a worker panicked: {why}"));
+    control.take_failure().or(panicked.map(why)).map_or(Ok(()), Err)
+}
+
+/// Works, and tells the other workers if that panics: this one will never make progress again, so they would wait for ever.
+fn telling_panics(control: &Control, work: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
+        let said = payload.downcast_ref::<&str>().copied();
+        let said = said.or(payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message");
+        control.fail(Error::new(ErrorKind::Internal, format!("a worker panicked: {said}")));
+        resume_unwind(payload);
     }
-    control.take_failure().map_or(Ok(()), Err)
 }
 
 fn step(worker: &mut Worker, probe: &ProbeHandle<Epoch>, control: &Control, publish: &mut Publisher) {

@@ -154,7 +154,7 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
             };
 
             intake.count();
-            in_epoch += intake.decoded();
+            in_epoch += intake.admitted();
             if !intake.batches.is_empty() {
                 records.activate().session(&*records_at).give_containers(intake.batches.iter_mut());
                 intake.batches.clear();

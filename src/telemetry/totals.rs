@@ -24,7 +24,7 @@ pub struct SourceTotals {
     pub read: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Those that decoded.
+    /// Those that decoded, including those that became dead letters for their time or by a validation.
     pub decoded: u64,
     /// Those that were not processed; every reason is there, also at 0.
     pub dead_letters: BTreeMap<Reason, u64>,
@@ -101,6 +101,11 @@ impl SourceTotals {
     /// Dead letters, over all reasons.
     pub fn dead(&self) -> u64 {
         self.dead_letters.values().sum()
+    }
+
+    /// Records that entered the dataflow: read, and no dead letter.
+    pub fn processed(&self) -> u64 {
+        self.read.saturating_sub(self.dead())
     }
 
     /// Dead letters of records that did not decode. With [`decoded`](Self::decoded) they make up [`read`](Self::read).

@@ -36,6 +36,8 @@ pub(super) struct Intake<T: Decode> {
     held: Vec<Held>,
     /// The epoch in which records are read now.
     pub(super) epoch: Epoch,
+    /// Records that decoded since they were counted, refused or not.
+    decoded: u64,
     /// Records to send on, in batches that fit the first-level caches and the allocator's small sizes.
     pub(super) batches: Vec<Vec<T>>,
     batch: Vec<T>,
@@ -86,6 +88,7 @@ impl<T: Decode> Intake<T> {
             last: (u32::MAX, usize::MAX),
             held: Vec::new(),
             epoch: 0,
+            decoded: 0,
             batches: Vec::new(),
             batch: Vec::new(),
             letters: Vec::new(),
@@ -146,7 +149,7 @@ impl<T: Decode> Intake<T> {
         if !self.batch.is_empty() {
             self.batches.push(std::mem::take(&mut self.batch));
         }
-        self.metrics.decoded(self.decoded());
+        self.metrics.decoded(std::mem::take(&mut self.decoded));
         self.metrics.watermark(self.view.watermark.get(), self.epoch);
     }
 
@@ -166,6 +169,7 @@ impl<T: Decode> Intake<T> {
         let refusal = match partition.decoder.decode(bytes, self.epoch) {
             Err(rejection) => rejection,
             Ok(record) => {
+                self.decoded += 1;
                 let invalid = self.validations.borrow().iter().find_map(|valid| valid(&record).err());
                 let admitted = match (invalid, record.time()) {
                     (Some(detail), _) => Err(Rejection::new(Reason::Invalid, detail)),
@@ -194,7 +198,7 @@ impl<T: Decode> Intake<T> {
     }
 
     /// Records in the batches to send on.
-    pub(super) fn decoded(&self) -> u64 {
+    pub(super) fn admitted(&self) -> u64 {
         self.batches.iter().map(|batch| batch.len() as u64).sum()
     }
 

@@ -1,0 +1,87 @@
+//! What a test run left behind.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::rows::json;
+use crate::connectors::capture::{Capture, Row};
+use crate::flow::DEAD_LETTERS;
+use crate::record::DeadLetter;
+use crate::telemetry::Totals;
+
+/// The rows of every sink, the dead letters and the counters of a test run.
+#[derive(Clone, Debug)]
+pub struct Results {
+    sinks: BTreeMap<String, Vec<Row>>,
+    totals: Totals,
+}
+
+impl Results {
+    pub(super) fn new(captures: &BTreeMap<String, Capture>, totals: Totals) -> Self {
+        Results { sinks: captures.iter().map(|(name, capture)| (name.clone(), capture.rows())).collect(), totals }
+    }
+
+    /// The rows of `sink`, sorted by their JSON: in one order, whichever workers wrote them.
+    ///
+    /// # Panics
+    /// If there is no such sink, or a row of it is no `T`.
+    #[track_caller]
+    pub fn rows<T: DeserializeOwned>(&self, sink: &str) -> Vec<T> {
+        self.keyed(sink).into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// The rows of `sink` as JSON, sorted.
+    ///
+    /// # Panics
+    /// If there is no such sink.
+    #[track_caller]
+    pub fn json(&self, sink: &str) -> Vec<Value> {
+        self.rows(sink)
+    }
+
+    /// The rows of `sink` with the keys that [`sink_keyed`](crate::flow::Stream::sink_keyed) gave them (empty for
+    /// [`sink`](crate::flow::Stream::sink)), sorted by the rows.
+    ///
+    /// # Panics
+    /// If there is no such sink, a row of it is no `T`, or a key is no text.
+    #[track_caller]
+    pub fn keyed<T: DeserializeOwned>(&self, sink: &str) -> Vec<(String, T)> {
+        let Some(rows) = self.sinks.get(sink) else {
+            let names: Vec<&str> = self.sink_names().collect();
+            panic!("there is no sink {sink:?}; there are: {}", names.join(", "));
+        };
+        let mut sorted: Vec<(String, &Row)> = rows.iter().map(|row| (json(&value(sink, &row.1)), row)).collect();
+        sorted.sort();
+        let row = |(text, (key, row)): (String, &Row)| {
+            let key = String::from_utf8(key.clone().unwrap_or_default()).expect("the key of a row is text");
+            match serde_json::from_slice(row) {
+                Ok(row) => (key, row),
+                Err(why) => panic!("a row of sink {sink:?} is not of the type asked for: {why}: {text}"),
+            }
+        };
+        sorted.into_iter().map(row).collect()
+    }
+
+    /// The dead letters, sorted by source, partition and offset.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        let mut letters: Vec<DeadLetter> = self.rows(DEAD_LETTERS);
+        letters.sort_by(|a, b| (&a.source, &a.partition, a.offset, a).cmp(&(&b.source, &b.partition, b.offset, b)));
+        letters
+    }
+
+    /// What was counted.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// The names of the dataflow's sinks, without that of the dead letters.
+    pub fn sink_names(&self) -> impl Iterator<Item = &str> {
+        self.sinks.keys().map(String::as_str).filter(|name| *name != DEAD_LETTERS)
+    }
+}
+
+fn value(sink: &str, row: &[u8]) -> Value {
+    serde_json::from_slice(row).unwrap_or_else(|why| panic!("a row of sink {sink:?} is no JSON: {why}"))
+}
