@@ -1,5 +1,7 @@
 //! Brute force, password spraying and the success that follows, from OpenSSH's logs.
 
+use std::collections::BTreeMap;
+
 use tidewatch::codec::openssh::{AuthEvent, AuthLine};
 use tidewatch::prelude::*;
 
@@ -104,12 +106,12 @@ pub fn ssh_brute_force(flow: &Flow, params: &Params) -> Result<()> {
         .key_by(|attempt| attempt.source_ip.clone())
         .window("guessed-1h", Tumbling::of(HOUR))
         .aggregate(Guess)
-        .filter("guessed", move |window| window.value.failures >= enough && window.value.succeeded_after())
+        .filter("guessed", move |window| window.value.before_success() >= enough)
         .map("guessed-alert", |window| {
             Alert::new("ssh-success-after-failures", &window.key)
                 .severity(Severity::Critical)
                 .between(window.start, window.end)
-                .evidence("failures", window.value.failures)
+                .evidence("failures", window.value.before_success())
                 .evidence("last_success", window.value.last_success.map(EventTime::millis))
         });
 
@@ -132,21 +134,22 @@ fn attempt(line: AuthLine) -> Option<Attempt> {
     })
 }
 
-/// Failures, and whether a success came after the first of them.
+/// The failures of an address, and its last success.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Guessing {
-    failures: u64,
-    first_failure: Option<EventTime>,
+    /// How many failures there were at each time; the log's times are seconds, so these are few.
+    failures: BTreeMap<EventTime, u64>,
     last_success: Option<EventTime>,
 }
 
 impl Guessing {
-    fn succeeded_after(&self) -> bool {
-        self.first_failure.zip(self.last_success).is_some_and(|(failure, success)| success >= failure)
+    /// How many failures came before the last success; none if there was no success.
+    fn before_success(&self) -> u64 {
+        self.last_success.map_or(0, |success| self.failures.range(..=success).map(|(_, times)| times).sum())
     }
 }
 
-/// Aggregates attempts to what [`Guessing`] says.
+/// Collects attempts in a [`Guessing`].
 struct Guess;
 
 impl Aggregate<Attempt> for Guess {
@@ -154,17 +157,17 @@ impl Aggregate<Attempt> for Guess {
     type Output = Guessing;
 
     fn add(&self, state: &mut Guessing, attempt: &Attempt) {
-        let one = if attempt.accepted {
-            Guessing { last_success: Some(attempt.at), ..Guessing::default() }
+        if attempt.accepted {
+            state.last_success = state.last_success.max(Some(attempt.at));
         } else {
-            Guessing { failures: u64::from(attempt.times), first_failure: Some(attempt.at), last_success: None }
-        };
-        self.merge(state, one);
+            *state.failures.entry(attempt.at).or_default() += u64::from(attempt.times);
+        }
     }
 
     fn merge(&self, state: &mut Guessing, other: Guessing) {
-        state.failures += other.failures;
-        state.first_failure = state.first_failure.into_iter().chain(other.first_failure).min();
+        for (at, times) in other.failures {
+            *state.failures.entry(at).or_default() += times;
+        }
         state.last_success = state.last_success.max(other.last_success);
     }
 

@@ -102,6 +102,9 @@ impl<'s> Flow<'s> {
         if !valid {
             self.fault(name, format!("a name has 1 to {NAME_BYTES_MAX} characters of a-z, 0-9, '-' and '_'"));
         }
+        if name == DEAD_LETTERS {
+            self.fault(name, "this name is that of the sink for dead letters, which every dataflow has".to_owned());
+        }
         if let Some(before) = self.0.stages.borrow_mut().insert(name.to_owned(), part) {
             self.fault(name, format!("this name is already that of a {before:?}; every name stands for one thing"));
         }

@@ -152,7 +152,9 @@ impl fmt::Display for Fault {
         if let Some(location) = &self.location {
             write!(f, "{location}: ")?;
         }
-        if !self.key.is_empty() {
+        // What was typed names the key already.
+        let typed = matches!(&self.location, Some(Location::CommandLine(key)) if *key == self.key);
+        if !self.key.is_empty() && !typed {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)

@@ -100,6 +100,11 @@ impl Ticker {
         Ticker { clock, tick_ms: u64::try_from(tick.as_millis()).unwrap_or(u64::MAX).max(1) }
     }
 
+    /// The length of an epoch.
+    pub fn tick(&self) -> Duration {
+        Duration::from_millis(self.tick_ms)
+    }
+
     /// The epoch of this moment: now, rounded up to the tick.
     pub fn epoch(&self) -> Epoch {
         self.clock.now_ms().div_ceil(self.tick_ms).saturating_mul(self.tick_ms)

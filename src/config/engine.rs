@@ -17,7 +17,7 @@ pub struct EngineConfig {
     pub epochs_in_flight_max: usize,
     /// `records_per_epoch_max`: records that a worker reads in one epoch, from 1 to 1 000 000 000; default 1 000 000.
     pub records_per_epoch_max: usize,
-    /// `keys_max`: keys that a stage keeps on one worker before the dataflow stops, from 1 to
+    /// `keys_max`: entries (keys, times open windows) that a stage keeps on one worker before the dataflow stops, from 1 to
     /// 1 000 000 000; default 10 000 000.
     pub keys_max: usize,
     /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::flow::launch::check;
 use crate::flow::{Dataflow, Environment};
 use crate::runtime::source::FlowControl;
-use crate::settings::{Section, Value};
+use crate::settings::{Fault, Node, Section, Value};
 use crate::time::Clock;
 
 /// A dataflow that was checked, and what it runs in.
@@ -21,7 +21,9 @@ pub(crate) struct Prepared {
 }
 
 /// The tables and keys that a configuration may have.
-const ROOT: [&str; 6] = ["dataflow", "params", "sources", "sinks", "dead_letters", "engine"];
+const ROOT: [&str; 6] = ["dataflow", PARAMS, "sources", "sinks", "dead_letters", "engine"];
+
+const PARAMS: &str = "params";
 
 /// Prepares `dataflow` with its defaults under `layers`; `wire` may put connectors into the environment before the check.
 ///
@@ -64,14 +66,30 @@ pub(crate) fn prepare(
     let mut environment = Environment::with_clock(dataflow.name(), tree, clock, engine.tick);
     environment.keys_max = engine.keys_max;
     environment.flow_control = FlowControl {
-        epochs_in_flight_max: engine.epochs_in_flight_max as u64,
+        epochs_in_flight_max: engine.epochs_in_flight_max,
         records_per_epoch_max: engine.records_per_epoch_max as u64,
-        ..environment.flow_control
     };
     wire(&mut environment);
-    faults.extend(check(dataflow, &environment));
+    faults.extend(check_all(dataflow, &environment));
     if !faults.is_empty() {
         return Err(report(dataflow.name(), &faults));
     }
     Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint })
+}
+
+/// Checks the dataflow; with faulty parameters it cannot be built, so its other parts are checked with the default ones.
+fn check_all(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
+    let mut faults = check(dataflow, environment);
+    let of_params = |fault: &Fault| fault.key == PARAMS || fault.key.starts_with("params.");
+    if faults.iter().any(of_params)
+        && let Some(defaults) = dataflow.defaults_text()
+        && let Ok(defaults) = Layers::new(dataflow.name()).defaults(defaults).merge()
+        && let Some(params) = defaults.get(PARAMS)
+        && let Value::Table(mut root) = environment.settings.value.clone()
+    {
+        root.insert(PARAMS.to_owned(), params.clone());
+        let settings = Node { location: environment.settings.location.clone(), value: Value::Table(root) };
+        faults.extend(check(dataflow, &Environment { settings, ..environment.clone() }));
+    }
+    faults
 }

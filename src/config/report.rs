@@ -43,7 +43,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "4 faults in the configuration of dataflow \"logins\":\n  x.toml:9: a: two lines\n  x.toml:10: b: bad\n  \
-             --set c: c: bad\n  d: missing"
+             --set c: bad\n  d: missing"
         );
     }
 }

@@ -9,10 +9,10 @@ mod finisher;
 mod finite;
 mod follow;
 mod output;
+mod patterns;
 mod sink;
 mod source;
 mod tail;
-mod units;
 
 pub use sink::{FileSink, ROLL_AFTER_DEFAULT, ROLL_BYTES_DEFAULT};
 pub use source::{FileSource, ReadFrom};

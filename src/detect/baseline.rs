@@ -16,6 +16,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::error::{Error, ErrorKind};
 use crate::operators::interval::Window;
 use crate::operators::pending::Pending;
 use crate::record::{Event, Record};
@@ -140,44 +141,77 @@ impl<K: Key> Keys<K> {
 /// Keys below which a sweep is not worth it.
 const SWEEP_MIN: usize = 1024;
 
+/// What a baseline stage needs to know besides its windows.
+pub struct BaselineStage {
+    /// The stage's name.
+    pub name: String,
+    /// How the baseline is kept.
+    pub baseline: Baseline,
+    /// The most keys that one worker knows.
+    pub keys_max: usize,
+    /// Told once when `keys_max` is exceeded.
+    pub fail: Box<dyn Fn(Error)>,
+    /// Where the stage counts.
+    pub metrics: StageMetrics,
+}
+
+impl BaselineStage {
+    #[cold]
+    fn overflow(&self) -> Error {
+        let message = format!("stage {:?} knows more than {} keys on one worker", self.name, self.keys_max);
+        Error::new(ErrorKind::State, message)
+            .hint("raise engine.keys_max, add workers, lower forget_after, or key by something with fewer values")
+    }
+}
+
 /// Scores windows by their key's past. Windows of a key's warm-up are not passed on.
 pub fn score<'s, K: Key, V: Record>(
-    name: &str,
+    stage: BaselineStage,
     windows: StreamVec<'s, Epoch, Window<K, V>>,
-    baseline: Baseline,
     measure: impl Fn(&Window<K, V>) -> f64 + 'static,
-    metrics: StageMetrics,
 ) -> StreamVec<'s, Epoch, Scored<K, V>> {
     let route = Exchange::new(|window: &Window<K, V>| key_group(&window.key));
-    windows.unary_frontier::<CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _>(route, name, move |initial, _| {
-        drop(initial);
-        let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
-        let mut pending: Pending<Vec<Window<K, V>>> = Pending::new(0);
-        move |(input, frontier), output| {
-            input.for_each(|capability, batch| {
-                let Some(pending) = pending.at(&capability) else { return };
-                metrics.records_in(batch.len() as u64);
-                pending.append(batch);
-            });
-            let open = frontier.frontier().first().copied();
-            while let Some((capability, mut windows)) = pending.take_complete(open) {
-                windows.sort_unstable_by(|a, b| (a.start, &a.key).cmp(&(b.start, &b.key)));
-                let arrived = windows.len();
-                let mut session = output.session(&capability);
-                let mut scored = 0;
-                for window in windows {
-                    let measured = measure(&window);
-                    if let Some(row) = keys.score(window, measured) {
-                        scored += 1;
-                        session.give(row);
+    windows.unary_frontier::<CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _>(
+        route,
+        &stage.name.clone(),
+        move |initial, _| {
+            drop(initial);
+            let baseline = stage.baseline;
+            let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
+            let mut failed = false;
+            let mut pending: Pending<Vec<Window<K, V>>> = Pending::new(0);
+            move |(input, frontier), output| {
+                input.for_each(|capability, batch| {
+                    let Some(pending) = pending.at(&capability) else { return };
+                    stage.metrics.records_in(batch.len() as u64);
+                    pending.append(batch);
+                });
+                let open = frontier.frontier().first().copied();
+                while let Some((capability, mut windows)) = pending.take_complete(open) {
+                    let arrived = windows.len();
+                    let mut measured: Vec<(f64, Window<K, V>)> = windows.drain(..).map(|w| (measure(&w), w)).collect();
+                    // The measure breaks ties, since the next mean depends on the order.
+                    measured.sort_unstable_by(|(x, a), (y, b)| {
+                        (a.start, &a.key).cmp(&(b.start, &b.key)).then_with(|| x.total_cmp(y))
+                    });
+                    let mut session = output.session(&capability);
+                    let mut scored = 0;
+                    for (measured, window) in measured {
+                        if let Some(row) = keys.score(window, measured) {
+                            scored += 1;
+                            session.give(row);
+                        }
+                    }
+                    stage.metrics.records_out(scored);
+                    stage.metrics.filtered(arrived as u64 - scored);
+                    stage.metrics.keys(keys.known.len());
+                    if keys.known.len() > stage.keys_max && !std::mem::replace(&mut failed, true) {
+                        (stage.fail)(stage.overflow());
                     }
                 }
-                metrics.records_out(scored);
-                metrics.filtered(arrived as u64 - scored);
-                metrics.keys(keys.known.len());
             }
-        }
-    })
+        },
+    )
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Detectors as stages of a stream of windows.
 
 use super::stream::Stream;
-use crate::detect::baseline::{self, Baseline, Scored};
+use crate::detect::baseline::{self, Baseline, BaselineStage, Scored};
 use crate::operators::interval::Window;
 use crate::record::Record;
 use crate::state::key::Key;
@@ -38,6 +38,15 @@ impl<'s, K: Key, V: Record> Stream<'s, Window<K, V>> {
             self.flow.fault(name, fault);
         }
         let metrics = self.stage(name);
-        self.with(baseline::score(name, self.records.clone(), baseline, measure, metrics))
+        let environment = &self.flow.building().environment;
+        let control = environment.control.clone();
+        let stage = BaselineStage {
+            name: name.to_owned(),
+            baseline,
+            keys_max: environment.keys_max,
+            fail: Box::new(move |error| control.fail(error)),
+            metrics,
+        };
+        self.with(baseline::score(stage, self.records.clone(), measure))
     }
 }

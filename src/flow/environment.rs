@@ -70,11 +70,7 @@ impl Environment {
             control: Control::default(),
             metrics: Metrics::with_clock(dataflow, Arc::clone(&clock)),
             ticker: Ticker::new(clock, tick),
-            flow_control: FlowControl {
-                epochs_in_flight_max: 8,
-                records_per_epoch_max: 1_000_000,
-                tick_ms: u64::try_from(tick.as_millis()).unwrap_or(u64::MAX),
-            },
+            flow_control: FlowControl { epochs_in_flight_max: 8, records_per_epoch_max: 1_000_000 },
             keys_max: KEYS_MAX_DEFAULT,
             run_ms,
             planning: false,

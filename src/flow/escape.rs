@@ -3,6 +3,7 @@
 use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
 use timely::dataflow::StreamVec;
 
+use super::Part;
 use super::stream::Stream;
 use crate::record::Record;
 use crate::time::Epoch;
@@ -30,7 +31,7 @@ impl<'s, T: Record> Stream<'s, T> {
         name: &str,
         stage: impl FnOnce(StreamVec<'s, Epoch, T>) -> StreamVec<'s, Epoch, U>,
     ) -> Stream<'s, U> {
-        self.stage(name);
+        self.flow.claim(name, Part::Stage);
         self.with(stage(self.records.clone()))
     }
 

@@ -1,6 +1,6 @@
 //! Where records enter a dataflow.
 
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -55,6 +55,11 @@ struct SourceSettings {
     record_bytes_max: usize,
 }
 
+/// What `record_bytes_max` may be.
+const RECORD_BYTES: RangeInclusive<Bytes> = Bytes(1)..=Bytes(64 * 1024 * 1024);
+
+const RECORD_BYTES_DEFAULT: Bytes = Bytes(RECORD_BYTES_MAX_DEFAULT as u64);
+
 fn common(section: &mut Section<'_>) -> SourceSettings {
     let defaults = TimeRules::default();
     SourceSettings {
@@ -63,9 +68,8 @@ fn common(section: &mut Section<'_>) -> SourceSettings {
             future_max: section.or("future_max", defaults.future_max),
             idle_after: section.or("idle_after", defaults.idle_after),
         },
-        record_bytes_max: section
-            .optional::<Bytes>("record_bytes_max")
-            .map_or(RECORD_BYTES_MAX_DEFAULT, |bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX)),
+        record_bytes_max: usize::try_from(section.within("record_bytes_max", RECORD_BYTES, RECORD_BYTES_DEFAULT).0)
+            .expect("within bounds"),
     }
 }
 

@@ -119,7 +119,7 @@ impl<'s, T: Record> Stream<'s, T> {
 
     /// The records of this stream and of `others`, under the least of their watermarks.
     pub fn merge(&self, name: &str, others: &[&Stream<'s, T>]) -> Stream<'s, T> {
-        self.stage(name);
+        self.flow.claim(name, Part::Stage);
         let all = || std::iter::once(self).chain(others.iter().copied());
         let scope = self.records.scope();
         let records = scope.concatenate(all().map(|stream| stream.records.clone()));

@@ -25,7 +25,7 @@ impl Tumbling {
     }
 }
 
-/// Windows that overlap: each event is in `size / hop` of them.
+/// Windows that overlap: each event is in `size / hop` of them, rounded up or down.
 #[derive(Clone, Copy, Debug)]
 pub struct Hopping {
     size: Duration,

@@ -102,8 +102,7 @@ where
                     }
                 }
             }
-            state.stage.metrics.keys(state.store.entries());
-            state.stage.metrics.windows_open(state.store.windows());
+            state.stage.metrics.windows_open(state.store.entries());
         }
     });
     (rows_stream, late_stream)

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use build::build_id;
 pub use frame::fuzz;
-pub use secret::{MAX_SECRET_BYTES, MIN_SECRET_BYTES, Secret};
+pub use secret::{SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret};
 pub use socket::free_loopback_addresses;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -34,10 +34,10 @@ pub const FORM_DEADLINE: Duration = Duration::from_secs(60);
 pub const CANDIDATE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// The greatest number of processes in a cluster.
-pub const MAX_PROCESSES: usize = 1024;
+pub const PROCESSES_MAX: usize = 1024;
 
 /// The greatest length of a cluster name, build id or configuration fingerprint, in bytes of UTF-8.
-pub const MAX_TEXT_BYTES: usize = 256;
+pub const TEXT_BYTES_MAX: usize = 256;
 
 /// What two processes must have in common to work together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct Identity {
 /// What a process needs to know to join the mesh.
 #[derive(Clone, Debug)]
 pub struct MeshConfig {
-    /// The address (`host:port`) of every process, in process order; at most [`MAX_PROCESSES`].
+    /// The address (`host:port`) of every process, in process order; at most [`PROCESSES_MAX`].
     pub addresses: Vec<String>,
     /// Which of `addresses` is this process.
     pub index: usize,
@@ -91,8 +91,8 @@ impl MeshConfig {
     /// What can be said about the configuration without touching the network.
     fn check(&self) -> Result<()> {
         let processes = self.addresses.len();
-        if processes > MAX_PROCESSES {
-            return Err(Error::config(format!("{processes} processes are more than the limit of {MAX_PROCESSES}")));
+        if processes > PROCESSES_MAX {
+            return Err(Error::config(format!("{processes} processes are more than the limit of {PROCESSES_MAX}")));
         }
         if self.index >= processes {
             return Err(Error::config(format!("process index {} is not below {processes} processes", self.index)));
@@ -102,9 +102,9 @@ impl MeshConfig {
         }
         let Identity { cluster, build, config, .. } = &self.identity;
         for (what, text) in [("cluster name", cluster), ("build id", build), ("configuration fingerprint", config)] {
-            if text.len() > MAX_TEXT_BYTES {
+            if text.len() > TEXT_BYTES_MAX {
                 let length = text.len();
-                return Err(Error::config(format!("the {what} has {length} bytes, more than {MAX_TEXT_BYTES}")));
+                return Err(Error::config(format!("the {what} has {length} bytes, more than {TEXT_BYTES_MAX}")));
             }
         }
         let mut seen = BTreeSet::new();

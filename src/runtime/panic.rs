@@ -32,7 +32,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const EXIT: Duration = Duration::from_secs(2);
 
 /// The greatest length of a panic's message in the one line about a lost process, in characters.
-const MAX_MESSAGE: usize = 300;
+const MESSAGE_CHARS_MAX: usize = 300;
 
 thread_local! {
     static STAGE: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
@@ -124,7 +124,7 @@ fn lost_words(process: Option<usize>, message: &str, addresses: &[String]) -> St
     let address = process.and_then(|process| addresses.get(process));
     let place = address.map(|address| format!(" ({address})")).unwrap_or_default();
     let cause = message.strip_prefix(COMMUNICATION_ERROR).unwrap_or(message).trim();
-    let cause: String = cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect();
+    let cause: String = cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_CHARS_MAX).collect();
     format!("tidewatch: lost {who}{place}: {cause}; this process stops, start the whole cluster again\n")
 }
 

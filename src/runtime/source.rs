@@ -9,6 +9,7 @@
 mod intake;
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ const POLL_BYTES: usize = 256 * 1024;
 /// How long a source waits before it looks again whether the sinks have caught up.
 const BACKPRESSURE_WAIT: Duration = Duration::from_millis(1);
 
-/// A check of the dataflow's own on each decoded record: the name of the stage and why the record is refused.
+/// A check of the dataflow's own on each decoded record; the error says why the record is refused.
 pub type Validation<T> = Box<dyn Fn(&T) -> Result<(), String>>;
 
 /// Checks that are added while the dataflow is built, after the source.
@@ -41,12 +42,10 @@ pub type Validations<T> = Rc<RefCell<Vec<Validation<T>>>>;
 /// How much may be under way between the sources and the sinks.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowControl {
-    /// Epochs that are read but not yet committed.
-    pub epochs_in_flight_max: u64,
+    /// Epochs in which something was read that is not committed yet.
+    pub epochs_in_flight_max: usize,
     /// Records that one worker reads in one epoch.
     pub records_per_epoch_max: u64,
-    /// Milliseconds in an epoch.
-    pub tick_ms: u64,
 }
 
 /// What a source operator is made of.
@@ -112,13 +111,16 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
         let mut held = reader.is_some().then_some((records_capability, marks_capability, letters_capability));
         let mut first = true;
         let mut in_epoch = 0;
+        // Epochs in which this worker read something that is not committed yet. Counted rather than measured by the clock, so
+        // that a host whose clock is ahead is not throttled for it.
+        let mut in_flight: VecDeque<Epoch> = VecDeque::new();
         move |_frontiers| {
             let Some((records_at, marks_at, letters_at)) = held.as_mut() else { return };
             let (Some(reader), false) = (reader.as_mut(), control.failed()) else {
                 held = None;
                 return;
             };
-            // The first poll only announces partitions: they are all known before the first epoch begins.
+            // The first poll announces the partitions: they are all known before the first epoch begins.
             let now = ticker.epoch();
             let mut end_epoch = |records_at: &mut _, marks_at: &mut _, letters_at: &mut _, intake: &mut Intake<T>| {
                 end_epoch(now, workers, &mut marks, ticker.now_ms(), [records_at, marks_at, letters_at], intake);
@@ -129,10 +131,12 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
             }
             intake.epoch = if first { now } else { *records_at.time() };
 
-            let behind = sinks.with_frontier(|f| f.first().map_or(0, |sink| records_at.time().saturating_sub(*sink)));
-            let throttled = !first
-                && (behind > flow_control.epochs_in_flight_max * flow_control.tick_ms
-                    || in_epoch >= flow_control.records_per_epoch_max);
+            let committed = sinks.with_frontier(|f| f.first().copied().unwrap_or(Epoch::MAX));
+            while in_flight.front().is_some_and(|epoch| *epoch < committed) {
+                in_flight.pop_front();
+            }
+            let throttled =
+                in_flight.len() > flow_control.epochs_in_flight_max || in_epoch >= flow_control.records_per_epoch_max;
             let polled = if control.stopping() {
                 Ok(Polled::Finished)
             } else if throttled || intake.holds_back() {
@@ -141,9 +145,10 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
                 reader.poll(if first { 0 } else { POLL_BYTES }, &mut intake)
             };
             if throttled {
+                intake.not_fetched();
                 intake.metrics.backpressured(BACKPRESSURE_WAIT);
             }
-            intake.metrics.epochs_in_flight((behind / flow_control.tick_ms.max(1)) as usize);
+            intake.metrics.epochs_in_flight(in_flight.len());
             let polled = match polled {
                 Ok(polled) => polled,
                 Err(error) => {
@@ -153,17 +158,21 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
                 }
             };
 
+            if std::mem::take(&mut first) && now > *records_at.time() {
+                end_epoch(records_at, marks_at, letters_at, &mut intake);
+            }
+
             intake.count();
             in_epoch += intake.admitted();
+            if in_flight.back() != Some(records_at.time()) && (intake.admitted() > 0 || !intake.letters.is_empty()) {
+                in_flight.push_back(*records_at.time());
+            }
             if !intake.batches.is_empty() {
                 records.activate().session(&*records_at).give_containers(intake.batches.iter_mut());
                 intake.batches.clear();
             }
             if !intake.letters.is_empty() {
                 letters.activate().session(&*letters_at).give_container(&mut intake.letters);
-            }
-            if std::mem::take(&mut first) && now > *records_at.time() {
-                end_epoch(records_at, marks_at, letters_at, &mut intake);
             }
             match polled {
                 Polled::Finished if control.stopping() || !intake.holds_back() => {

@@ -107,7 +107,7 @@ table! {
     SinkBytes: Counter "sink_bytes_total" [sink, worker] "bytes"
         "Bytes of the rows given to a sink, without delimiters.";
     SinkCommit: Histogram "sink_commit_seconds" [sink, worker] "seconds"
-        "From sealing an epoch to its rows being durable.";
+        "From the time of an epoch to its rows being durable, for epochs with rows.";
     SinkDurable: Gauge "sink_durable_epoch_seconds" [sink, worker] "seconds since 1970"
         "The newest epoch whose rows are all durable. Absent before the first.";
     SinkErrors: Counter "sink_errors_total" [sink, worker] "errors"

@@ -22,7 +22,7 @@ use crate::time::{Clock, EventTime};
 type Partitions = Vec<Vec<Step>>;
 
 /// Epochs that may be under way in a test run: enough that sources never wait for sinks.
-const EPOCHS_IN_FLIGHT: u64 = 1_000_000;
+const EPOCHS_IN_FLIGHT: usize = 1_000_000;
 
 /// Runs a dataflow inside a test: see the [module](super).
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ impl TestRun {
     }
 
     fn connectors(&self, clock: &ManualClock, environment: &Environment) -> BTreeMap<String, Arc<dyn SourceConnector>> {
-        let tick = Duration::from_millis(environment.flow_control.tick_ms);
+        let tick = environment.ticker.tick();
         let readers = self.sources.len() * self.workers;
         let pace = Pace::new(clock.clone(), tick, readers, self.stop_after(), environment.control.clone());
         let connector = |partitions: &Partitions| -> Arc<dyn SourceConnector> {

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use super::finisher::Finisher;
 use super::output::{Naming, Output};
-use super::units::{Size, Span};
 use crate::connectors::sink::{Delivery, SinkConnector, SinkContext, SinkWriter};
 use crate::error::{Error, Result};
-use crate::settings::Section;
+use crate::settings::{Bytes, Section};
 use crate::time::Epoch;
 
 /// The size at which a file is finished, in bytes, unless configured otherwise.
@@ -56,8 +55,8 @@ impl FileSink {
     /// Reads `path`, `roll_bytes` and `roll_after` from the sink's section; `None` if one is missing or faulty.
     pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
         let folder = section.required::<PathBuf>("path");
-        let roll_bytes = section.or("roll_bytes", Size(ROLL_BYTES_DEFAULT)).0;
-        let roll_after = section.or("roll_after", Span(ROLL_AFTER_DEFAULT)).0;
+        let roll_bytes = section.within("roll_bytes", Bytes(1)..=Bytes(u64::MAX), Bytes(ROLL_BYTES_DEFAULT)).0;
+        let roll_after = section.within("roll_after", Duration::from_millis(1)..=Duration::MAX, ROLL_AFTER_DEFAULT);
         Some(FileSink::new(folder?).roll_bytes(roll_bytes).roll_after(roll_after))
     }
 }

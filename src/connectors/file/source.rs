@@ -8,7 +8,7 @@ use super::catalog::Catalog;
 use super::discover::{self, Found};
 use super::finite::FiniteReader;
 use super::follow::FollowReader;
-use super::units::Patterns;
+use super::patterns::Patterns;
 use crate::connectors::source::{SourceConnector, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::settings::Section;

@@ -205,7 +205,7 @@ fn reads_its_section() {
 
 #[test]
 fn reports_every_value_out_of_range() {
-    let (config, faults) = configured(&[
+    let (_, faults) = configured(&[
         ("partitions", Value::Integer(1025)),
         ("keys", Value::Integer(0)),
         ("rate", Value::Integer(0)),
@@ -216,9 +216,8 @@ fn reports_every_value_out_of_range() {
         ("events", Value::Integer(-1)),
         ("colour", Value::Bool(true)),
     ]);
-    assert_eq!(config, GeneratorConfig::default());
     assert_eq!(faults.len(), 9, "{faults:#?}");
     let (_, faults) =
         configured(&[("profile", Value::String("openssh".into())), ("events_per_second", Value::Integer(20_001))]);
-    assert_eq!(faults, ["<code>: s.events_per_second: expected a number from 0.001 to 20000, found 20001"]);
+    assert_eq!(faults, ["<code>: s.events_per_second: expected 0.001 to 20000, found 20001"]);
 }

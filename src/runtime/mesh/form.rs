@@ -18,12 +18,12 @@ use super::{CANDIDATE_DEADLINE, MeshConfig, connect, mesh_error, socket};
 use crate::error::{Error, Result};
 
 /// The greatest number of candidates heard at a time; each costs a thread and two descriptors for at most 3 s.
-pub(super) const MAX_CANDIDATES: usize = 64;
+pub(super) const CANDIDATES_MAX: usize = 64;
 /// How long a candidate may keep its place when others wait for one: a handshake takes two round trips, so one of us is
 /// done by then, and a flood of strangers is worked off at 256 a second.
-const MIN_HEARING: Duration = Duration::from_millis(250);
+const HEARING_MIN: Duration = Duration::from_millis(250);
 /// The greatest number of refusals that are logged one by one; after that, one line says that there are more.
-const MAX_LOGGED: usize = 1000;
+const LOGGED_MAX: usize = 1000;
 /// The interval at which the listener is asked for new candidates.
 const POLL: Duration = Duration::from_millis(5);
 /// The interval at which admitted connections are checked for still being there.
@@ -225,15 +225,15 @@ impl<'a> Former<'a> {
         }
         self.refused += 1;
         match self.refused {
-            n if n <= MAX_LOGGED => tracing::warn!(peer = %address, %reason, "refused a candidate on the mesh port"),
-            n if n == MAX_LOGGED + 1 => tracing::warn!("refused more candidates on the mesh port, not logged any more"),
+            n if n <= LOGGED_MAX => tracing::warn!(peer = %address, %reason, "refused a candidate on the mesh port"),
+            n if n == LOGGED_MAX + 1 => tracing::warn!("refused more candidates on the mesh port, not logged any more"),
             _ => {}
         }
     }
 
     /// Hears those who have come to the listener, as far as there are places.
     fn accept(&mut self) {
-        for _ in 0..MAX_CANDIDATES {
+        for _ in 0..CANDIDATES_MAX {
             if !self.make_room() {
                 return;
             }
@@ -258,12 +258,12 @@ impl<'a> Former<'a> {
 
     /// Whether another candidate can be heard, if need be in place of the oldest one.
     fn make_room(&mut self) -> bool {
-        if self.candidates.iter().filter(|candidate| candidate.cut.is_none()).count() < MAX_CANDIDATES {
+        if self.candidates.iter().filter(|candidate| candidate.cut.is_none()).count() < CANDIDATES_MAX {
             return true;
         }
         let oldest = self.candidates.iter_mut().find(|c| c.cut.is_none() && c.promised.is_none());
         match oldest {
-            Some(candidate) if candidate.since.elapsed() >= MIN_HEARING => {
+            Some(candidate) if candidate.since.elapsed() >= HEARING_MIN => {
                 candidate.cut("newer candidates needed its place");
                 true
             }

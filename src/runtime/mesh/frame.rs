@@ -1,12 +1,12 @@
 //! The frames of the handshake as bytes: greeting, proof, reply.
 //!
 //! All numbers are big-endian. A greeting has a fixed size; the other two carry one block whose length is checked against
-//! [`MAX_IDENTITY_BYTES`] before anything is read or allocated for it. Reading never takes a byte beyond the frame,
+//! [`IDENTITY_BYTES_MAX`] before anything is read or allocated for it. Reading never takes a byte beyond the frame,
 //! because what follows the last one is timely's.
 
 use std::io::{self, Read};
 
-use super::{Identity, MAX_TEXT_BYTES};
+use super::{Identity, TEXT_BYTES_MAX};
 
 /// The first bytes of every greeting.
 const MAGIC: [u8; 8] = *b"tidemesh";
@@ -19,7 +19,7 @@ pub(super) const NONCE_BYTES: usize = 32;
 /// The size of an HMAC-SHA256, in bytes.
 pub(super) const MAC_BYTES: usize = 32;
 /// The greatest size of an identity on the wire: three numbers and three texts.
-pub(super) const MAX_IDENTITY_BYTES: usize = 16 + 3 * (2 + MAX_TEXT_BYTES);
+pub(super) const IDENTITY_BYTES_MAX: usize = 16 + 3 * (2 + TEXT_BYTES_MAX);
 
 /// Which end of the connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,15 +182,15 @@ impl Member {
 
 /// Appends a length and that many bytes.
 pub(super) fn push_block(bytes: &mut Vec<u8>, block: &[u8]) {
-    let length = u16::try_from(block.len()).expect("texts are checked against MAX_TEXT_BYTES before the mesh forms");
+    let length = u16::try_from(block.len()).expect("texts are checked against TEXT_BYTES_MAX before the mesh forms");
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(block);
 }
 
 fn read_block(input: &mut impl Read) -> Result<Vec<u8>, String> {
     let length = usize::from(u16::from_be_bytes(read_array(input).map_err(|e| describe(&e))?));
-    if length > MAX_IDENTITY_BYTES {
-        return Err(format!("announced an identity of {length} bytes, more than {MAX_IDENTITY_BYTES}"));
+    if length > IDENTITY_BYTES_MAX {
+        return Err(format!("announced an identity of {length} bytes, more than {IDENTITY_BYTES_MAX}"));
     }
     let mut block = vec![0; length];
     input.read_exact(&mut block).map_err(|e| describe(&e))?;
@@ -200,8 +200,8 @@ fn read_block(input: &mut impl Read) -> Result<Vec<u8>, String> {
 fn read_text(bytes: &mut &[u8]) -> Result<String, String> {
     let short = |_| "sent an identity that is cut short".to_string();
     let length = usize::from(u16::from_be_bytes(read_array(bytes).map_err(short)?));
-    if length > MAX_TEXT_BYTES {
-        return Err(format!("sent a text of {length} bytes, more than {MAX_TEXT_BYTES}"));
+    if length > TEXT_BYTES_MAX {
+        return Err(format!("sent a text of {length} bytes, more than {TEXT_BYTES_MAX}"));
     }
     let (text, rest) = bytes.split_at_checked(length).ok_or("sent an identity that is cut short")?;
     *bytes = rest;
@@ -267,13 +267,13 @@ mod tests {
 
     #[test]
     fn lengths_are_bounded_at_their_limits() {
-        let longest = member(&"x".repeat(MAX_TEXT_BYTES)).encode();
-        assert_eq!(longest.len(), MAX_IDENTITY_BYTES);
+        let longest = member(&"x".repeat(TEXT_BYTES_MAX)).encode();
+        assert_eq!(longest.len(), IDENTITY_BYTES_MAX);
         assert!(Member::decode(&longest).is_ok());
-        let error = Member::decode(&member(&"x".repeat(MAX_TEXT_BYTES + 1)).encode()).unwrap_err();
+        let error = Member::decode(&member(&"x".repeat(TEXT_BYTES_MAX + 1)).encode()).unwrap_err();
         assert_eq!(error, "sent a text of 257 bytes, more than 256");
         let mut block = Vec::new();
-        push_block(&mut block, &vec![0; MAX_IDENTITY_BYTES + 1]);
+        push_block(&mut block, &vec![0; IDENTITY_BYTES_MAX + 1]);
         assert!(read_block(&mut &block[..]).unwrap_err().contains("more than 790"));
     }
 

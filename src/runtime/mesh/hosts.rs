@@ -4,20 +4,20 @@
 
 use std::collections::BTreeMap;
 
-use super::MAX_PROCESSES;
+use super::PROCESSES_MAX;
 use crate::error::{Error, Result};
 
 /// The greatest length of an address, in bytes: a host name of 253, a colon and a port.
-const MAX_ADDRESS_BYTES: usize = 259;
+const ADDRESS_BYTES_MAX: usize = 259;
 
 /// The greatest number of faults that an error lists.
-const MAX_FAULTS: usize = 20;
+const FAULTS_MAX: usize = 20;
 
 /// Reads a host file: the address of every process, in process order.
 ///
 /// # Errors
 /// Of kind `Config` and with line numbers: a line that is no `host:port`, an address twice, more than
-/// [`MAX_PROCESSES`] addresses, or none.
+/// [`PROCESSES_MAX`] addresses, or none.
 pub fn parse(text: &str) -> Result<Vec<String>> {
     let mut addresses = Vec::new();
     let mut faults = Vec::new();
@@ -31,8 +31,8 @@ pub fn parse(text: &str) -> Result<Vec<String>> {
             faults.push(format!("line {number}: {fault}"));
         } else if let Some(first) = lines.get(&address.to_ascii_lowercase()) {
             faults.push(format!("line {number}: {address:?} is on line {first} already"));
-        } else if addresses.len() == MAX_PROCESSES {
-            faults.push(format!("line {number}: more than {MAX_PROCESSES} processes"));
+        } else if addresses.len() == PROCESSES_MAX {
+            faults.push(format!("line {number}: more than {PROCESSES_MAX} processes"));
             break;
         } else {
             lines.insert(address.to_ascii_lowercase(), number);
@@ -45,8 +45,8 @@ pub fn parse(text: &str) -> Result<Vec<String>> {
     if faults.is_empty() {
         return Ok(addresses);
     }
-    let more = faults.len().saturating_sub(MAX_FAULTS);
-    faults.truncate(MAX_FAULTS);
+    let more = faults.len().saturating_sub(FAULTS_MAX);
+    faults.truncate(FAULTS_MAX);
     if more > 0 {
         faults.push(format!("{more} more"));
     }
@@ -56,8 +56,8 @@ pub fn parse(text: &str) -> Result<Vec<String>> {
 
 /// Says what is wrong with an address that should be `host:port`, an IPv6 host being in brackets.
 pub(super) fn check_address(address: &str) -> Result<(), String> {
-    if address.len() > MAX_ADDRESS_BYTES {
-        return Err(format!("an address of {} bytes is longer than {MAX_ADDRESS_BYTES}", address.len()));
+    if address.len() > ADDRESS_BYTES_MAX {
+        return Err(format!("an address of {} bytes is longer than {ADDRESS_BYTES_MAX}", address.len()));
     }
     let Some((host, port)) = address.rsplit_once(':') else {
         return Err(format!("{address:?} has no port, as in \"host:2101\""));
@@ -102,8 +102,8 @@ mod tests {
     #[test]
     fn the_limit_on_processes_holds_exactly() {
         let file = |n: usize| (0..n).map(|i| format!("host-{i}:2101\n")).collect::<String>();
-        assert_eq!(parse(&file(MAX_PROCESSES)).unwrap().len(), MAX_PROCESSES);
-        assert!(parse(&file(MAX_PROCESSES + 1)).unwrap_err().to_string().contains("line 1025: more than 1024"));
+        assert_eq!(parse(&file(PROCESSES_MAX)).unwrap().len(), PROCESSES_MAX);
+        assert!(parse(&file(PROCESSES_MAX + 1)).unwrap_err().to_string().contains("line 1025: more than 1024"));
         let faults = parse(&"x\n".repeat(1000)).unwrap_err().to_string();
         assert!(faults.contains("980 more") && faults.len() < 4000, "{faults}");
     }

@@ -15,10 +15,10 @@ use super::mesh_error;
 use crate::error::{Error, Result};
 
 /// The least length of a secret, in bytes.
-pub const MIN_SECRET_BYTES: usize = 16;
+pub const SECRET_BYTES_MIN: usize = 16;
 
 /// The greatest length of a secret, in bytes; a longer file is not a secret but a mistake.
-pub const MAX_SECRET_BYTES: usize = 4096;
+pub const SECRET_BYTES_MAX: usize = 4096;
 
 /// Bytes that all processes of a cluster know and nobody else does.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,13 +28,13 @@ impl Secret {
     /// A secret of `bytes`.
     ///
     /// # Errors
-    /// If there are fewer than [`MIN_SECRET_BYTES`] or more than [`MAX_SECRET_BYTES`].
+    /// If there are fewer than [`SECRET_BYTES_MIN`] or more than [`SECRET_BYTES_MAX`].
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let bytes = bytes.into();
-        if !(MIN_SECRET_BYTES..=MAX_SECRET_BYTES).contains(&bytes.len()) {
+        if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&bytes.len()) {
             let length = bytes.len();
             return Err(Error::config(format!(
-                "the mesh secret has {length} bytes, not between {MIN_SECRET_BYTES} and {MAX_SECRET_BYTES}"
+                "the mesh secret has {length} bytes, not between {SECRET_BYTES_MIN} and {SECRET_BYTES_MAX}"
             ))
             .hint("write one with: head -c 32 /dev/urandom | base64 > FILE"));
         }
@@ -53,7 +53,7 @@ impl Secret {
         warn_if_readable_by_others(&file, path);
         let mut bytes = Vec::new();
         // One byte more than the newline of the longest secret: enough to see that a file is too long.
-        file.take(MAX_SECRET_BYTES as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
+        file.take(SECRET_BYTES_MAX as u64 + 3).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
             if bytes.last() == Some(&b'\r') {
@@ -154,9 +154,9 @@ mod tests {
         assert_eq!(read(b"0123456789abcdef\n\n").unwrap(), b"0123456789abcdef\n");
         let error = read(b"0123456789abcde\n").unwrap_err().to_string();
         assert!(error.contains("15 bytes") && !error.contains("0123456789"), "{error}");
-        let longest = [b'x'; MAX_SECRET_BYTES];
+        let longest = [b'x'; SECRET_BYTES_MAX];
         assert_eq!(read(&[&longest[..], b"\r\n"].concat()).unwrap(), longest);
-        assert!(read(&[b'x'; MAX_SECRET_BYTES + 1]).is_err());
+        assert!(read(&[b'x'; SECRET_BYTES_MAX + 1]).is_err());
         assert!(Secret::from_file("/nonexistent/secret").unwrap_err().to_string().contains("/nonexistent/secret"));
     }
 

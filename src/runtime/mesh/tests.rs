@@ -178,8 +178,8 @@ fn faulty_configurations_are_told() {
     fails(&|c| c.threads = 0, "0 workers");
     fails(&|c| c.addresses[1] = c.addresses[0].clone(), "two processes");
     fails(&|c| c.addresses[1] = "nowhere".to_string(), "no port");
-    fails(&|c| c.identity.cluster = "x".repeat(MAX_TEXT_BYTES + 1), "257 bytes");
-    fails(&|c| c.addresses = (0..=MAX_PROCESSES).map(|i| format!("127.0.0.1:{}", i + 1)).collect(), "limit of 1024");
+    fails(&|c| c.identity.cluster = "x".repeat(TEXT_BYTES_MAX + 1), "257 bytes");
+    fails(&|c| c.addresses = (0..=PROCESSES_MAX).map(|i| format!("127.0.0.1:{}", i + 1)).collect(), "limit of 1024");
 }
 
 #[test]

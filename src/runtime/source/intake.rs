@@ -153,6 +153,11 @@ impl<T: Decode> Intake<T> {
         self.metrics.watermark(self.view.watermark.get(), self.epoch);
     }
 
+    /// Nothing was fetched, so nothing came back empty: a partition that is not read is not idle.
+    pub(super) fn not_fetched(&mut self) {
+        self.partitions.iter_mut().for_each(|partition| partition.empty_since_ms = None);
+    }
+
     fn partition(&mut self, partition: Partition) -> usize {
         if self.last.0 != partition.0 {
             let index = *self.index.get(&partition.0).expect("a reader announces a partition before it speaks of it");
@@ -260,8 +265,10 @@ impl<T: Decode> Collector for Intake<T> {
 
     fn rejected(&mut self, partition: Partition, offset: u64, size: u64, head: &[u8], reason: Reason, detail: &str) {
         let index = self.partition(partition);
-        self.partitions[index].records += 1;
-        self.partitions[index].bytes += size;
+        let state = &mut self.partitions[index];
+        state.empty_since_ms = None;
+        state.records += 1;
+        state.bytes += size;
         self.refuse(index, offset, size, head, Rejection::new(reason, detail));
     }
 

@@ -122,7 +122,7 @@ fn a_crowd_of_silent_strangers_keeps_nobody_out() {
     let configs = configs(2);
     let begin = Instant::now();
     let zero = start(configs[0].clone());
-    let crowd: Vec<_> = (0..3 * form::MAX_CANDIDATES).map(|_| knock(&configs[0].addresses[0])).collect();
+    let crowd: Vec<_> = (0..3 * form::CANDIDATES_MAX).map(|_| knock(&configs[0].addresses[0])).collect();
     let one = start(configs[1].clone());
     let formed = [zero, one].map(|process| process.join().unwrap());
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
