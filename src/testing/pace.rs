@@ -79,7 +79,7 @@ pub(super) struct PacedScript {
 impl SourceConnector for PacedScript {
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         let inner = self.script.open(context)?;
-        Ok(Box::new(PacedReader { inner, pace: self.pace.clone(), seen: None, taken: None }))
+        Ok(Box::new(PacedReader { inner, pace: self.pace.clone(), seen: None, taken: None, finished: false }))
     }
 }
 
@@ -90,10 +90,15 @@ struct PacedReader {
     seen: Option<u64>,
     /// The round whose steps were taken last.
     taken: Option<u64>,
+    finished: bool,
 }
 
 impl SourceReader for PacedReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
+        // A source may poll again while it still waits to let a partition back in.
+        if self.finished {
+            return Ok(Polled::Finished);
+        }
         if budget_bytes > 0 {
             let round = self.pace.rounds().round;
             if self.taken == Some(round) {
@@ -106,10 +111,10 @@ impl SourceReader for PacedReader {
             }
             self.taken = Some(round);
         }
-        let finished = self.inner.poll(budget_bytes, collector)? == Polled::Finished;
-        if finished || budget_bytes > 0 {
-            self.pace.done(finished);
+        self.finished = self.inner.poll(budget_bytes, collector)? == Polled::Finished;
+        if self.finished || budget_bytes > 0 {
+            self.pace.done(self.finished);
         }
-        Ok(if finished { Polled::Finished } else { Polled::More })
+        Ok(if self.finished { Polled::Finished } else { Polled::More })
     }
 }
