@@ -219,5 +219,5 @@ fn reports_every_value_out_of_range() {
     assert_eq!(faults.len(), 9, "{faults:#?}");
     let (_, faults) =
         configured(&[("profile", Value::String("openssh".into())), ("events_per_second", Value::Integer(20_001))]);
-    assert_eq!(faults, ["<code>: s.events_per_second: expected 0.001 to 20000, found 20001"]);
+    assert_eq!(faults, ["<code>: s.events_per_second: expected 0.001 to 20000.0, found 20001.0"]);
 }
