@@ -234,20 +234,27 @@ mod tests {
 
     struct Following {
         dir: tempfile::TempDir,
-        reader: Box<dyn SourceReader>,
+        readers: Vec<Box<dyn SourceReader>>,
         heard: Heard,
     }
 
     impl Following {
         fn start(files: &[(&str, &str)], pattern: &str, from: ReadFrom) -> Self {
+            Self::start_on(1, files, pattern, from)
+        }
+
+        fn start_on(workers: usize, files: &[(&str, &str)], pattern: &str, from: ReadFrom) -> Self {
             let dir = tempfile::tempdir().unwrap();
             for (name, text) in files {
                 fs::write(dir.path().join(name), text).unwrap();
             }
             let source = FileSource::new([format!("{}/{pattern}", dir.path().display())]).follow(from).rescan(RESCAN);
-            let context = SourceContext { name: "logs".into(), worker: 0, workers: 1, record_bytes_max: 100 };
-            let reader = source.open(&context).unwrap();
-            Following { dir, reader, heard: Heard::default() }
+            let open = |worker| {
+                let context = SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 100 };
+                source.open(&context).unwrap()
+            };
+            let readers = (0..workers).map(open).collect();
+            Following { dir, readers, heard: Heard::default() }
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -263,7 +270,11 @@ mod tests {
         }
 
         fn poll(&mut self) -> Result<Polled> {
-            self.reader.poll(1_000_000, &mut self.heard)
+            let mut polled = Ok(Polled::Finished);
+            for reader in &mut self.readers {
+                polled = Ok(reader.poll(1_000_000, &mut self.heard)?);
+            }
+            polled
         }
 
         /// Polls until there are `count` records, and a little longer to see that there are no more.
@@ -332,18 +343,20 @@ mod tests {
     }
 
     #[test]
-    fn rotation_within_the_pattern_repeats_and_loses_nothing() {
-        let files = [("a.log", "3\n"), ("a.log.1", "2\n"), ("a.log.2", "1\n")];
-        let mut following = Following::start(&files, "a.log*", ReadFrom::Start);
-        assert_eq!(following.records(3).len(), 3);
-        for round in 4..7 {
-            fs::remove_file(following.path("a.log.2")).unwrap();
-            following.rename("a.log.1", "a.log.2");
-            following.rename("a.log", "a.log.1");
-            following.append("a.log", &format!("{round}\n"));
-            following.records(round);
+    fn rotation_within_the_pattern_repeats_and_loses_nothing_on_any_number_of_workers() {
+        for workers in 1..=3 {
+            let files = [("a.log", "3\n"), ("a.log.1", "2\n"), ("a.log.2", "1\n")];
+            let mut following = Following::start_on(workers, &files, "a.log*", ReadFrom::Start);
+            assert_eq!(following.records(3).len(), 3);
+            for round in 4..7 {
+                fs::remove_file(following.path("a.log.2")).unwrap();
+                following.rename("a.log.1", "a.log.2");
+                following.rename("a.log", "a.log.1");
+                following.append("a.log", &format!("{round}\n"));
+                following.records(round);
+            }
+            assert_eq!(following.heard.texts(), ["1", "2", "3", "4", "5", "6"], "{workers} workers");
         }
-        assert_eq!(following.heard.texts(), ["1", "2", "3", "4", "5", "6"]);
     }
 
     #[test]

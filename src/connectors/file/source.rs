@@ -126,3 +126,52 @@ impl SourceConnector for FileSource {
         Ok(Box::new(FiniteReader::new(context, self.shared_list(context)?)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::file::FileSink;
+    use crate::settings::{Node, Value};
+
+    fn read<T>(entries: &[(&str, Value)], from: impl Fn(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<String>) {
+        let entries = entries.iter().map(|(key, value)| ((*key).to_owned(), Node::code(value.clone())));
+        let table = Node::code(Value::Table(entries.collect()));
+        let mut faults = Vec::new();
+        let mut section = Section::new("s", Some(&table), &mut faults);
+        let value = from(&mut section);
+        section.finish();
+        (value, faults.iter().map(ToString::to_string).collect())
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    #[test]
+    fn the_section_of_a_source_is_read_and_its_faults_are_told() {
+        let list = Value::Array(vec![Node::code(text("a")), Node::code(text("b/*"))]);
+        let entries = [("path", list), ("follow", Value::Bool(true)), ("read_from", text("end"))];
+        let (source, faults) = read(&entries, FileSource::from_section);
+        let source = source.unwrap();
+        assert_eq!(
+            (source.patterns, source.follow, source.read_from),
+            (vec!["a".into(), "b/*".into()], true, ReadFrom::End)
+        );
+        assert!(faults.is_empty());
+
+        let (source, faults) = read(&[("path", text("a")), ("read_from", text("end"))], FileSource::from_section);
+        assert!(source.is_none() && faults[0].contains("follow = true"), "{faults:?}");
+        let (source, faults) = read(&[], FileSource::from_section);
+        assert!(source.is_none() && faults[0].contains("s.path: missing"), "{faults:?}");
+    }
+
+    #[test]
+    fn the_section_of_a_sink_is_read_and_its_faults_are_told() {
+        let entries = [("path", text("out")), ("roll_bytes", text("1 MiB")), ("roll_after", text("30s"))];
+        let (sink, faults) = read(&entries, FileSink::from_section);
+        let shown = format!("{:?}", sink.unwrap());
+        assert!(shown.contains("1048576") && shown.contains("30000") && faults.is_empty(), "{shown} {faults:?}");
+        let (_, faults) = read(&[("path", text("out")), ("roll_bytes", text("lots"))], FileSink::from_section);
+        assert!(faults[0].contains("128 MiB"), "{faults:?}");
+    }
+}
