@@ -172,6 +172,6 @@ mod tests {
         let shown = format!("{:?}", sink.unwrap());
         assert!(shown.contains("1048576") && shown.contains("30000") && faults.is_empty(), "{shown} {faults:?}");
         let (_, faults) = read(&[("path", text("out")), ("roll_bytes", text("lots"))], FileSink::from_section);
-        assert!(faults[0].contains("128 MiB"), "{faults:?}");
+        assert!(faults[0].contains("a size such as"), "{faults:?}");
     }
 }
