@@ -16,6 +16,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::error::stage::StageName;
 use crate::operators::interval::Window;
 use crate::operators::pending::Pending;
 use crate::record::{Event, Record};
@@ -149,11 +150,13 @@ pub fn score<'s, K: Key, V: Record>(
     metrics: StageMetrics,
 ) -> StreamVec<'s, Epoch, Scored<K, V>> {
     let route = Exchange::new(|window: &Window<K, V>| key_group(&window.key));
+    let stage = StageName::of(name);
     windows.unary_frontier::<CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _>(route, name, move |initial, _| {
         drop(initial);
         let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
         let mut pending: Pending<Vec<Window<K, V>>> = Pending::new(0);
         move |(input, frontier), output| {
+            let _stage = stage.enter();
             input.for_each(|capability, batch| {
                 let Some(pending) = pending.at(&capability) else { return };
                 metrics.records_in(batch.len() as u64);
