@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::flow::launch::check;
 use crate::flow::{Dataflow, Environment};
 use crate::runtime::source::FlowControl;
-use crate::settings::{Section, Value};
+use crate::settings::{Node, Section, Value};
 use crate::time::Clock;
 
 /// A dataflow that was checked, and what it runs in.
@@ -69,9 +69,28 @@ pub(crate) fn prepare(
         ..environment.flow_control
     };
     wire(&mut environment);
-    faults.extend(check(dataflow, &environment));
+    let found = check(dataflow, &environment);
+    let params = found.iter().any(|fault| fault.key == "params" || fault.key.starts_with("params."));
+    faults.extend(found);
+    if params && let Some(usual) = usual_params(dataflow) {
+        // With faulty parameters nothing was built: with the usual ones it shows what else is wrong.
+        let mut settings = environment.settings.clone();
+        if let Value::Table(tables) = &mut settings.value {
+            tables.insert("params".to_owned(), usual);
+        }
+        faults.extend(check(dataflow, &Environment { settings, ..environment.clone() }));
+    }
     if !faults.is_empty() {
         return Err(report(dataflow.name(), &faults));
     }
     Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint })
+}
+
+/// The parameters of a dataflow's default configuration.
+fn usual_params(dataflow: &Dataflow) -> Option<Node> {
+    let defaults = Layers::new(dataflow.name()).defaults(dataflow.defaults_text()?).merge().ok()?;
+    match defaults.value {
+        Value::Table(mut tables) => tables.remove("params"),
+        _ => None,
+    }
 }
