@@ -53,7 +53,7 @@ pub fn main(dataflows: impl IntoIterator<Item = Dataflow>) -> ExitCode {
         }
     };
     match dispatch(&dataflows, args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(error.kind().exit_code())
@@ -61,22 +61,19 @@ pub fn main(dataflows: impl IntoIterator<Item = Dataflow>) -> ExitCode {
     }
 }
 
-fn dispatch(dataflows: &[Dataflow], args: Args) -> Result<()> {
+fn dispatch(dataflows: &[Dataflow], args: Args) -> Result<ExitCode> {
     match args.command {
-        Command::List => {
-            list::list(dataflows);
-            Ok(())
-        }
+        Command::List => list::list(dataflows),
         Command::Check(args) => {
             let prepared = prepare::prepare(find(dataflows, &args.dataflow)?, &args.config)?;
             println!("the configuration of dataflow {:?} is complete", prepared.dataflow.name());
-            Ok(())
         }
-        Command::Run(args) => run::run(find(dataflows, &args.dataflow)?, &args),
-        Command::Cluster(args) => cluster::cluster(find(dataflows, &args.dataflow)?, &args),
+        Command::Run(args) => return run::run(find(dataflows, &args.dataflow)?, &args),
+        Command::Cluster(args) => return cluster::cluster(find(dataflows, &args.dataflow)?, &args),
         #[cfg(feature = "kafka")]
-        Command::Demo(args) => demo::demo(find(dataflows, demo::DATAFLOW)?, &args),
+        Command::Demo(args) => demo::demo(find(dataflows, demo::DATAFLOW)?, &args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn find<'d>(dataflows: &'d [Dataflow], name: &str) -> Result<&'d Dataflow> {

@@ -3,6 +3,8 @@
 //! Failures of *records* are not errors but [dead letters](crate::record::DeadLetter); failures of a component are an
 //! [`Error`], which stops the dataflow with the exit code of its [`ErrorKind`]; failures of ours are panics.
 
+pub mod stage;
+
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -38,6 +40,12 @@ impl ErrorKind {
             ErrorKind::Mesh => 6,
             ErrorKind::Internal => 70,
         }
+    }
+
+    /// The kind whose exit code this is, if there is one.
+    pub fn of_exit_code(code: u8) -> Option<Self> {
+        use ErrorKind::{Config, Internal, Mesh, Sink, Source, State};
+        [Config, Source, Sink, State, Mesh, Internal].into_iter().find(|kind| kind.exit_code() == code)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What runs a dataflow: the operators at its edges, the step loop, and the mesh between processes.
+//! What runs a dataflow: the operators at its edges, the step loop, the mesh between processes, and their supervision.
 
 pub mod control;
 pub mod execute;
@@ -6,3 +6,4 @@ pub mod mesh;
 pub mod panic;
 pub mod sink;
 pub mod source;
+pub mod supervise;

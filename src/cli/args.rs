@@ -86,6 +86,9 @@ pub(super) struct MeshArgs {
     /// Allows a mesh without a secret between hosts: anyone who reaches the port can take part.
     #[arg(long, requires = "hosts")]
     pub insecure_mesh: bool,
+    /// The socket of the supervisor that started this process.
+    #[arg(long, value_name = "SOCKET", requires = "hosts", hide = true)]
+    pub supervisor: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

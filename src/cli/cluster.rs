@@ -1,8 +1,108 @@
-//! `cluster`.
-use super::args::ClusterArgs;
-use crate::error::Result;
-use crate::flow::Dataflow;
+//! `cluster`: several local processes of this program under a supervisor.
+//!
+//! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is gone when the
+//! cluster is. Standard input belongs to process 0.
 
-pub(super) fn cluster(_dataflow: &Dataflow, _args: &ClusterArgs) -> Result<()> {
-    unimplemented!()
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use tempfile::TempDir;
+
+use super::args::{ClusterArgs, ConfigArgs};
+use super::prepare::prepare;
+use super::run::log;
+use super::{signals, summary};
+use crate::error::{Error, ErrorKind, Result};
+use crate::flow::Dataflow;
+use crate::runtime::mesh::{Secret, free_loopback_addresses};
+use crate::runtime::supervise::{Ending, Supervisor};
+use crate::telemetry::IoThread;
+
+pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCode> {
+    let prepared = prepare(dataflow, &args.config)?;
+    log(&prepared.engine, None)?;
+    let io = IoThread::start()?;
+    let requests = signals::count(&io)?;
+    let folder = Folder::prepare(args.processes)?;
+    let generation = prepared.environment.run_ms;
+    let commands =
+        (0..args.processes).map(|process| folder.command(process, args, generation)).collect::<Result<_>>()?;
+    match Supervisor::start(&folder.socket(), commands)?.run(&requests)? {
+        Ending::Finished(finished, stopped) => {
+            summary::print(dataflow.name(), &finished, stopped);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ending::Forced => Ok(ExitCode::from(signals::EXIT_FORCED)),
+    }
+}
+
+/// What the processes of a cluster share.
+struct Folder(TempDir);
+
+impl Folder {
+    fn prepare(processes: u16) -> Result<Self> {
+        let failed = |why| Error::new(ErrorKind::Mesh, "cannot prepare a folder for the cluster").because(why);
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("tidewatch-");
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = Folder(builder.tempdir().map_err(failed)?);
+        Secret::generate()?.save(folder.secret())?;
+        let addresses = free_loopback_addresses(usize::from(processes))?;
+        std::fs::write(folder.hosts(), addresses.join("\n")).map_err(failed)?;
+        Ok(folder)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn hosts(&self) -> PathBuf {
+        self.file("hosts")
+    }
+
+    fn secret(&self) -> PathBuf {
+        self.file("secret")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.file("supervisor")
+    }
+
+    /// The command that runs one process.
+    fn command(&self, process: u16, args: &ClusterArgs, generation: u64) -> Result<Command> {
+        let mut command = this_program()?;
+        command.arg("run").arg(&args.dataflow);
+        command.arg("--process").arg(process.to_string()).arg("--workers").arg(args.workers.to_string());
+        command.arg("--generation").arg(generation.to_string());
+        command.arg(option("--hosts", &self.hosts())).arg(option("--secret-file", &self.secret()));
+        command.arg(option("--supervisor", &self.socket()));
+        let ConfigArgs { config, set } = &args.config;
+        command.args(config.iter().map(|file| option("--config", file)));
+        command.args(set.iter().map(|set| option("--set", Path::new(set))));
+        command.stdin(if process == 0 { Stdio::inherit() } else { Stdio::null() });
+        Ok(command)
+    }
+}
+
+/// `--name=value`, so that a value may begin with a hyphen.
+fn option(name: &str, value: &Path) -> OsString {
+    let mut option = OsString::from(name);
+    option.push("=");
+    option.push(value);
+    option
+}
+
+/// The very program that runs, even if its file was replaced or deleted since: processes of different builds refuse each
+/// other.
+fn this_program() -> Result<Command> {
+    let path = std::env::current_exe()
+        .map_err(|why| Error::new(ErrorKind::Mesh, "cannot find the program that runs").because(why))?;
+    if !cfg!(target_os = "linux") {
+        return Ok(Command::new(path));
+    }
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(path);
+    Ok(command)
 }

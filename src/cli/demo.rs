@@ -44,7 +44,7 @@ pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
 
     let prepared = prepare(dataflow, &configuration(args, &log, &brokers))?;
     panic::install(Vec::new());
-    let mut session = Session::start(&prepared, None)?;
+    let mut session = Session::start(&prepared, None, None)?;
     let workers = usize::from(args.workers);
     println!("Dataflow \"{DATAFLOW}\" runs over it on {workers} workers.\n");
     let run = session.run(prepared, workers, None);
@@ -58,9 +58,9 @@ pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
     report::print(&alerts, &log.planted);
 
     println!();
-    summary::print(DATAFLOW, &run.totals, run.elapsed, run.windows_open, session.stopped());
+    summary::print(DATAFLOW, &run.finished, run.stopped);
     println!("Alerts and rows as JSON lines: {}", args.out.display());
-    if let Some(admin) = session.admin {
+    if let Some(admin) = session.admin() {
         println!("Metrics, health and the graph were at http://{admin}/ while it ran (see --serve).");
     }
     if args.serve && !session.stopped() {

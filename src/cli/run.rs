@@ -1,36 +1,69 @@
 //! `run`: one process of a dataflow, alone or as one of several.
 
+#[cfg(feature = "kafka")]
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+#[cfg(feature = "kafka")]
+use std::time::Duration;
+use std::time::Instant;
 
 use super::args::{MeshArgs, RunArgs};
 use super::prepare::{Prepared, prepare};
-use super::{signals, summary};
-use crate::config::LogFormat as Format;
-use crate::error::{Error, Result};
+use super::signals::{self, Stopping};
+use super::summary;
+use crate::config::{EngineConfig, LogFormat as Format};
+use crate::error::{Error, ErrorKind, Result};
 use crate::flow::{Dataflow, launch};
+use crate::runtime::control::Control;
 use crate::runtime::execute::Peers;
 use crate::runtime::mesh::{self, Identity, MeshConfig};
 use crate::runtime::panic;
-use crate::telemetry::{
-    Admin, AdminLimits, AdminOptions, IoThread, LogFormat, LogOptions, Readiness, Totals, init_log,
-};
+use crate::runtime::supervise::{Finished, Link, Report};
+use crate::telemetry::{Admin, AdminLimits, AdminOptions, IoThread, LogFormat, LogOptions, Readiness, init_log};
 
-pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<()> {
+pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<ExitCode> {
+    let Some(socket) = &args.mesh.supervisor else {
+        let (name, outcome) = run_linked(dataflow, args, None)?;
+        summary::print(&name, &outcome.finished, outcome.stopped);
+        return outcome.result.map(|()| ExitCode::SUCCESS);
+    };
+    let link = Link::connect(socket, args.mesh.process.unwrap_or(0))?;
+    let outcome = run_linked(dataflow, args, Some(&link))
+        .and_then(|(_, outcome)| outcome.result.map(|()| Report::Finished(outcome.finished)));
+    match outcome {
+        Ok(finished) if link.tell(&finished) => Ok(ExitCode::SUCCESS),
+        Ok(_) => {
+            Err(Error::new(ErrorKind::Mesh, "the supervisor is gone: it was not told that the dataflow has finished"))
+        }
+        Err(error) => {
+            let code = error.kind().exit_code();
+            // The supervisor says it, once for all processes.
+            let told = link.tell(&Report::Failed { code, message: error.to_string() });
+            if told { Ok(ExitCode::from(code)) } else { Err(error) }
+        }
+    }
+}
+
+/// Runs with or without a supervisor.
+fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Result<(String, Outcome)> {
     let prepared = prepare(dataflow, &args.config)?;
     let workers = usize::from(args.workers);
     let place = Place::read(&args.mesh)?;
-    let mut session = Session::start(&prepared, place.as_ref().map(|place| place.index))?;
+    let mut session = Session::start(&prepared, place.as_ref().map(|place| place.index), link)?;
+    let addresses = place.as_ref().map(|place| place.addresses.clone()).unwrap_or_default();
+    match link.cloned() {
+        None => panic::install(addresses),
+        Some(link) => panic::install_with(addresses, move |words| {
+            let message = words.text.clone();
+            link.tell(&if words.lost { Report::Lost { message } } else { Report::Failed { code: words.code, message } })
+        }),
+    }
     let peers = match &place {
         Some(place) => Some(place.join(&prepared, workers, args.mesh.generation, args.mesh.insecure_mesh)?),
-        None => {
-            panic::install(Vec::new());
-            None
-        }
+        None => None,
     };
-    let run = session.run(prepared, workers, peers);
-    summary::print(&session.dataflow, &run.totals, run.elapsed, run.windows_open, session.stopped());
-    run.result
+    let outcome = session.run(prepared, workers, peers);
+    Ok((session.dataflow.clone(), outcome))
 }
 
 /// This process among those of a host file.
@@ -65,8 +98,6 @@ impl Place {
         config.secret = self.secret.clone();
         config.insecure = insecure;
         let sockets = mesh::form(&config)?;
-        tracing::info!(processes = self.addresses.len(), "the mesh has formed");
-        panic::install(self.addresses.clone());
         Ok(Peers { sockets, index: self.index })
     }
 }
@@ -74,30 +105,41 @@ impl Place {
 /// What surrounds a run: logs, signals, the admin server.
 pub(super) struct Session {
     pub dataflow: String,
-    pub admin: Option<SocketAddr>,
     readiness: Readiness,
-    control: crate::runtime::control::Control,
-    _admin: Option<Admin>,
+    control: Control,
+    admin: Option<Admin>,
     _io: IoThread,
 }
 
 /// What a run came to.
 pub(super) struct Outcome {
     pub result: Result<()>,
-    pub totals: Totals,
-    pub elapsed: Duration,
-    pub windows_open: u64,
+    pub finished: Finished,
+    /// Whether it was stopped.
+    pub stopped: bool,
+}
+
+/// Begins to log, as process `process` of several or as the only one.
+pub(super) fn log(engine: &EngineConfig, process: Option<usize>) -> Result<()> {
+    let format = if engine.log_format == Format::Json { LogFormat::Json } else { LogFormat::Text };
+    init_log(&LogOptions { format, filter: engine.log.clone(), process }).map(drop)
 }
 
 impl Session {
     /// Starts logging, the admin server and the handling of signals.
-    pub(super) fn start(prepared: &Prepared, process: Option<usize>) -> Result<Session> {
+    pub(super) fn start(prepared: &Prepared, process: Option<usize>, link: Option<&Link>) -> Result<Session> {
         let engine = &prepared.engine;
-        let format = if engine.log_format == Format::Json { LogFormat::Json } else { LogFormat::Text };
-        init_log(&LogOptions { format, filter: engine.log.clone(), process })?;
+        log(engine, process)?;
         let io = IoThread::start()?;
         let readiness = Readiness::default();
         let metrics = prepared.environment.metrics.clone();
+        let control = prepared.environment.control.clone();
+        let stopping =
+            Stopping { control: control.clone(), readiness: readiness.clone(), grace: engine.shutdown_grace };
+        match link {
+            None => signals::watch(&io, stopping)?,
+            Some(link) => signals::watch_supervised(&io, stopping, link)?,
+        }
         let admin = match engine.admin.address {
             None => None,
             Some(mut address) => {
@@ -109,16 +151,14 @@ impl Session {
                 Some(Admin::start(&io, options, metrics, readiness.clone())?)
             }
         };
-        let control = prepared.environment.control.clone();
-        signals::watch(&io, control.clone(), readiness.clone(), engine.shutdown_grace)?;
-        Ok(Session {
-            dataflow: prepared.dataflow.name().to_owned(),
-            admin: admin.as_ref().map(Admin::address),
-            readiness,
-            control,
-            _admin: admin,
-            _io: io,
-        })
+        let dataflow = prepared.dataflow.name().to_owned();
+        Ok(Session { dataflow, readiness, control, admin, _io: io })
+    }
+
+    /// Where metrics are served, if they are.
+    #[cfg(feature = "kafka")]
+    pub(super) fn admin(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// Waits for a signal.
@@ -130,6 +170,7 @@ impl Session {
     }
 
     /// Whether a signal ended the run.
+    #[cfg(feature = "kafka")]
     pub(super) fn stopped(&self) -> bool {
         self.control.stopping()
     }
@@ -141,8 +182,8 @@ impl Session {
         self.readiness.running();
         let started = Instant::now();
         let result = launch::run(&prepared.dataflow, prepared.environment, workers, peers);
-        let elapsed = started.elapsed();
+        let seconds = started.elapsed().as_secs_f64();
         self.readiness.stopping();
-        Outcome { result, totals: metrics.totals(), elapsed, windows_open: 0 }
+        Outcome { result, finished: Finished { totals: metrics.totals(), seconds }, stopped: self.control.stopping() }
     }
 }

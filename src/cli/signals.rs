@@ -1,34 +1,120 @@
 //! SIGTERM and SIGINT: the first one stops reading and lets what was read come out; the second one ends the process at once.
+//!
+//! A process under a supervisor passes signals on and does nothing by itself: a terminal sends Ctrl-C to all processes at
+//! once, and service managers may do the same, so only the supervisor can tell a second signal from the same one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::control::Control;
+use crate::runtime::supervise::{Link, Report, StopRequests};
 use crate::telemetry::{IoThread, Readiness};
 
 /// The exit code of a process that was told twice to end, or did not end in time.
-const EXIT_FORCED: i32 = 130;
+pub(super) const EXIT_FORCED: u8 = 130;
 
-/// Handles signals on the I/O thread from now on.
-pub(super) fn watch(io: &IoThread, control: Control, readiness: Readiness, grace: Duration) -> Result<()> {
-    let failed = |why| Error::new(ErrorKind::Internal, "cannot handle signals").because(why);
-    let runtime = io.handle().enter();
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    drop(runtime);
+/// What a stop does to a running dataflow.
+#[derive(Clone)]
+pub(super) struct Stopping {
+    pub control: Control,
+    pub readiness: Readiness,
+    /// How long the sinks may take.
+    pub grace: Duration,
+}
+
+impl Stopping {
+    fn begin(&self) {
+        self.readiness.stopping();
+        self.control.stop();
+    }
+}
+
+/// Handles the signals of a process on its own on the I/O thread from now on.
+pub(super) fn watch(io: &IoThread, stopping: Stopping) -> Result<()> {
+    let mut signals = Signals::listen(io)?;
     io.handle().spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::info!("stopping: what was read is still written; a second signal ends at once");
-        readiness.stopping();
-        control.stop();
-        tokio::select! {
-            _ = terminate.recv() => {},
-            _ = interrupt.recv() => {},
-            () = tokio::time::sleep(grace) => tracing::error!(?grace, "the sinks did not finish in time"),
+        signals.next().await;
+        if stopping.readiness.is_starting() {
+            // Nothing was read, so that there is nothing to wait for: not even for the other processes of a mesh.
+            tracing::info!("stopped before the dataflow ran");
+            std::process::exit(0);
         }
-        std::process::exit(EXIT_FORCED);
+        tracing::info!("stopping: what was read is still written; a second signal ends at once");
+        stopping.begin();
+        tokio::select! {
+            () = signals.next() => {},
+            () = tokio::time::sleep(stopping.grace) => overdue(stopping.grace),
+        }
+        std::process::exit(EXIT_FORCED.into());
     });
     Ok(())
+}
+
+/// Handles the signals of a process under a supervisor, and the supervisor's request to stop.
+pub(super) fn watch_supervised(io: &IoThread, stopping: Stopping, link: &Link) -> Result<()> {
+    let told = link.clone();
+    let mut signals = Signals::listen(io)?;
+    let stop = Arc::new(Notify::new());
+    let stopped = Arc::clone(&stop);
+    let begun = stopping.clone();
+    link.watch(move || {
+        begun.begin();
+        stopped.notify_one();
+    })?;
+    io.handle().spawn(async move {
+        loop {
+            signals.next().await;
+            told.tell(&Report::Signalled);
+        }
+    });
+    io.handle().spawn(async move {
+        stop.notified().await;
+        tokio::time::sleep(stopping.grace).await;
+        overdue(stopping.grace);
+        std::process::exit(EXIT_FORCED.into());
+    });
+    Ok(())
+}
+
+/// Counts the signals of a supervisor.
+pub(super) fn count(io: &IoThread) -> Result<StopRequests> {
+    let mut signals = Signals::listen(io)?;
+    let requests = StopRequests::default();
+    let counted = requests.clone();
+    io.handle().spawn(async move {
+        loop {
+            signals.next().await;
+            counted.add();
+        }
+    });
+    Ok(requests)
+}
+
+fn overdue(grace: Duration) {
+    tracing::error!(?grace, "the sinks did not finish in time");
+}
+
+/// The signals that ask a process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen(io: &IoThread) -> Result<Self> {
+        let failed = |why| Error::new(ErrorKind::Internal, "cannot handle signals").because(why);
+        let _runtime = io.handle().enter();
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
 }

@@ -1,12 +1,11 @@
-//! What a run came to, for people, on standard error.
+//! What a run came to, for people, on standard error: one summary, also of several processes.
 
-use std::time::Duration;
+use crate::runtime::supervise::Finished;
 
-use crate::telemetry::Totals;
-
-/// Prints the summary of a run of this process.
-pub(super) fn print(dataflow: &str, totals: &Totals, elapsed: Duration, windows_open: u64, stopped: bool) {
-    let seconds = elapsed.as_secs_f64().max(1e-9);
+/// Prints the summary.
+pub(super) fn print(dataflow: &str, finished: &Finished, stopped: bool) {
+    let totals = &finished.totals;
+    let seconds = finished.seconds.max(1e-9);
     eprintln!("{dataflow}: {} records read in {seconds:.2} s ({:.0}/s)", totals.read(), totals.read() as f64 / seconds);
     for (name, source) in &totals.sources {
         eprintln!("  source {name}: {} read, {} processed", source.read, source.processed());
@@ -23,7 +22,8 @@ pub(super) fn print(dataflow: &str, totals: &Totals, elapsed: Duration, windows_
     for (name, sink) in &totals.sinks {
         eprintln!("  sink {name}: {} rows", sink.records);
     }
-    if stopped && windows_open > 0 {
-        eprintln!("  {windows_open} windows were still open when the run was stopped; their rows were not written");
+    if stopped && totals.windows_open() > 0 {
+        let open = totals.windows_open();
+        eprintln!("  {open} windows were still open when the run was stopped; their rows were not written");
     }
 }

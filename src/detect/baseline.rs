@@ -16,6 +16,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
 use crate::operators::interval::Window;
 use crate::operators::pending::Pending;
@@ -176,11 +177,13 @@ pub fn score<'s, K: Key, V: Record>(
         &stage.name.clone(),
         move |initial, _| {
             drop(initial);
+            let named = StageName::of(&stage.name);
             let baseline = stage.baseline;
             let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
             let mut failed = false;
             let mut pending: Pending<Vec<Window<K, V>>> = Pending::new(0);
             move |(input, frontier), output| {
+                let _stage = named.enter();
                 input.for_each(|capability, batch| {
                     let Some(pending) = pending.at(&capability) else { return };
                     stage.metrics.records_in(batch.len() as u64);

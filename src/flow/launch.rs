@@ -10,7 +10,6 @@ use super::{Environment, Flow};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::execute::{Peers, Plan, execute};
 use crate::settings::Fault;
-use crate::telemetry::WorkerLog;
 use crate::time::Epoch;
 
 /// Builds the dataflow once without opening anything and returns every fault of its configuration and construction.
@@ -25,15 +24,11 @@ pub fn check(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
 /// # Errors
 /// The first failure of a source, a sink or a stage. Faults of the configuration are found by [`check`], which comes first.
 pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
-    let plan = Plan { workers, peers, control: environment.control.clone() };
-    let metrics = environment.metrics.clone();
+    let control = environment.control.clone();
+    let plan = Plan { workers, peers, control, metrics: environment.metrics.clone() };
     let environment = Arc::new(environment);
     let dataflow = dataflow.clone();
-    let observe = move |worker: &mut Worker| {
-        let mut log = WorkerLog::register(worker, &metrics);
-        Box::new(move || log.publish()) as Box<dyn FnMut()>
-    };
-    execute(plan, observe, move |worker| {
+    execute(plan, move |worker| {
         build(worker, &dataflow, &environment).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
             Error::new(ErrorKind::Config, format!("dataflow {:?} cannot be built: {}", dataflow.name, lines.join("; ")))

@@ -10,6 +10,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 use super::{Flow, Keyed, Part};
 use crate::error::Result;
+use crate::error::stage::StageName;
 use crate::operators::watermark::least;
 use crate::record::Record;
 use crate::runtime::sink::KeyOf;
@@ -55,9 +56,11 @@ impl<'s, T: Record> Stream<'s, T> {
         mut work: impl FnMut(&mut Vec<T>, &mut Vec<U>) + 'static,
     ) -> Stream<'s, U> {
         let metrics = self.stage(name);
+        let stage = StageName::of(name);
         let records = self.records.clone().unary::<Builder<U>, _, _, _>(Pipeline, name, move |_, _| {
             let mut out = Vec::new();
             move |input, output| {
+                let _stage = stage.enter();
                 input.for_each(|capability, batch| {
                     metrics.records_in(batch.len() as u64);
                     work(batch, &mut out);
@@ -75,8 +78,10 @@ impl<'s, T: Record> Stream<'s, T> {
     /// Keeps the records for which `keep` is true; the others are counted as filtered by `name`.
     pub fn filter(&self, name: &str, keep: impl Fn(&T) -> bool + 'static) -> Stream<'s, T> {
         let metrics = self.stage(name);
+        let stage = StageName::of(name);
         let records = self.records.clone().unary::<Builder<T>, _, _, _>(Pipeline, name, move |_, _| {
             move |input, output| {
+                let _stage = stage.enter();
                 input.for_each(|capability, batch| {
                     let before = batch.len();
                     batch.retain(&keep);

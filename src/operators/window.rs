@@ -12,6 +12,7 @@ use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBu
 use super::aggregate::Aggregate;
 use super::interval::{Intervals, Window};
 use super::pending::Pending;
+use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
 use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Event, Reason};
 use crate::state::key::{Key, key_group};
@@ -52,8 +53,14 @@ where
     A: Aggregate<T>,
 {
     let mut builder = OperatorBuilder::new(stage.name.clone(), records.scope());
+    let name = StageName::of(&stage.name);
     let route = key.clone();
-    let mut records = builder.new_input(records, Exchange::new(move |record: &T| key_group(&route(record))));
+    // Called by whichever stage comes before, but the key is of this one.
+    let route = move |record: &T| {
+        let _stage = name.enter();
+        key_group(&route(record))
+    };
+    let mut records = builder.new_input(records, Exchange::new(route));
     let mut watermarks = builder.new_input(watermark, Pipeline);
     let (rows, rows_stream) = builder.new_output::<Vec<Window<K, A::Output>>>();
     let (late, late_stream) = builder.new_output::<Vec<DeadLetter>>();
@@ -67,6 +74,7 @@ where
         let mut closing: Pending<Option<EventTime>> = Pending::new(0);
         let mut open: Epoch = 0;
         move |frontiers| {
+            let _stage = name.enter();
             let (mut rows, mut late) = (rows.activate(), late.activate());
             watermarks.for_each(|capability, values| {
                 let Some(closing) = closing.at(&capability) else { return };

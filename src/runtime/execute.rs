@@ -1,12 +1,15 @@
 //! Runs one dataflow on the workers of this process: builds it, steps it until the sinks are done, and reports what failed.
 //!
 //! Every worker builds the same operators in the same order, whatever it owns; what differs between workers is inside the
-//! operators. A failure stops all workers of the process; with peers in other processes the process ends, and they with it.
+//! operators. A failure stops all workers of the process. Peers in other processes cannot be told to stop: they notice that
+//! the connections break when this process ends, and for that the connections must not be closed in good order before.
 
+use std::any::Any;
+use std::mem::ManuallyDrop;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -17,13 +20,11 @@ use timely::{CommunicationConfig, WorkerConfig};
 
 use super::control::Control;
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::{Metrics, WorkerLog};
 use crate::time::Epoch;
 
 /// How long a worker sleeps at most when nothing happens: bounds how late it notices a stop.
 const PARK_MAX: Duration = Duration::from_millis(20);
-
-/// How often a worker publishes its operators' figures.
-const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
 /// The place of this process among its peers.
 pub struct Peers {
@@ -33,9 +34,6 @@ pub struct Peers {
     pub index: usize,
 }
 
-/// Publishes a worker's figures; made on the worker's thread before the dataflow is built.
-pub type Publisher = Box<dyn FnMut()>;
-
 /// What a run is made of, besides the dataflow.
 pub struct Plan {
     /// Worker threads in this process; the same in all processes.
@@ -44,45 +42,59 @@ pub struct Plan {
     pub peers: Option<Peers>,
     /// Stops the run, and holds the first error.
     pub control: Control,
+    /// Where the workers publish their operators' figures.
+    pub metrics: Metrics,
 }
 
 /// Runs `build` on every worker and steps until what it built is done.
 ///
-/// `observe` is called first on each worker, to attach logging.
+/// After an error in a run with peers the process has to end: workers and connections are left as they are.
 ///
 /// # Errors
 /// The first error of a source, a sink or an operator, or of `build` itself.
-pub fn execute<B, O>(plan: Plan, observe: O, build: B) -> Result<()>
+pub fn execute<B>(plan: Plan, build: B) -> Result<()>
 where
     B: Fn(&mut Worker) -> Result<ProbeHandle<Epoch>> + Send + Sync + 'static,
-    O: Fn(&mut Worker) -> Publisher + Send + Sync + 'static,
 {
-    let Plan { workers, peers, control } = plan;
+    let Plan { workers, peers, control, metrics } = plan;
     let alone = peers.is_none();
-    let (builders, guard) = allocators(workers, peers)?;
-    let control = Arc::new(control);
-    let shared = Arc::clone(&control);
-    let guards = timely::execute::execute_from(builders, guard, WorkerConfig::default(), move |worker| {
+    let (builders, connections) = allocators(workers, peers)?;
+    let (ended, endings) = mpsc::channel();
+    let shared = control.clone();
+    let guards = timely::execute::execute_from(builders, Box::new(()), WorkerConfig::default(), move |worker| {
         telling_panics(&shared, || {
-            let mut publish = observe(worker);
+            let mut log = WorkerLog::register(worker, &metrics);
             match build(worker) {
-                Ok(probe) => step(worker, &probe, &shared, &mut publish),
+                Ok(probe) => step(worker, &probe, &shared, &mut log),
                 Err(error) => shared.fail(error),
             }
-            publish();
+            log.publish();
         });
-        if shared.failed() {
-            if !alone {
-                exit(&shared);
+        let failed = shared.failed();
+        // Nobody listens any more once another worker has failed.
+        let _ = ended.send(failed);
+        if failed && !alone {
+            // Ending here would tell the peers that all is well.
+            loop {
+                std::thread::park();
             }
+        }
+        if failed {
             worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
         }
     })
     .map_err(|why| Error::new(ErrorKind::Internal, format!("the workers cannot start: {why}")))?;
+
+    let (guards, connections) = (ManuallyDrop::new(guards), ManuallyDrop::new(connections));
+    if !alone && endings.iter().take(workers).any(|failed| failed) {
+        return Err(control.take_failure().expect("whoever fails says why"));
+    }
     // All are joined first, since only then every failure is known; a panic is among the failures, with its message.
-    let panicked = guards.join().into_iter().find_map(Result::<(), String>::err);
+    let panicked = ManuallyDrop::into_inner(guards).join().into_iter().find_map(Result::<(), String>::err);
     let why = |why: String| Error::new(ErrorKind::Internal, format!("a worker panicked: {why}"));
-    control.take_failure().or(panicked.map(why)).map_or(Ok(()), Err)
+    control.take_failure().or(panicked.map(why)).map_or(Ok(()), Err)?;
+    drop(ManuallyDrop::into_inner(connections));
+    Ok(())
 }
 
 /// Works, and tells the other workers if that panics: this one will never make progress again, so they would wait for ever.
@@ -95,32 +107,14 @@ fn telling_panics(control: &Control, work: impl FnOnce()) {
     }
 }
 
-fn step(worker: &mut Worker, probe: &ProbeHandle<Epoch>, control: &Control, publish: &mut Publisher) {
-    let mut published = Instant::now();
+fn step(worker: &mut Worker, probe: &ProbeHandle<Epoch>, control: &Control, log: &mut WorkerLog) {
     while !probe.done() && !control.failed() {
         worker.step_or_park(Some(PARK_MAX));
-        if published.elapsed() >= PUBLISH_EVERY {
-            publish();
-            published = Instant::now();
-        }
+        log.tick();
     }
 }
 
-/// Peers in other processes cannot be told to stop: they notice that we are gone.
-fn exit(control: &Control) -> ! {
-    let error = control.take_failure();
-    let code = error.as_ref().map_or(ErrorKind::Internal.exit_code(), |e| e.kind().exit_code());
-    if let Some(error) = error {
-        tracing::error!("{error}");
-        std::process::exit(i32::from(code));
-    }
-    // Another worker took the error and is about to end the process.
-    loop {
-        std::thread::park();
-    }
-}
-
-fn allocators(workers: usize, peers: Option<Peers>) -> Result<(Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>)> {
+fn allocators(workers: usize, peers: Option<Peers>) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
     let failed = |why: String| Error::new(ErrorKind::Mesh, format!("the workers cannot be connected: {why}"));
     let Some(Peers { sockets, index }) = peers else {
         let config = if workers == 1 { CommunicationConfig::Thread } else { CommunicationConfig::Process(workers) };

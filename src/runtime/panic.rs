@@ -6,17 +6,15 @@
 //! flushed; durability never depends on destructors.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::cell::RefCell;
 use std::io::Write;
 use std::panic::PanicHookInfo;
 use std::process;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, stage};
 
 /// What timely's network threads say when a connection breaks; timely promises to keep it.
 const COMMUNICATION_ERROR: &str = "timely communication error:";
@@ -34,34 +32,30 @@ const EXIT: Duration = Duration::from_secs(2);
 /// The greatest length of a panic's message in the one line about a lost process, in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
 
-thread_local! {
-    static STAGE: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
-}
-
-/// Names the stage that this thread runs until the guard is dropped, for the message of a panic.
-pub fn enter_stage(stage: &Arc<str>) -> StageGuard {
-    StageGuard { outer: STAGE.replace(Some(Arc::clone(stage))) }
-}
-
-/// Restores the stage that was running before [`enter_stage`].
-#[must_use = "the stage ends when the guard is dropped"]
-#[derive(Debug)]
-pub struct StageGuard {
-    outer: Option<Arc<str>>,
-}
-
-impl Drop for StageGuard {
-    fn drop(&mut self) {
-        // A thread that is ending has no stage any more.
-        let _ = STAGE.try_with(|stage| stage.replace(self.outer.take()));
-    }
+/// What a process that panics has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastWords {
+    /// One line, or several if a backtrace was asked for; without `error:` before and a newline after it.
+    pub text: String,
+    /// The exit code that follows.
+    pub code: u8,
+    /// Whether the cause is that another process was lost.
+    pub lost: bool,
 }
 
 /// Installs the hook for this process; `addresses` are those of all processes in process order, to name a lost one.
 ///
 /// From then on any panic, in any thread, ends the process.
 pub fn install(addresses: Vec<String>) {
+    install_with(addresses, |_| false);
+}
+
+/// The same for a process that has someone to tell: what `told` returns true for is not written to standard error.
+///
+/// `told` may block; the process does not wait for it longer than a second.
+pub fn install_with(addresses: Vec<String>, told: impl Fn(&LastWords) -> bool + Send + Sync + 'static) {
     static SPEAKING: AtomicBool = AtomicBool::new(false);
+    let told = Arc::new(told);
     std::panic::set_hook(Box::new(move |info| {
         if SPEAKING.swap(true, Ordering::SeqCst) {
             // Another thread panicked before and is about to exit; what comes after is its consequence.
@@ -69,43 +63,44 @@ pub fn install(addresses: Vec<String>) {
                 thread::park();
             }
         }
-        let end = End::of(info, &addresses);
-        say(end.words);
-        thread::sleep(end.linger);
-        process::exit(end.code.into());
+        let words = LastWords::of(info, &addresses);
+        let (code, lost, told) = (words.code, words.lost, Arc::clone(&told));
+        say(move || {
+            if !told(&words) {
+                write(&words.text);
+            }
+        });
+        if lost {
+            thread::sleep(LINGER);
+        }
+        process::exit(code.into());
     }));
 }
 
-/// How the process ends.
-struct End {
-    words: String,
-    code: u8,
-    linger: Duration,
+/// Ends the process at once with one line on standard error, whatever its other threads are doing.
+pub fn end(text: &str, code: u8) -> ! {
+    let text = text.to_owned();
+    say(move || write(&text));
+    process::exit(code.into());
 }
 
-impl End {
-    fn of(info: &PanicHookInfo<'_>, addresses: &[String]) -> End {
+impl LastWords {
+    fn of(info: &PanicHookInfo<'_>, addresses: &[String]) -> LastWords {
         let current = thread::current();
         let thread = current.name().unwrap_or("unnamed");
         let message = info.payload_as_str().unwrap_or("a panic without a message");
-        match lost_process(thread, message) {
-            Some(process) => End {
-                words: lost_words(process, message, addresses),
-                code: ErrorKind::Mesh.exit_code(),
-                linger: LINGER,
-            },
-            None => {
-                let stage = STAGE.try_with(|stage| stage.try_borrow().ok().and_then(|stage| stage.clone()));
-                let stage = stage.ok().flatten().map(|stage| format!(" in stage {stage:?}")).unwrap_or_default();
-                let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
-                let mut words = format!("tidewatch: thread {thread:?} panicked{stage}{place}: {message}\n");
-                let backtrace = Backtrace::capture();
-                if backtrace.status() == BacktraceStatus::Captured {
-                    words.push_str(&format!("{backtrace}\n"));
-                }
-                End { words, code: ErrorKind::Internal.exit_code(), linger: Duration::ZERO }
-            }
+        if let Some(process) = lost_process(thread, message) {
+            let text = lost_words(process, message, addresses);
+            return LastWords { text, code: ErrorKind::Mesh.exit_code(), lost: true };
         }
+        let stage = stage::current().map(|stage| format!(" in stage {stage:?}")).unwrap_or_default();
+        let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
+        let mut text = format!("thread {thread:?} panicked{stage}{place}: {message}");
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            text.push_str(&format!("\n{backtrace}"));
+        }
+        LastWords { text, code: ErrorKind::Internal.exit_code(), lost: false }
     }
 }
 
@@ -125,20 +120,25 @@ fn lost_words(process: Option<usize>, message: &str, addresses: &[String]) -> St
     let place = address.map(|address| format!(" ({address})")).unwrap_or_default();
     let cause = message.strip_prefix(COMMUNICATION_ERROR).unwrap_or(message).trim();
     let cause: String = cause.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_CHARS_MAX).collect();
-    format!("tidewatch: lost {who}{place}: {cause}; this process stops, start the whole cluster again\n")
+    format!("lost {who}{place}: {cause}; this process stops, start the whole cluster again")
 }
 
-/// Writes `words` to standard error, but does not wait for ever; from then on the process has [`EXIT`] to end.
-fn say(words: String) {
+/// Writes a line to standard error, as the command line writes its errors.
+fn write(text: &str) {
+    let _ = std::io::stderr().write_all(format!("error: {}\n", text.trim_end()).as_bytes());
+}
+
+/// Calls `speak` on a thread of its own, and does not wait for ever; from then on the process has [`EXIT`] to end.
+fn say(speak: impl FnOnce() + Send + 'static) {
     let (done, said) = mpsc::channel::<()>();
     let speaker = thread::Builder::new().name("tidewatch:last-words".to_string()).spawn(move || {
-        let _ = std::io::stderr().write_all(words.as_bytes());
+        speak();
         drop(done);
         // Whatever a library does at exit, the process must not stay: its peers wait for its connections to close.
         thread::sleep(EXIT);
         process::abort();
     });
-    // Without a thread there is nothing to lose: `words` went with the attempt, the exit code still tells.
+    // Without a thread there is nothing to lose: the words went with the attempt, the exit code still tells.
     if speaker.is_ok() {
         let _ = said.recv_timeout(LAST_WORDS);
     }

@@ -17,6 +17,7 @@ use timely::dataflow::operators::{Capability, InputCapability};
 
 use super::control::Control;
 use crate::connectors::sink::{SinkConnector, SinkContext, SinkWriter};
+use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operators::pending::Pending;
 use crate::record::Record;
@@ -67,11 +68,13 @@ pub fn sink<'s, R: Record>(rows: StreamVec<'s, Epoch, R>, stage: SinkStage<R>) -
         }
     };
     let scope = rows.scope();
+    let stage_name = StageName::of(&name);
     rows.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, &name, move |initial, info| {
         drop(initial);
         let activator = scope.activator_for(info.address);
         let mut shard = Shard::new(stage, writer);
         move |(input, frontier), _output| {
+            let _stage = stage_name.enter();
             input.for_each(|capability, batch| {
                 shard.take(&capability, batch);
             });

@@ -21,6 +21,7 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use self::intake::Intake;
 use super::control::Control;
 use crate::connectors::source::{Polled, SourceConnector, SourceContext};
+use crate::error::stage::StageName;
 use crate::operators::admission::TimeRules;
 use crate::operators::watermark::{Mark, WatermarkView};
 use crate::record::{DeadLetter, Decode};
@@ -102,6 +103,7 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
         context, options, rules, validations, control, ticker, sinks, flow_control, view, metrics, ..
     } = stage;
     let workers = context.workers as u64;
+    let name = StageName::of(&context.name);
     let mut intake = Intake::new(context.name, options, rules, validations, view, metrics);
 
     builder.build(move |mut capabilities| {
@@ -115,6 +117,7 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
         // that a host whose clock is ahead is not throttled for it.
         let mut in_flight: VecDeque<Epoch> = VecDeque::new();
         move |_frontiers| {
+            let _stage = name.enter();
             let Some((records_at, marks_at, letters_at)) = held.as_mut() else { return };
             let (Some(reader), false) = (reader.as_mut(), control.failed()) else {
                 held = None;

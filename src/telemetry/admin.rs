@@ -83,6 +83,11 @@ impl Readiness {
         self.0.load(Ordering::Acquire) == RUNNING
     }
 
+    /// Whether the dataflow has not begun to run, nor been stopped.
+    pub fn is_starting(&self) -> bool {
+        self.0.load(Ordering::Acquire) == STARTING
+    }
+
     /// The state in one word.
     pub fn as_str(&self) -> &'static str {
         match self.0.load(Ordering::Acquire) {

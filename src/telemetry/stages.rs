@@ -98,5 +98,6 @@ impl StageMetrics {
         totals.filtered += self.inner.filtered.get();
         totals.late += self.inner.late.get();
         totals.windows_closed += self.inner.windows_closed.get().map_or(0, IntCounter::get);
+        totals.windows_open += self.inner.windows_open.get().map_or(0, |gauge| gauge.get() as u64);
     }
 }

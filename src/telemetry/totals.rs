@@ -43,6 +43,8 @@ pub struct StageTotals {
     pub late: u64,
     /// Windows closed, over all keys.
     pub windows_closed: u64,
+    /// Windows still open, over all keys.
+    pub windows_open: u64,
 }
 
 /// What was counted at a sink.
@@ -70,6 +72,11 @@ impl Totals {
         self.stages.values().map(|s| s.windows_closed).sum()
     }
 
+    /// Windows still open, over all stages.
+    pub fn windows_open(&self) -> u64 {
+        self.stages.values().map(|s| s.windows_open).sum()
+    }
+
     /// Adds what another process counted.
     pub fn merge(&mut self, other: &Totals) {
         for (name, theirs) in &other.sources {
@@ -88,6 +95,7 @@ impl Totals {
             ours.filtered += theirs.filtered;
             ours.late += theirs.late;
             ours.windows_closed += theirs.windows_closed;
+            ours.windows_open += theirs.windows_open;
         }
         for (name, theirs) in &other.sinks {
             let ours = self.sinks.entry(name.clone()).or_default();

@@ -1,5 +1,7 @@
 //! Dataflows run from their sources to their sinks, in this process, and held against independent answers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 #[path = "../../dataflows/auth_windows.rs"]
 #[allow(dead_code, reason = "the test reads rows, not the fields of the flow's own types")]
 mod auth_windows;

@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use super::*;
+use crate::error::stage::StageName;
 
 const CASE: &str = "TIDEWATCH_TEST_PANIC";
 
@@ -29,7 +30,14 @@ fn named(name: &str, run: impl FnOnce() + Send + 'static) -> thread::JoinHandle<
 #[test]
 fn in_child() {
     let Ok(case) = std::env::var(CASE) else { return };
-    install(vec!["127.0.0.1:2101".to_string(), "127.0.0.1:2102".to_string()]);
+    let addresses = vec!["127.0.0.1:2101".to_string(), "127.0.0.1:2102".to_string()];
+    match case.strip_prefix("told") {
+        Some(how) => {
+            let listens = how.is_empty();
+            install_with(addresses, move |words| listens && words.text.ends_with(": told"));
+        }
+        None => install(addresses),
+    }
     let everyone_blocked = Arc::new(std::sync::Mutex::new(()));
     let _held = everyone_blocked.lock().unwrap();
     let blocked = Arc::clone(&everyone_blocked);
@@ -37,8 +45,8 @@ fn in_child() {
     match case.as_str() {
         "stage" => {
             let _ = named("timely:work-0", || {
-                let _outer = enter_stage(&Arc::from("parse"));
-                drop(enter_stage(&Arc::from("inner")));
+                let _outer = StageName::of("parse").enter();
+                drop(StageName::of("inner").enter());
                 panic!("index out of\nbounds");
             })
             .join();
@@ -77,6 +85,10 @@ fn in_child() {
             thread::sleep(Duration::from_millis(100));
             let _ = named("timely:work-0", || panic!("nobody hears this")).join();
         }
+        "told" | "told in vain" => {
+            let _ = named("timely:work-0", || panic!("told")).join();
+        }
+        "end" => end("that was all", 6),
         other => panic!("no case {other:?}"),
     }
     unreachable!("the process has ended");
@@ -86,7 +98,7 @@ fn in_child() {
 fn a_workers_panic_names_its_stage_and_ends_the_process() {
     let (code, stderr) = run("stage");
     assert_eq!(code, 70, "{stderr}");
-    assert!(stderr.starts_with("tidewatch: thread \"timely:work-0\" panicked in stage \"parse\" at src"), "{stderr}");
+    assert!(stderr.starts_with("error: thread \"timely:work-0\" panicked in stage \"parse\" at src"), "{stderr}");
     assert!(stderr.contains("index out of\nbounds"), "{stderr}");
 }
 
@@ -94,12 +106,12 @@ fn a_workers_panic_names_its_stage_and_ends_the_process() {
 fn a_lost_process_is_named_in_one_line() {
     let (code, stderr) = run("lost");
     assert_eq!(code, 6, "{stderr}");
-    let line = "tidewatch: lost process 1 (127.0.0.1:2102): reading data: socket closed; \
+    let line = "error: lost process 1 (127.0.0.1:2102): reading data: socket closed; \
                 this process stops, start the whole cluster again\n";
     assert_eq!(stderr, line);
     let (code, stderr) = run("unnamed");
     assert_eq!(code, 6, "{stderr}");
-    assert!(stderr.starts_with("tidewatch: lost another process: writing data: broken pipe"), "{stderr}");
+    assert!(stderr.starts_with("error: lost another process: writing data: broken pipe"), "{stderr}");
 }
 
 #[test]
@@ -126,14 +138,11 @@ fn a_full_standard_error_does_not_keep_the_process() {
 }
 
 #[test]
-fn stages_nest() {
-    let current = || STAGE.with_borrow(|stage| stage.as_deref().map(str::to_string));
-    let outer = enter_stage(&Arc::from("outer"));
-    {
-        let _inner = enter_stage(&Arc::from("inner"));
-        assert_eq!(current().as_deref(), Some("inner"));
-    }
-    assert_eq!(current().as_deref(), Some("outer"));
-    drop(outer);
-    assert_eq!(current(), None);
+fn what_somebody_was_told_is_not_written() {
+    let (code, stderr) = run("told");
+    assert_eq!((code, stderr.as_str()), (70, ""));
+    let (code, stderr) = run("told in vain");
+    assert_eq!((code, stderr.lines().count()), (70, 1), "{stderr}");
+    let (code, stderr) = run("end");
+    assert_eq!((code, stderr.as_str()), (6, "error: that was all\n"));
 }

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::timely::execute;
 use super::*;
+use crate::error::stage::StageName;
 use crate::runtime::panic;
 
 const ADDRESSES: &str = "TIDEWATCH_TEST_MESH";
@@ -31,7 +32,7 @@ fn in_child() {
         let probe = worker
             .dataflow::<u64, _, _>(|scope| scope.input_from(&mut input).exchange(|record: &u64| *record).probe().0);
         for epoch in 0.. {
-            let _stage = panic::enter_stage(&Arc::from("numbers"));
+            let _stage = StageName::of("numbers").enter();
             (0..100).for_each(|record: u64| input.send(record));
             input.advance_to(epoch + 1);
             worker.step_while(|| probe.less_than(input.time()));
@@ -88,7 +89,7 @@ fn end((mut child, mut stderr): (Child, BufReader<std::process::ChildStderr>)) -
 fn assert_all_name_the_lost(processes: Vec<(Child, BufReader<std::process::ChildStderr>)>) {
     for (code, said) in processes.into_iter().map(end) {
         assert_eq!((code, said.lines().count()), (Some(6), 1), "{said}");
-        assert!(said.starts_with(&format!("tidewatch: lost process {LOST} (127.0.0.1:")), "{said}");
+        assert!(said.starts_with(&format!("error: lost process {LOST} (127.0.0.1:")), "{said}");
     }
 }
 

@@ -1,0 +1,55 @@
+//! What goes over the link between a process and its supervisor: one JSON value a line.
+
+use serde::{Deserialize, Serialize};
+
+use crate::telemetry::Totals;
+
+/// What the supervisor sends to ask a process to finish.
+pub(super) const STOP: &[u8] = b"stop\n";
+
+/// The longest line, in bytes: totals grow with the number of sources, stages and sinks.
+pub(super) const LINE_BYTES_MAX: usize = 4 << 20;
+
+/// What a process says to its supervisor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// Which process this is; comes first.
+    Hello {
+        /// Its place in the cluster.
+        process: usize,
+    },
+    /// It got a signal to stop.
+    Signalled,
+    /// It has done its part of the dataflow.
+    Finished(Finished),
+    /// It failed, and is about to exit.
+    Failed {
+        /// With this code.
+        code: u8,
+        /// For this reason, which is its error as text.
+        message: String,
+    },
+    /// It lost another process, and is about to exit.
+    Lost {
+        /// Which one, and how it showed.
+        message: String,
+    },
+}
+
+/// What a process, or all of them together, did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// What was counted.
+    pub totals: Totals,
+    /// How long the dataflow ran, in seconds.
+    pub seconds: f64,
+}
+
+impl Finished {
+    /// Adds what another process did at the same time.
+    pub fn merge(&mut self, other: &Finished) {
+        self.totals.merge(&other.totals);
+        self.seconds = self.seconds.max(other.seconds);
+    }
+}

@@ -1,0 +1,161 @@
+//! The command line, as a process: what it prints, what it writes, and how it exits.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/process.rs"]
+mod process;
+
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use self::process::{PATIENCE, Process, endless, events, files, rows, run, set, signal, tidewatch};
+
+#[test]
+fn list_names_every_dataflow() {
+    let listed = run(&["list"]);
+    assert_eq!(listed.code(), Some(0), "{}", listed.stderr);
+    for name in ["auth-windows", "ssh-brute-force"] {
+        assert!(listed.stdout.lines().any(|line| line.starts_with(name) && line.len() > name.len() + 10));
+    }
+}
+
+#[test]
+fn check_reports_every_fault_at_once_with_its_place() {
+    let good = run(&["check", "auth-windows"]);
+    assert_eq!((good.code(), good.stderr.as_str()), (Some(0), ""));
+    assert_eq!(good.stdout, "the configuration of dataflow \"auth-windows\" is complete\n");
+
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("my.toml"),
+        "[params]\nwindow = \"1 fortnight\"\n\n[sources.events]\nkind = \"files\"\n\n[sinks.windos]\nkind = \"null\"\n",
+    )
+    .unwrap();
+    let mut command = tidewatch(&["check", "auth-windows", "--config", "my.toml", "--set", "engine.tick=5"]);
+    let output = command.current_dir(folder.path()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    // A build without Kafka does not offer it.
+    let without_kafka = |text: &str| text.replace(", \"kafka\"", "");
+    assert_eq!(without_kafka(&stderr), without_kafka(include_str!("cli/faults.txt")));
+}
+
+#[test]
+fn an_unknown_dataflow_is_an_error_that_names_the_known() {
+    let unknown = run(&["run", "auth-window"]);
+    assert_eq!(unknown.code(), Some(2));
+    let said = "error: there is no dataflow \"auth-window\"\n  hint: this program has: auth-windows, ssh-brute-force\n";
+    assert_eq!(unknown.stderr, said);
+}
+
+#[test]
+fn workers_and_processes_do_not_change_the_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in.jsonl");
+    fs::write(&input, events(20_000)).unwrap();
+    let results = |name: &str, command: &[&str]| {
+        let out = folder.path().join(name);
+        let mut settings = vec!["engine.admin=off".to_owned(), format!("sources.events.path={}", input.display())];
+        settings.push("params.failures_min=40".to_owned());
+        settings.extend(["windows", "alerts"].map(|sink| format!("sinks.{sink}.path={}", out.join(sink).display())));
+        let ended = run(&[command, &set(&settings)].concat());
+        assert_eq!(ended.code(), Some(0), "{name}: {}", ended.stderr);
+        assert_eq!(ended.stderr.matches("20000 records read").count(), 1, "{name}: {}", ended.stderr);
+        assert_eq!(ended.stderr.matches("source events: 20000 read, 20000 processed").count(), 1, "{}", ended.stderr);
+        let (windows, alerts) = (rows(&out.join("windows")), rows(&out.join("alerts")));
+        assert!(ended.stderr.contains(&format!("sink windows: {} rows", windows.len())), "{}", ended.stderr);
+        (windows, alerts)
+    };
+    let one = results("one", &["run", "auth-windows"]);
+    assert!(one.0.len() > 100 && !one.1.is_empty(), "{} {}", one.0.len(), one.1.len());
+    assert!(one == results("two", &["run", "auth-windows", "--workers", "2"]));
+    assert!(one == results("four", &["run", "auth-windows", "--workers", "4"]));
+    assert!(one == results("cluster", &["cluster", "auth-windows", "--processes", "2", "--workers", "2"]));
+}
+
+#[test]
+fn a_missing_input_is_a_source_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = format!("sources.events.path={}", folder.path().join("none.jsonl").display());
+    for how in [&["run", "auth-windows", "--workers", "3"][..], &["cluster", "auth-windows", "--processes", "3"]] {
+        let ended = run(&[how, &["--set", "engine.admin=off", "--set", &missing]].concat());
+        assert_eq!(ended.code(), Some(3), "{how:?}: {}", ended.stderr);
+        assert_eq!(ended.errors().len(), 1, "{how:?}: {}", ended.stderr);
+        assert!(ended.errors()[0].contains("source \"events\""), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_a_sink_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "no folder").unwrap();
+    let mut settings = endless(folder.path());
+    settings.push(format!("sinks.windows.path={}", file.join("below").display()));
+    for how in [&["run", "auth-windows", "--workers", "2"][..], &["cluster", "auth-windows"]] {
+        let ended = run(&[how, &set(&settings)].concat());
+        assert_eq!(ended.code(), Some(4), "{how:?}: {}", ended.stderr);
+        assert_eq!(ended.errors().len(), 1, "{how:?}: {}", ended.stderr);
+        assert!(ended.errors()[0].contains("sink \"windows\""), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_signal_lets_what_was_read_come_out() {
+    for (name, how) in [("TERM", &["--workers", "1"]), ("INT", &["--workers", "2"])] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = endless(folder.path());
+        let mut process =
+            Process::start(&mut tidewatch(&[&["run", "auth-windows"], &how[..], &set(&settings)].concat()));
+        process.wait_for("running", 1);
+        let windows = folder.path().join("windows");
+        while files(&windows).is_empty() {
+            assert!(process.is_running(), "{}", process.stderr());
+            thread::sleep(Duration::from_millis(20));
+        }
+        signal(name, &process.pid().to_string());
+        let ended = process.end_within(PATIENCE);
+        assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains("windows were still open"), "{}", ended.stderr);
+        assert!(files(&windows).iter().all(|name| name.ends_with(".jsonl")), "{:?}", files(&windows));
+        let rows = rows(&windows);
+        assert!(ended.stderr.contains(&format!("sink windows: {} rows", rows.len())), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn readiness_ends_with_the_first_signal_and_the_second_one_ends_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = endless(folder.path());
+    // Nobody reads the rows, so that the run cannot finish.
+    settings.extend(
+        ["engine.admin=127.0.0.1:0", "sinks.windows.kind=stdout", "sources.events.rate=1e9"].map(str::to_owned),
+    );
+    settings.retain(|setting| !setting.starts_with("sinks.windows.path") && setting != "engine.admin=off");
+    let mut command = tidewatch(&[&["run", "auth-windows"], &set(&settings)[..]].concat());
+    let mut process = Process::start(command.stdout(Stdio::piped()));
+    process.wait_for("running", 1);
+    let stderr = process.stderr();
+    let admin = stderr.split_once("admin server listens address=").unwrap().1.lines().next().unwrap().to_owned();
+    assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200"));
+    thread::sleep(Duration::from_secs(1));
+    signal("TERM", &process.pid().to_string());
+    process.wait_for("stopping", 1);
+    assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 503"));
+    thread::sleep(Duration::from_millis(500));
+    assert!(process.is_running(), "{}", process.stderr());
+    signal("INT", &process.pid().to_string());
+    let ended = process.end_within(Duration::from_secs(5));
+    assert_eq!(ended.code(), Some(130), "{}", ended.stderr);
+}
+
+fn get(address: &str, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
