@@ -138,7 +138,7 @@ impl Session {
             Stopping { control: control.clone(), readiness: readiness.clone(), grace: engine.shutdown_grace };
         match link {
             None => signals::watch(&io, stopping)?,
-            Some(link) => signals::watch_supervised(&io, stopping, link)?,
+            Some(link) => signals::watch_supervised(&io, &stopping, link)?,
         }
         let admin = match engine.admin.address {
             None => None,

@@ -55,12 +55,12 @@ pub(super) fn watch(io: &IoThread, stopping: Stopping) -> Result<()> {
 }
 
 /// Handles the signals of a process under a supervisor, and the supervisor's request to stop.
-pub(super) fn watch_supervised(io: &IoThread, stopping: Stopping, link: &Link) -> Result<()> {
+pub(super) fn watch_supervised(io: &IoThread, stopping: &Stopping, link: &Link) -> Result<()> {
     let told = link.clone();
     let mut signals = Signals::listen(io)?;
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
-    let begun = stopping.clone();
+    let (begun, grace) = (stopping.clone(), stopping.grace);
     link.watch(move || {
         begun.begin();
         stopped.notify_one();
@@ -73,8 +73,8 @@ pub(super) fn watch_supervised(io: &IoThread, stopping: Stopping, link: &Link) -
     });
     io.handle().spawn(async move {
         stop.notified().await;
-        tokio::time::sleep(stopping.grace).await;
-        overdue(stopping.grace);
+        tokio::time::sleep(grace).await;
+        overdue(grace);
         std::process::exit(EXIT_FORCED.into());
     });
     Ok(())
