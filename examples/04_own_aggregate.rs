@@ -33,7 +33,7 @@ impl Aggregate<Query> for TopDomains {
 
     fn result(&self, state: Self::State) -> Self::Output {
         let mut counts: Vec<_> = state.into_iter().collect();
-        counts.sort_by(|a, b| b.1.cmp(&a.1)); // stable: ties stay in the alphabet's order
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count)); // stable: ties stay in the alphabet's order
         counts.truncate(3);
         counts
     }
