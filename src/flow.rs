@@ -14,15 +14,21 @@ mod source;
 mod stream;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+/// The differential dataflow that this crate is built on, for the ways out; any other version does not fit.
+pub use differential_dataflow;
+/// The timely that this crate is built on, for the ways out; any other version does not fit.
+pub use timely;
+
 pub use dataflow::{Dataflow, NoParams, dataflow};
 pub use dead_letters::DEAD_LETTERS;
 pub use environment::{Environment, SinkByName};
+pub use escape::Change;
 pub use keyed::{Keyed, Windows};
 pub use source::Source;
 pub use stream::Stream;
@@ -37,7 +43,8 @@ use crate::time::Epoch;
 
 /// A dataflow under construction on one worker.
 ///
-/// Stages are named; the name keys a stage's metrics, its state and its errors, so two stages of one name are an error.
+/// Sources, stages and sinks are named; the name keys their configuration, metrics, state and errors, so two of one name are an
+/// error. A sink may have the name of the stage that it writes: it has a table of its own, `sinks.name`.
 pub struct Flow<'s>(Rc<Building<'s>>);
 
 pub(crate) struct Building<'s> {
@@ -45,14 +52,14 @@ pub(crate) struct Building<'s> {
     pub(crate) environment: Arc<Environment>,
     /// How far all sinks are.
     pub(crate) sinks: ProbeHandle<Epoch>,
-    stages: RefCell<BTreeMap<String, Part>>,
+    names: RefCell<BTreeSet<(Part, String)>>,
     faults: RefCell<Vec<Fault>>,
     letters: RefCell<Vec<StreamVec<'s, Epoch, DeadLetter>>>,
     sink_count: Cell<usize>,
 }
 
 /// What a name in a dataflow stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Source,
     Stage,
@@ -60,6 +67,15 @@ pub(crate) enum Part {
 }
 
 impl Part {
+    /// What it is, for a person.
+    fn word(self) -> &'static str {
+        match self {
+            Part::Source => "source",
+            Part::Stage => "stage",
+            Part::Sink => "sink",
+        }
+    }
+
     /// The table of the configuration that wires such parts.
     fn table(self) -> &'static str {
         match self {
@@ -79,7 +95,7 @@ impl<'s> Flow<'s> {
             scope,
             environment,
             sinks: ProbeHandle::new(),
-            stages: RefCell::default(),
+            names: RefCell::default(),
             faults: RefCell::default(),
             letters: RefCell::default(),
             sink_count: Cell::new(0),
@@ -105,9 +121,12 @@ impl<'s> Flow<'s> {
         if name == DEAD_LETTERS {
             self.fault(name, "this name is that of the sink for dead letters, which every dataflow has".to_owned());
         }
-        if let Some(before) = self.0.stages.borrow_mut().insert(name.to_owned(), part) {
-            self.fault(name, format!("this name is already that of a {before:?}; every name stands for one thing"));
+        let others: &[Part] = if part == Part::Sink { &[Part::Sink] } else { &[Part::Source, Part::Stage] };
+        let mut names = self.0.names.borrow_mut();
+        if let Some(other) = others.iter().find(|other| names.contains(&(**other, name.to_owned()))) {
+            self.fault(name, format!("there is a {} of this name already; every name stands for one thing", other.word()));
         }
+        names.insert((part, name.to_owned()));
     }
 
     /// Reports a mistake in the construction.
@@ -203,8 +222,8 @@ impl<'s> Flow<'s> {
         dead_letters::attach(self, self.0.letters.take());
         let environment = &self.0.environment;
         for part in [Part::Source, Part::Sink] {
-            let stages = self.0.stages.borrow();
-            let known: Vec<&str> = stages.iter().filter(|(_, p)| **p == part).map(|(name, _)| name.as_str()).collect();
+            let names = self.0.names.borrow();
+            let known: Vec<&str> = names.iter().filter(|(p, _)| *p == part).map(|(_, name)| name.as_str()).collect();
             let configured = environment.node(&[part.table()]).into_iter().flat_map(Node::entries);
             let configured = configured.map(|(name, node)| (name, &node.location));
             for (name, location) in

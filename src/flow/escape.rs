@@ -1,12 +1,23 @@
 //! The ways out: into timely, and into differential dataflow.
 
-use differential_dataflow::{AsCollection, ExchangeData, VecCollection};
+use differential_dataflow::{AsCollection, ExchangeData, Hashable, VecCollection};
+use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
+use timely::dataflow::operators::vec::Map;
 
 use super::Part;
 use super::stream::Stream;
 use crate::record::Record;
 use crate::time::Epoch;
+
+/// How often a row is in a collection changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Change<U> {
+    /// The row.
+    pub row: U,
+    /// How many times more (or, below 0, less) often it is there.
+    pub by: i64,
+}
 
 impl<'s, T: Record> Stream<'s, T> {
     /// The timely stream underneath. Its timestamp is the epoch at which a record was read; event time is in the record.
@@ -35,19 +46,42 @@ impl<'s, T: Record> Stream<'s, T> {
         self.with(stage(self.records.clone()))
     }
 
+    /// A stage written in differential dataflow: records go in as a collection that only grows, and what leaves is every
+    /// [`Change`] to the collection that `stage` makes of it, at most one per row and epoch.
+    ///
+    /// ```
+    /// # use tidewatch::prelude::*;
+    /// # fn build(flow: &Flow, _: &NoParams) -> Result<()> {
+    /// let lines = flow.source::<Line>("lines")?;
+    /// let texts = lines.map("text", |line| line.text.to_string());
+    /// texts.with_collection("count", |texts| texts.count()).sink("counts")
+    /// # }
+    /// # fn main() {}
+    /// ```
+    ///
+    /// Other streams take part by their own [`into_collection`](Self::into_collection).
+    pub fn with_collection<U: Record + ExchangeData + Hashable>(
+        &self,
+        name: &str,
+        stage: impl FnOnce(VecCollection<'s, Epoch, T, isize>) -> VecCollection<'s, Epoch, U, isize>,
+    ) -> Stream<'s, Change<U>>
+    where
+        T: ExchangeData,
+    {
+        self.flow.claim(name, Part::Stage);
+        let changes = stage(self.into_collection()).consolidate();
+        self.with(changes.inner.map(|(row, _, by)| Change { row, by: by as i64 }))
+    }
+
     /// The records as a differential collection: each is inserted at the epoch at which it was read, and stays.
     ///
     /// ```
     /// # use tidewatch::prelude::*;
     /// # fn build(flow: &Flow, _: &NoParams) -> Result<()> {
-    /// use timely::dataflow::operators::vec::Map;
-    /// let lines = flow.source::<Line>("lines")?;
-    /// let counts = lines.map("text", |line| line.text.to_string()).with_timely("count", |texts| {
-    ///     use differential_dataflow::AsCollection;
-    ///     let texts = texts.map(|text| (text, 0, 1isize)).as_collection();
-    ///     texts.count().inner.map(|((text, count), _, change)| (text, count, change))
-    /// });
-    /// counts.sink("counts")
+    /// let lines = flow.source::<Line>("lines")?.map("line", |line| line.text.to_string());
+    /// let allowed = flow.source::<Line>("allowed")?.map("allowed-line", |line| line.text.to_string());
+    /// let allowed = allowed.into_collection();
+    /// lines.with_collection("refused", |lines| lines.concat(allowed.negate())).sink("refused")
     /// # }
     /// # fn main() {}
     /// ```

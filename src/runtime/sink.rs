@@ -58,7 +58,8 @@ struct Block {
 
 /// Builds a sink operator; the stream it returns carries no data, only how far the sink is.
 pub fn sink<'s, R: Record>(rows: StreamVec<'s, Epoch, R>, stage: SinkStage<R>) -> StreamVec<'s, Epoch, ()> {
-    let name = stage.context.name.clone();
+    // A stage may have the same name; operators are told apart by it.
+    let name = format!("{}.sink", stage.context.name);
     let writer = match stage.connector.open(&stage.context) {
         Ok(writer) => Some(writer),
         Err(error) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::rows::json;
+use super::rows::order;
 use crate::connectors::capture::{Capture, Row};
 use crate::flow::DEAD_LETTERS;
 use crate::record::DeadLetter;
@@ -23,7 +23,8 @@ impl Results {
         Results { sinks: captures.iter().map(|(name, capture)| (name.clone(), capture.rows())).collect(), totals }
     }
 
-    /// The rows of `sink`, sorted by their JSON: in one order, whichever workers wrote them.
+    /// The rows of `sink`, sorted: in one order, whichever workers wrote them. Objects are ordered by their entries in the order
+    /// of the keys, numbers by size.
     ///
     /// # Panics
     /// If there is no such sink, or a row of it is no `T`.
@@ -52,13 +53,13 @@ impl Results {
             let names: Vec<&str> = self.sink_names().collect();
             panic!("there is no sink {sink:?}; there are: {}", names.join(", "));
         };
-        let mut sorted: Vec<(String, &Row)> = rows.iter().map(|row| (json(&value(sink, &row.1)), row)).collect();
-        sorted.sort();
-        let row = |(text, (key, row)): (String, &Row)| {
+        let mut sorted: Vec<(Value, &Row)> = rows.iter().map(|row| (value(sink, &row.1), row)).collect();
+        sorted.sort_by(|a, b| order(&a.0, &b.0).then_with(|| a.1.cmp(b.1)));
+        let row = |(value, (key, row)): (Value, &Row)| {
             let key = String::from_utf8(key.clone().unwrap_or_default()).expect("the key of a row is text");
             match serde_json::from_slice(row) {
                 Ok(row) => (key, row),
-                Err(why) => panic!("a row of sink {sink:?} is not of the type asked for: {why}: {text}"),
+                Err(why) => panic!("a row of sink {sink:?} is not of the type asked for: {why}: {value}"),
             }
         };
         sorted.into_iter().map(row).collect()

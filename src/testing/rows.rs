@@ -1,9 +1,11 @@
 //! Rows compared as multisets: how often each row is there, in whatever order.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// Rows of a kind that a difference shows at most.
 const SHOWN_MAX: usize = 20;
@@ -51,6 +53,36 @@ pub(super) fn json(row: &impl Serialize) -> String {
     serde_json::to_value(row).expect("a row can be written as JSON").to_string()
 }
 
+/// Orders rows as a person would: numbers by size, objects by their entries in the order of their keys.
+pub(super) fn order(a: &Value, b: &Value) -> Ordering {
+    let kind = |value: &Value| match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Number(_) => 2,
+        Value::String(_) => 3,
+        Value::Array(_) => 4,
+        Value::Object(_) => 5,
+    };
+    let float = |number: &serde_json::Number| number.as_f64().unwrap_or(f64::NAN);
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => float(a).total_cmp(&float(b)),
+        },
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Array(a), Value::Array(b)) => {
+            let first = a.iter().zip(b).map(|(a, b)| order(a, b)).find(|found| found.is_ne());
+            first.unwrap_or(a.len().cmp(&b.len()))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let entries = a.iter().zip(b).map(|((k, a), (l, b))| k.cmp(l).then_with(|| order(a, b)));
+            entries.into_iter().find(|found| found.is_ne()).unwrap_or(a.len().cmp(&b.len()))
+        }
+        _ => kind(a).cmp(&kind(b)),
+    }
+}
+
 /// Fails the test unless `found` holds the same rows as `expected`, each as often, in whatever order.
 ///
 /// ```
@@ -74,7 +106,19 @@ pub fn assert_same_rows<E: Serialize, F: Serialize>(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn rows_are_in_the_order_of_their_numbers() {
+        let mut rows = vec![json!({ "at": 60, "k": "a" }), json!({ "at": 7, "k": "b" }), json!({ "at": 7, "k": "a" })];
+        rows.sort_by(order);
+        assert_eq!(rows, [json!({ "at": 7, "k": "a" }), json!({ "at": 7, "k": "b" }), json!({ "at": 60, "k": "a" })]);
+        let mut mixed = vec![json!([2, 1]), json!("x"), json!(1.5), json!([2]), json!(-3), json!(null)];
+        mixed.sort_by(order);
+        assert_eq!(mixed, [json!(null), json!(-3), json!(1.5), json!("x"), json!([2]), json!([2, 1])]);
+    }
 
     #[test]
     fn lost_repeated_and_changed_rows_are_told() {

@@ -125,6 +125,24 @@ fn scripts_and_configuration_are_checked_before_anything_runs() {
 }
 
 #[test]
+fn a_name_stands_for_one_thing_but_a_sink_may_have_that_of_its_stage() {
+    let twice = |last: &'static str| {
+        dataflow("twice", move |flow: &Flow, _: &NoParams| {
+            let lines = flow.source::<Line>("lines")?;
+            lines.filter("some", |_| true).sink("some")?;
+            lines.filter(last, |_| true).sink(last)
+        })
+    };
+    let fault = |last| TestRun::new(twice(last)).source("lines", ["a"]).run().unwrap_err().to_string();
+    assert!(fault("some").contains("\"some\": there is a stage of this name already"), "{}", fault("some"));
+    assert!(fault("some").contains("\"some\": there is a sink of this name already"), "{}", fault("some"));
+    assert!(fault("lines").contains("\"lines\": there is a source of this name already"), "{}", fault("lines"));
+    assert!(fault("dead_letters").contains("the sink for dead letters"), "{}", fault("dead_letters"));
+    let results = TestRun::new(twice("all")).source("lines", ["a"]).run().unwrap();
+    assert_eq!((results.json("some").len(), results.json("all").len()), (1, 1));
+}
+
+#[test]
 #[should_panic(expected = "there is no sink \"rows\"; there are: counts")]
 fn asking_for_a_sink_that_is_not_there_says_which_are() {
     TestRun::new(counts()).source("ticks", [at(1)]).run().unwrap().json("rows");

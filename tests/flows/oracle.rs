@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tidewatch::prelude::*;
 use tidewatch::testing::{Step, TestRun, assert_same_rows, line};
 
-use super::auth_windows::auth_windows;
-use super::ssh_brute_force::ssh_brute_force;
+use super::shipped::auth_windows::auth_windows;
+use super::shipped::ssh_brute_force::ssh_brute_force;
 
 /// A small generator of numbers, so that the input is the same on every machine (Knuth's MMIX constants).
 struct Numbers(u64);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidewatch::prelude::*;
 use tidewatch::testing::{TestRun, assert_same_rows, bytes};
 
-use super::ssh_brute_force::ssh_brute_force;
+use super::shipped::ssh_brute_force::ssh_brute_force;
 
 fn shared() -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
