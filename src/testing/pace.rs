@@ -13,6 +13,12 @@ use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContex
 use crate::error::Result;
 use crate::runtime::control::Control;
 
+/// Polls in vain after which a reader waits for a while.
+const POLLS_MAX: u32 = 8;
+
+/// How long it waits then.
+const WAIT: Duration = Duration::from_micros(100);
+
 /// The rounds of one run; clones share them.
 #[derive(Clone)]
 pub(super) struct Pace(Arc<Shared>);
@@ -79,7 +85,7 @@ pub(super) struct PacedScript {
 impl SourceConnector for PacedScript {
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         let inner = self.script.open(context)?;
-        Ok(Box::new(PacedReader { inner, pace: self.pace.clone(), seen: None, taken: None, finished: false }))
+        Ok(Box::new(PacedReader { inner, pace: self.pace.clone(), seen: None, taken: None, finished: false, polls: 0 }))
     }
 }
 
@@ -91,6 +97,8 @@ struct PacedReader {
     /// The round whose steps were taken last.
     taken: Option<u64>,
     finished: bool,
+    /// Polls in vain since then.
+    polls: u32,
 }
 
 impl SourceReader for PacedReader {
@@ -102,14 +110,15 @@ impl SourceReader for PacedReader {
         if budget_bytes > 0 {
             let round = self.pace.rounds().round;
             if self.taken == Some(round) {
-                // The others' turn; a machine may have fewer cores than the test has workers.
+                // The others' turn, and perhaps on this core: a machine may have fewer of them than the test has workers.
+                self.polls += 1;
                 std::thread::yield_now();
-                return Ok(Polled::More);
+                return Ok(if self.polls < POLLS_MAX { Polled::More } else { Polled::Wait(WAIT) });
             }
             if self.seen.replace(round) != Some(round) {
                 return Ok(Polled::More);
             }
-            self.taken = Some(round);
+            (self.taken, self.polls) = (Some(round), 0);
         }
         self.finished = self.inner.poll(budget_bytes, collector)? == Polled::Finished;
         if self.finished || budget_bytes > 0 {
