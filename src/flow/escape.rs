@@ -68,7 +68,7 @@ impl<'s, T: Record> Stream<'s, T> {
     where
         T: ExchangeData,
     {
-        self.stage(name);
+        self.flow.claim(name, Part::Stage);
         let changes = stage(self.into_collection()).consolidate();
         self.with(changes.inner.map(|(row, _, by)| Change { row, by: by as i64 }))
     }
