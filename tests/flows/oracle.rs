@@ -185,8 +185,9 @@ fn ssh_brute_force_is_what_a_batch_program_says() {
             alerts.push(alert("ssh-password-spraying", "medium", ip, start, 3600, evidence));
         }
         let success = attempts.iter().filter(|a| a.accepted).map(at).max();
-        if times >= 5 && success >= failed.iter().map(at).min() && success.is_some() {
-            let evidence = json!({ "failures": times, "last_success": success });
+        let before: u64 = failed.iter().filter(|a| Some(at(a)) <= success).map(|a| a.times).sum();
+        if before >= 5 {
+            let evidence = json!({ "failures": before, "last_success": success });
             alerts.push(alert("ssh-success-after-failures", "critical", ip, start, 3600, evidence));
         }
     }

@@ -139,7 +139,8 @@ impl Session<'_> {
             "/usr/bin/journalctl -u postgresql",
             "/usr/bin/tail -n 50 /var/log/auth.log",
         ]);
-        self.say("sudo", None, format!("{user:>8} : TTY=pts/0 ; PWD=/home/{user} ; USER=root ; COMMAND={command}"));
+        let tty = format!("{user:>8} : TTY=pts/0 ; PWD=/home/{user} ; USER=root"); // tidy: sample
+        self.say("sudo", None, format!("{tty} ; COMMAND={command}"));
         let by = format!("session opened for user root(uid=0) by {user}(uid={})", uid(user));
         self.say("sudo", None, format!("pam_unix(sudo:session): {by}"));
         self.pass(20, 3_000);
