@@ -1,5 +1,4 @@
 //! The command line, as a process: what it prints, what it writes, and how it exits.
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/process.rs"]
@@ -10,7 +9,9 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use self::process::{PATIENCE, Process, endless, events, files, rows, run, set, signal, tidewatch};
+use self::process::{
+    PATIENCE, Process, endless, events, files, get, rows, run, set, signal, tidewatch, wait_for_rows_written,
+};
 
 #[test]
 fn list_names_every_dataflow() {
@@ -137,10 +138,10 @@ fn readiness_ends_with_the_first_signal_and_the_second_one_ends_the_process() {
     let mut command = tidewatch(&[&["run", "auth-windows"], &set(&settings)[..]].concat());
     let mut process = Process::start(command.stdout(Stdio::piped()));
     process.wait_for("running", 1);
-    let stderr = process.stderr();
-    let admin = stderr.split_once("admin server listens address=").unwrap().1.lines().next().unwrap().to_owned();
+    let admin = process.admin_addresses().remove(0);
     assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200"));
-    thread::sleep(Duration::from_secs(1));
+    // More than a pipe holds.
+    wait_for_rows_written(std::slice::from_ref(&admin), 1_000);
     signal("TERM", &process.pid().to_string());
     process.wait_for("stopping", 1);
     assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 503"));
@@ -149,13 +150,4 @@ fn readiness_ends_with_the_first_signal_and_the_second_one_ends_the_process() {
     signal("INT", &process.pid().to_string());
     let ended = process.end_within(Duration::from_secs(5));
     assert_eq!(ended.code(), Some(130), "{}", ended.stderr);
-}
-
-fn get(address: &str, path: &str) -> String {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }

@@ -1,5 +1,4 @@
 //! Several processes: what happens when one is lost, told to stop, or not one of them.
-
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/process.rs"]
@@ -14,7 +13,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use self::process::{PATIENCE, Process, endless, events, exists, files, rows, set, signal, tidewatch};
+use self::process::{
+    PATIENCE, Process, endless, events, exists, files, rows, set, signal, tidewatch, wait_for_rows_written,
+};
 
 /// How long a cluster may outlive the loss of a process.
 const LOSS: Duration = Duration::from_secs(5);
@@ -23,8 +24,8 @@ const LOSS: Duration = Duration::from_secs(5);
 fn cluster(out: &Path, processes: usize) -> (Process, Vec<u32>) {
     let (settings, count) = (endless(out), processes.to_string());
     let mut command = tidewatch(&[&["cluster", "auth-windows", "--processes", &count], &set(&settings)[..]].concat());
-    // As in a terminal: one process group.
-    let mut supervisor = Process::start(command.process_group(0));
+    // As in a terminal: one process group. A supervisor that is killed leaves its folder behind.
+    let mut supervisor = Process::start(command.process_group(0).env("TMPDIR", out));
     let children = supervisor.children(processes);
     wait_for_rows(&mut supervisor, out);
     (supervisor, children)
@@ -91,12 +92,15 @@ fn a_second_signal_ends_the_cluster_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut settings = endless(folder.path());
     // Nobody reads the rows, so that the run cannot finish.
-    settings.retain(|setting| !setting.starts_with("sinks.windows.path"));
-    settings.extend(["sinks.windows.kind=stdout", "sources.events.rate=1e9"].map(str::to_owned));
+    settings.retain(|setting| !setting.starts_with("sinks.windows.path") && setting != "engine.admin=off");
+    settings.extend(
+        ["engine.admin=127.0.0.1:0", "sinks.windows.kind=stdout", "sources.events.rate=1e9"].map(str::to_owned),
+    );
     let mut command = tidewatch(&[&["cluster", "auth-windows"], &set(&settings)[..]].concat());
     let mut supervisor = Process::start(command.stdout(Stdio::piped()));
     let children = supervisor.children(2);
-    thread::sleep(Duration::from_secs(1));
+    // More than the pipes hold: from each process to the supervisor, and from there to here.
+    wait_for_rows_written(&supervisor.admin_addresses(), 4_000);
     signal("TERM", &supervisor.pid().to_string());
     supervisor.wait_for("stopping", 1);
     thread::sleep(Duration::from_millis(500));

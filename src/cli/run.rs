@@ -107,6 +107,10 @@ pub(super) struct Session {
     pub dataflow: String,
     readiness: Readiness,
     control: Control,
+    #[cfg_attr(
+        not(feature = "kafka"),
+        allow(dead_code, reason = "it serves until it is dropped; only the demo asks it")
+    )]
     admin: Option<Admin>,
     _io: IoThread,
 }

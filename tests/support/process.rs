@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -102,6 +103,12 @@ impl Process {
         pids.sort_unstable();
         assert_eq!(pids.len(), processes, "{stderr}");
         pids.into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// Where its metrics, or those of its processes, are served.
+    pub fn admin_addresses(&self) -> Vec<String> {
+        let address = |line: &str| Some(line.split_once("admin server listens address=")?.1.trim().to_owned());
+        self.stderr().lines().filter_map(address).collect()
     }
 
     pub fn is_running(&mut self) -> bool {
@@ -205,4 +212,29 @@ pub fn endless(out: &Path) -> Vec<String> {
 /// `--set` before each setting.
 pub fn set(settings: &[String]) -> Vec<&str> {
     settings.iter().flat_map(|setting| ["--set", setting.as_str()]).collect()
+}
+
+/// What an admin server answers.
+pub fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Waits until the sink `windows` of all these processes together was given as many rows.
+pub fn wait_for_rows_written(addresses: &[String], least: u64) {
+    let deadline = Instant::now() + PATIENCE;
+    let rows = |address: &String| {
+        let metrics = get(address, "/metrics");
+        let series = metrics
+            .lines()
+            .filter(|line| line.starts_with("tidewatch_sink_records_total{") && line.contains("sink=\"windows\""));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    while addresses.iter().map(rows).sum::<u64>() < least {
+        assert!(Instant::now() < deadline, "fewer than {least} rows");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
