@@ -137,7 +137,7 @@ fn a_name_stands_for_one_thing_but_a_sink_may_have_that_of_its_stage() {
     assert!(fault("some").contains("\"some\": there is a stage of this name already"), "{}", fault("some"));
     assert!(fault("some").contains("\"some\": there is a sink of this name already"), "{}", fault("some"));
     assert!(fault("lines").contains("\"lines\": there is a source of this name already"), "{}", fault("lines"));
-    assert!(fault("dead_letters").contains("the sink for dead letters"), "{}", fault("dead_letters"));
+    assert!(fault("dead_letters").contains("the sink of dead letters"), "{}", fault("dead_letters"));
     let results = TestRun::new(twice("all")).source("lines", ["a"]).run().unwrap();
     assert_eq!((results.json("some").len(), results.json("all").len()), (1, 1));
 }
