@@ -81,7 +81,8 @@ impl<'s, T: Record> Stream<'s, T> {
     /// let lines = flow.source::<Line>("lines")?.map("line", |line| line.text.to_string());
     /// let allowed = flow.source::<Line>("allowed")?.map("allowed-line", |line| line.text.to_string());
     /// let allowed = allowed.into_collection();
-    /// lines.with_collection("refused", |lines| lines.concat(allowed.negate())).sink("refused")
+    /// let lines = lines.map("keyed", |line| (line, ()));
+    /// lines.with_collection("both", |lines| lines.semijoin(allowed.distinct())).sink("both")
     /// # }
     /// # fn main() {}
     /// ```

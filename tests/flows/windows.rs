@@ -109,18 +109,19 @@ fn windows_of_windows_are_on_time() {
             .key_by(|r| r.key)
             .window("small", Tumbling::of(Duration::from_millis(10)))
             .aggregate(Count)
-            .key_by(|w| w.key)
+            // By another key, so that rows change workers between the two.
+            .key_by(|w| w.key % 2)
             .window("large", Tumbling::of(Duration::from_millis(30)))
             .aggregate(Sum::of(|w: &Window<u8, u64>| w.value))
             .sink("sums")
     });
-    let at = |at: i64| item(json!({ "at": at, "key": at % 2, "user": 0, "value": 0 }));
+    let at = |at: i64| item(json!({ "at": at, "key": at % 5, "user": 0, "value": 0 }));
     let results = TestRun::new(nested)
         .set("sources.in.out_of_order=\"0s\"")
         .partitions("in", [(0..200).step_by(3).map(at).collect::<Vec<_>>(), (0..150).map(at).collect()])
         .everywhere()
         .unwrap();
-    let expected = (0..200).step_by(3).chain(0..150).map(|at| (at % 2, at / 30 * 30)).fold(
+    let expected = (0..200).step_by(3).chain(0..150).map(|at| (at % 5 % 2, at / 30 * 30)).fold(
         std::collections::BTreeMap::<(i64, i64), u64>::new(),
         |mut counts, window| {
             *counts.entry(window).or_default() += 1;
