@@ -32,8 +32,8 @@ impl Distinct<(), ()> {
 pub enum Values<V> {
     /// A few, in order of arrival.
     List(Vec<V>),
-    /// Many.
-    Set(SetOf<V>),
+    /// Many. Boxed, since most keys never have so many and each has room for this.
+    Set(Box<SetOf<V>>),
 }
 
 /// A hash set that serialises as the list of its values.
@@ -71,7 +71,7 @@ impl<V: Clone + Eq + Hash> Values<V> {
             Values::List(list) => {
                 let mut set: HashSet<V> = list.drain(..).collect();
                 set.insert(value.clone());
-                *self = Values::Set(SetOf(set));
+                *self = Values::Set(Box::new(SetOf(set)));
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Sums, extremes and moments of a number per record.
 //!
-//! Numbers are accumulated exactly, as whole multiples of 10⁻⁶ in 128 bits, so the result does not depend on the order of the
-//! records, and could be taken back. The sum of squares that the variance needs is kept in multiples of 10⁻¹², saturating.
+//! Numbers are accumulated exactly, whole numbers as they are and fractions as whole multiples of 10⁻⁶ in 128 bits, so the result
+//! does not depend on the order of the records, and could be taken back. The sum of squares that the variance needs is kept in
+//! multiples of 10⁻¹², saturating.
 
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Aggregate;
@@ -25,10 +27,6 @@ impl Fixed {
         // Whole and fractional part apart: large whole numbers stay exact.
         (self.0 / SCALE) as f64 + (self.0 % SCALE) as f64 / SCALE as f64
     }
-
-    fn whole(self) -> i128 {
-        self.0 / SCALE
-    }
 }
 
 /// What can be summed: whole numbers exactly, `f64` and `f32` rounded to a millionth (NaN counts as 0).
@@ -36,40 +34,70 @@ pub trait Number: Copy + 'static {
     /// What a sum of such numbers is.
     type Sum: Record + Default + PartialEq + fmt::Debug;
 
+    /// What a sum is kept in: wide enough that it does not saturate before the `Sum` does, and no wider, since there is one
+    /// per key and window.
+    type Total: Copy + Default + Serialize + DeserializeOwned + Send + 'static;
+
     /// The number in millionths.
     fn fixed(self) -> Fixed;
 
-    /// A sum in millionths as a sum of such numbers, saturating.
-    fn sum(fixed: Fixed) -> Self::Sum;
+    /// The total of this number alone.
+    fn total(self) -> Self::Total;
+
+    /// The total of two totals, saturating.
+    fn plus(one: Self::Total, other: Self::Total) -> Self::Total;
+
+    /// The sum that a total says, saturating.
+    fn sum(total: Self::Total) -> Self::Sum;
 }
 
 macro_rules! whole_numbers {
-    ($($type:ty => $sum:ty),*) => {$(
+    ($($type:ty => $total:ty => $sum:ty),*) => {$(
         impl Number for $type {
             type Sum = $sum;
+            type Total = $total;
             #[inline]
             fn fixed(self) -> Fixed {
                 Fixed(i128::from(self) * SCALE)
             }
-            fn sum(fixed: Fixed) -> $sum {
-                <$sum>::try_from(fixed.whole()).unwrap_or(if fixed.0 < 0 { <$sum>::MIN } else { <$sum>::MAX })
+            #[inline]
+            fn total(self) -> $total {
+                self.into()
+            }
+            #[inline]
+            fn plus(one: $total, other: $total) -> $total {
+                one.saturating_add(other)
+            }
+            fn sum(total: $total) -> $sum {
+                let total = i128::from(total);
+                <$sum>::try_from(total).unwrap_or(if total < 0 { <$sum>::MIN } else { <$sum>::MAX })
             }
         }
     )*};
 }
 
-whole_numbers!(u8 => u64, u16 => u64, u32 => u64, u64 => u64, i8 => i64, i16 => i64, i32 => i64, i64 => i64);
+whole_numbers!(u8 => u64 => u64, u16 => u64 => u64, u32 => u64 => u64, u64 => i128 => u64);
+whole_numbers!(i8 => i64 => i64, i16 => i64 => i64, i32 => i64 => i64, i64 => i128 => i64);
 
 macro_rules! fractions {
     ($($type:ty),*) => {$(
         impl Number for $type {
             type Sum = f64;
+            type Total = Fixed;
             #[inline]
             fn fixed(self) -> Fixed {
                 Fixed((f64::from(self) * SCALE as f64).round() as i128)
             }
-            fn sum(fixed: Fixed) -> f64 {
-                fixed.to_f64()
+            #[inline]
+            fn total(self) -> Fixed {
+                self.fixed()
+            }
+            #[inline]
+            fn plus(one: Fixed, other: Fixed) -> Fixed {
+                Fixed(one.0.saturating_add(other.0))
+            }
+            fn sum(total: Fixed) -> f64 {
+                total.to_f64()
             }
         }
     )*};
@@ -88,19 +116,19 @@ impl Sum<(), ()> {
 }
 
 impl<T, N: Number, F: Fn(&T) -> N + 'static> Aggregate<T> for Sum<F, N> {
-    type State = Fixed;
+    type State = N::Total;
     type Output = N::Sum;
 
     #[inline]
-    fn add(&self, state: &mut Fixed, record: &T) {
-        state.0 = state.0.saturating_add((self.0)(record).fixed().0);
+    fn add(&self, state: &mut N::Total, record: &T) {
+        *state = N::plus(*state, (self.0)(record).total());
     }
 
-    fn merge(&self, state: &mut Fixed, other: Fixed) {
-        state.0 = state.0.saturating_add(other.0);
+    fn merge(&self, state: &mut N::Total, other: N::Total) {
+        *state = N::plus(*state, other);
     }
 
-    fn result(&self, state: Fixed) -> N::Sum {
+    fn result(&self, state: N::Total) -> N::Sum {
         N::sum(state)
     }
 }
