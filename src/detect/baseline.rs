@@ -4,16 +4,18 @@
 //! what was known *before* it, and then becomes part of it. The update is that of T. Finch, "Incremental calculation of
 //! weighted mean and variance" (University of Cambridge, 2009), section 9.
 //!
-//! Windows are taken in order of their start, so the score depends on the key's windows alone. A window in which the key
-//! had no record does not exist and is not counted as zero.
+//! Windows are taken in order of their end, and only once the watermark has passed it, so the score depends on the key's
+//! windows alone, also where windows of several sources are merged. A window in which the key had no record does not exist
+//! and is not counted as zero.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::error::stage::StageName;
@@ -120,16 +122,16 @@ struct Keys<K> {
 
 impl<K: Key> Keys<K> {
     fn score<V>(&mut self, window: Window<K, V>, measure: f64) -> Option<Scored<K, V>> {
-        let fresh = Known { windows: 0, mean: 0.0, variance: 0.0, last: window.start };
+        let fresh = Known { windows: 0, mean: 0.0, variance: 0.0, last: window.end };
         let forget_ms = millis(self.baseline.forget_after);
         let known = self.known.entry(window.key.clone()).or_insert(fresh);
         // Decided by the key's own windows, so it does not matter when the table is swept.
-        if window.start.millis().saturating_sub(known.last.millis()) > forget_ms {
+        if window.end.millis().saturating_sub(known.last.millis()) > forget_ms {
             *known = fresh;
         }
-        known.last = window.start;
+        known.last = window.end;
         let scored = known.score(&self.baseline, measure);
-        self.newest = self.newest.max(window.start);
+        self.newest = self.newest.max(window.end);
         if self.known.len() >= self.sweep_at {
             let newest = self.newest.millis();
             self.known.retain(|_, known| newest.saturating_sub(known.last.millis()) <= forget_ms);
@@ -165,15 +167,42 @@ impl BaselineStage {
     }
 }
 
+/// Windows by their end, each with its measure, until the watermark has passed them.
+struct Held<K, V>(BTreeMap<EventTime, Vec<(f64, Window<K, V>)>>);
+
+impl<K: Key, V> Held<K, V> {
+    fn hold(&mut self, measure: f64, window: Window<K, V>) {
+        self.0.entry(window.end).or_default().push((measure, window));
+    }
+
+    /// Takes the windows that end by `watermark`, in an order that does not depend on how they arrived. The measure breaks
+    /// ties, since the next mean depends on the order.
+    fn ended(&mut self, watermark: EventTime) -> impl Iterator<Item = (f64, Window<K, V>)> {
+        std::iter::from_fn(move || {
+            let first = self.0.first_entry()?;
+            (*first.key() <= watermark).then(|| first.remove())
+        })
+        .flat_map(|mut windows| {
+            windows.sort_unstable_by(|(x, a), (y, b)| {
+                (a.start, &a.key).cmp(&(b.start, &b.key)).then_with(|| x.total_cmp(y))
+            });
+            windows
+        })
+    }
+}
+
 /// Scores windows by their key's past. Windows of a key's warm-up are not passed on.
 pub fn score<'s, K: Key, V: Record>(
     stage: BaselineStage,
     windows: StreamVec<'s, Epoch, Window<K, V>>,
+    watermark: StreamVec<'s, Epoch, EventTime>,
     measure: impl Fn(&Window<K, V>) -> f64 + 'static,
 ) -> StreamVec<'s, Epoch, Scored<K, V>> {
     let route = Exchange::new(|window: &Window<K, V>| key_group(&window.key));
-    windows.unary_frontier::<CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _>(
+    windows.binary_frontier::<_, CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _, _>(
+        watermark,
         route,
+        Pipeline,
         &stage.name.clone(),
         move |initial, _| {
             drop(initial);
@@ -181,32 +210,47 @@ pub fn score<'s, K: Key, V: Record>(
             let baseline = stage.baseline;
             let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
             let mut failed = false;
-            let mut pending: Pending<Vec<Window<K, V>>> = Pending::new(0);
-            move |(input, frontier), output| {
+            let mut held = Held(BTreeMap::new());
+            let mut watermark = EventTime::MIN;
+            let mut arrived: Pending<Vec<Window<K, V>>> = Pending::new(0);
+            let mut passed: Pending<Vec<EventTime>> = Pending::new(0);
+            move |(windows, windows_frontier), (watermarks, watermarks_frontier), output| {
                 let _stage = named.enter();
-                input.for_each(|capability, batch| {
-                    let Some(pending) = pending.at(&capability) else { return };
+                windows.for_each(|capability, batch| {
+                    let Some(arrived) = arrived.at(&capability) else { return };
                     stage.metrics.records_in(batch.len() as u64);
-                    pending.append(batch);
+                    arrived.append(batch);
                 });
-                let open = frontier.frontier().first().copied();
-                while let Some((capability, mut windows)) = pending.take_complete(open) {
-                    let arrived = windows.len();
-                    let mut measured: Vec<(f64, Window<K, V>)> = windows.drain(..).map(|w| (measure(&w), w)).collect();
-                    // The measure breaks ties, since the next mean depends on the order.
-                    measured.sort_unstable_by(|(x, a), (y, b)| {
-                        (a.start, &a.key).cmp(&(b.start, &b.key)).then_with(|| x.total_cmp(y))
-                    });
+                watermarks.for_each(|capability, batch| {
+                    let Some(passed) = passed.at(&capability) else { return };
+                    passed.append(batch);
+                });
+                let frontiers = [windows_frontier, watermarks_frontier];
+                let open = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min();
+                while let Some(epoch) = arrived.first().into_iter().chain(passed.first()).min()
+                    && open.is_none_or(|open| epoch < open)
+                {
+                    let (windows, watermarks) = (arrived.take(epoch), passed.take(epoch));
+                    let Some(capability) = windows.as_ref().map(|w| &w.0).or(watermarks.as_ref().map(|w| &w.0)) else {
+                        break;
+                    };
+                    let capability = capability.clone();
+                    for window in windows.into_iter().flat_map(|(_, windows)| windows) {
+                        held.hold(measure(&window), window);
+                    }
+                    let newest = watermarks.into_iter().flat_map(|(_, watermarks)| watermarks).max();
+                    watermark = watermark.max(newest.unwrap_or(EventTime::MIN));
                     let mut session = output.session(&capability);
-                    let mut scored = 0;
-                    for (measured, window) in measured {
+                    let (mut taken, mut scored) = (0, 0);
+                    for (measured, window) in held.ended(watermark) {
+                        taken += 1;
                         if let Some(row) = keys.score(window, measured) {
                             scored += 1;
                             session.give(row);
                         }
                     }
                     stage.metrics.records_out(scored);
-                    stage.metrics.filtered(arrived as u64 - scored);
+                    stage.metrics.filtered(taken - scored);
                     stage.metrics.keys(keys.known.len());
                     if keys.known.len() > stage.keys_max && !std::mem::replace(&mut failed, true) {
                         (stage.fail)(stage.overflow());

@@ -47,6 +47,6 @@ impl<'s, K: Key, V: Record> Stream<'s, Window<K, V>> {
             fail: Box::new(move |error| control.fail(error)),
             metrics,
         };
-        self.with(baseline::score(stage, self.records.clone(), measure))
+        self.with(baseline::score(stage, self.records.clone(), self.watermark.clone(), measure))
     }
 }

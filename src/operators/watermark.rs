@@ -200,4 +200,39 @@ mod tests {
         assert_eq!(close(&mut t, &[(0, Standing::Ended), (1, Standing::Idle)]), EventTime::from_millis(50));
         assert_eq!(close(&mut t, &[(1, Standing::Ended)]), EventTime::MAX);
     }
+
+    #[test]
+    fn the_least_of_two_waits_for_both_at_every_epoch() {
+        use timely::dataflow::operators::capture::{Capture, Extract};
+        use timely::dataflow::operators::vec::Input;
+
+        let captured = timely::execute_directly(|worker| {
+            let (mut ahead, mut behind, captured) = worker.dataflow::<Epoch, _, _>(|scope| {
+                let (ahead, a) = scope.new_input::<EventTime>();
+                let (behind, b) = scope.new_input::<EventTime>();
+                (ahead, behind, least("least", vec![a, b]).capture())
+            });
+            let at = EventTime::from_millis;
+            // One is told up to epoch 3 before the other has said anything.
+            for (epoch, time) in [(1, 10), (2, 100), (3, 100)] {
+                ahead.advance_to(epoch);
+                ahead.send(at(time));
+            }
+            ahead.close();
+            worker.step();
+            behind.advance_to(1);
+            behind.send(at(50));
+            worker.step();
+            behind.advance_to(3);
+            behind.send(at(70));
+            behind.close();
+            captured
+        });
+        let told: Vec<(Epoch, i64)> = captured
+            .extract()
+            .into_iter()
+            .flat_map(|(epoch, times)| times.into_iter().map(move |t| (epoch, t.millis())))
+            .collect();
+        assert_eq!(told, [(1, 10), (2, 50), (3, 70)]);
+    }
 }
