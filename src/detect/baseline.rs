@@ -168,7 +168,9 @@ impl BaselineStage {
 }
 
 /// Windows by their end, each with its measure, until the watermark has passed them.
-struct Held<K, V>(BTreeMap<EventTime, Vec<(f64, Window<K, V>)>>);
+struct Held<K, V>(BTreeMap<EventTime, Vec<Measured<K, V>>>);
+
+type Measured<K, V> = (f64, Window<K, V>);
 
 impl<K: Key, V> Held<K, V> {
     fn hold(&mut self, measure: f64, window: Window<K, V>) {
@@ -177,7 +179,7 @@ impl<K: Key, V> Held<K, V> {
 
     /// Takes the windows that end by `watermark`, in an order that does not depend on how they arrived. The measure breaks
     /// ties, since the next mean depends on the order.
-    fn ended(&mut self, watermark: EventTime) -> impl Iterator<Item = (f64, Window<K, V>)> {
+    fn ended(&mut self, watermark: EventTime) -> impl Iterator<Item = Measured<K, V>> {
         std::iter::from_fn(move || {
             let first = self.0.first_entry()?;
             (*first.key() <= watermark).then(|| first.remove())
