@@ -15,12 +15,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use self::intake::Intake;
 use super::control::Control;
-use crate::connectors::source::{Polled, SourceConnector, SourceContext};
+use crate::connectors::source::{Polled, SourceConnector, SourceContext, SourceReader};
+use crate::error::Result;
 use crate::error::stage::StageName;
 use crate::operators::admission::TimeRules;
 use crate::operators::watermark::{Mark, WatermarkView};
@@ -81,132 +83,182 @@ pub type Sourced<'s, T> =
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
-/// Builds the source operator. A connector that cannot be opened fails the run, on every worker alike.
+/// Builds the source operator. A connector that cannot be opened fails the run.
 pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> Sourced<'s, T> {
     let mut builder = OperatorBuilder::new(stage.context.name.clone(), scope);
     let (records, records_stream) = builder.new_output::<Vec<T>>();
     let (marks, marks_stream) = builder.new_output::<Vec<(u64, Mark)>>();
     let (letters, letters_stream) = builder.new_output::<Vec<DeadLetter>>();
-    let mut records: Output<T> = OutputBuilder::from(records);
-    let mut marks: Output<(u64, Mark)> = OutputBuilder::from(marks);
-    let mut letters: Output<DeadLetter> = OutputBuilder::from(letters);
     let activator = scope.activator_for(builder.operator_info().address);
-
-    let mut reader = match stage.connector.open(&stage.context) {
-        Ok(reader) => Some(reader),
-        Err(error) => {
-            stage.control.fail(error);
-            None
-        }
+    let name = StageName::of(&stage.context.name);
+    let outputs = Outputs {
+        records: OutputBuilder::from(records),
+        marks: OutputBuilder::from(marks),
+        letters: OutputBuilder::from(letters),
     };
-    let SourceStage {
-        context, options, rules, validations, control, ticker, sinks, flow_control, view, metrics, ..
-    } = stage;
-    let workers = context.workers as u64;
-    let name = StageName::of(&context.name);
-    let mut intake = Intake::new(context.name, options, rules, validations, view, metrics);
 
-    builder.build(move |mut capabilities| {
-        let letters_capability = capabilities.pop().expect("the third output has a capability");
-        let marks_capability = capabilities.pop().expect("the second output has a capability");
-        let records_capability = capabilities.pop().expect("the first output has a capability");
-        let mut held = reader.is_some().then_some((records_capability, marks_capability, letters_capability));
-        let mut first = true;
-        let mut in_epoch = 0;
-        // Epochs in which this worker read something that is not committed yet. Counted rather than measured by the clock, so
-        // that a host whose clock is ahead is not throttled for it.
-        let mut in_flight: VecDeque<Epoch> = VecDeque::new();
+    builder.build(move |capabilities| {
+        let mut reading = Reading::open(stage, outputs, capabilities);
         move |_frontiers| {
             let _stage = name.enter();
-            let Some((records_at, marks_at, letters_at)) = held.as_mut() else { return };
-            let (Some(reader), false) = (reader.as_mut(), control.failed()) else {
-                held = None;
-                return;
-            };
-            // The first poll announces the partitions: they are all known before the first epoch begins.
-            let now = ticker.epoch();
-            let mut end_epoch = |records_at: &mut _, marks_at: &mut _, letters_at: &mut _, intake: &mut Intake<T>| {
-                end_epoch(now, workers, &mut marks, ticker.now_ms(), [records_at, marks_at, letters_at], intake);
-            };
-            if !first && now > *records_at.time() {
-                end_epoch(records_at, marks_at, letters_at, &mut intake);
-                in_epoch = 0;
-            }
-            intake.epoch = if first { now } else { *records_at.time() };
-
-            let committed = sinks.with_frontier(|f| f.first().copied().unwrap_or(Epoch::MAX));
-            while in_flight.front().is_some_and(|epoch| *epoch < committed) {
-                in_flight.pop_front();
-            }
-            let throttled =
-                in_flight.len() > flow_control.epochs_in_flight_max || in_epoch >= flow_control.records_per_epoch_max;
-            let polled = if control.stopping() {
-                Ok(Polled::Finished)
-            } else if throttled || intake.holds_back() {
-                Ok(Polled::Wait(BACKPRESSURE_WAIT))
-            } else {
-                reader.poll(if first { 0 } else { POLL_BYTES }, &mut intake)
-            };
-            if throttled {
-                intake.not_fetched();
-                intake.metrics.backpressured(BACKPRESSURE_WAIT);
-            }
-            intake.metrics.epochs_in_flight(in_flight.len());
-            let polled = match polled {
-                Ok(polled) => polled,
-                Err(error) => {
-                    control.fail(error);
-                    held = None;
-                    return;
-                }
-            };
-
-            if std::mem::take(&mut first) && now > *records_at.time() {
-                end_epoch(records_at, marks_at, letters_at, &mut intake);
-            }
-
-            intake.count();
-            in_epoch += intake.admitted();
-            if in_flight.back() != Some(records_at.time()) && (intake.admitted() > 0 || !intake.letters.is_empty()) {
-                in_flight.push_back(*records_at.time());
-            }
-            if !intake.batches.is_empty() {
-                records.activate().session(&*records_at).give_containers(intake.batches.iter_mut());
-                intake.batches.clear();
-            }
-            if !intake.letters.is_empty() {
-                letters.activate().session(&*letters_at).give_container(&mut intake.letters);
-            }
-            match polled {
-                Polled::Finished if control.stopping() || !intake.holds_back() => {
-                    let mut output = marks.activate();
-                    let mut session = output.session(&*marks_at);
-                    intake.marks(ticker.now_ms(), |mark| (0..workers).for_each(|worker| session.give((worker, mark))));
-                    drop(session);
-                    held = None;
-                }
-                Polled::More => activator.activate(),
-                Polled::Finished => activator.activate_after(BACKPRESSURE_WAIT),
-                Polled::Wait(wait) => activator.activate_after(wait.min(ticker.until_next())),
+            match reading.as_mut().map(Reading::activate) {
+                Some(Next::Again(None)) => activator.activate(),
+                Some(Next::Again(Some(wait))) => activator.activate_after(wait),
+                // Dropping the capabilities is what ends the source.
+                Some(Next::Over) => reading = None,
+                None => {}
             }
         }
     });
     (records_stream, marks_stream, letters_stream)
 }
 
-/// Announces what became of the partitions in the epoch that ends, and moves on to `next`.
-fn end_epoch<T: Decode>(
-    next: Epoch,
+struct Outputs<T: Decode> {
+    records: Output<T>,
+    marks: Output<(u64, Mark)>,
+    letters: Output<DeadLetter>,
+}
+
+/// What becomes of the operator after an activation.
+enum Next {
+    /// It runs again, at once or after a while.
+    Again(Option<Duration>),
+    /// It has nothing more to say.
+    Over,
+}
+
+/// The operator while it has something to read.
+struct Reading<T: Decode> {
+    reader: Box<dyn SourceReader>,
+    intake: Intake<T>,
+    outputs: Outputs<T>,
+    /// One per output, all at the epoch in which records are read now.
+    capabilities: Vec<Capability<Epoch>>,
     workers: u64,
-    marks: &mut Output<(u64, Mark)>,
-    now_ms: u64,
-    capabilities: [&mut timely::dataflow::operators::Capability<Epoch>; 3],
-    intake: &mut Intake<T>,
-) {
-    let mut output = marks.activate();
-    let mut session = output.session(&*capabilities[1]);
-    intake.marks(now_ms, |mark| (0..workers).for_each(|worker| session.give((worker, mark))));
-    drop(session);
-    drop(output);
-    capabilities.into_iter().for_each(|capability| capability.downgrade(&next));
+    control: Control,
+    ticker: Ticker,
+    sinks: ProbeHandle<Epoch>,
+    flow_control: FlowControl,
+    /// Whether partitions were announced.
+    announced: bool,
+    /// Records read in this epoch.
+    in_epoch: u64,
+    /// Epochs in which this worker read something that is not committed yet. Counted rather than measured by the clock, so that
+    /// a host whose clock is ahead is not throttled for it.
+    in_flight: VecDeque<Epoch>,
+}
+
+impl<T: Decode> Reading<T> {
+    fn open(stage: SourceStage<T>, outputs: Outputs<T>, capabilities: Vec<Capability<Epoch>>) -> Option<Self> {
+        let SourceStage { context, connector, options, rules, validations, control, ticker, .. } = stage;
+        let reader = connector.open(&context).map_err(|error| control.fail(error)).ok()?;
+        Some(Reading {
+            reader,
+            workers: context.workers as u64,
+            intake: Intake::new(context.name, options, rules, validations, stage.view, stage.metrics),
+            outputs,
+            capabilities,
+            control,
+            ticker,
+            sinks: stage.sinks,
+            flow_control: stage.flow_control,
+            announced: false,
+            in_epoch: 0,
+            in_flight: VecDeque::new(),
+        })
+    }
+
+    fn activate(&mut self) -> Next {
+        if self.control.failed() {
+            return Next::Over;
+        }
+        let now = self.ticker.epoch();
+        if self.announced {
+            self.end_epoch(now);
+        }
+        let polled = match self.poll(now) {
+            Ok(polled) => polled,
+            Err(error) => {
+                self.control.fail(error);
+                return Next::Over;
+            }
+        };
+        if !std::mem::replace(&mut self.announced, true) {
+            // The first poll announced the partitions: all are known, on every worker, before the first epoch begins.
+            self.end_epoch(now);
+        }
+        self.send();
+        match polled {
+            Polled::Finished if self.control.stopping() || !self.intake.holds() => {
+                self.mark();
+                Next::Over
+            }
+            Polled::More => Next::Again(None),
+            Polled::Finished => Next::Again(Some(BACKPRESSURE_WAIT)),
+            Polled::Wait(wait) => Next::Again(Some(wait.min(self.ticker.until_next()))),
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        *self.capabilities[0].time()
+    }
+
+    /// Moves on to the epoch `now`, if that is a later one.
+    fn end_epoch(&mut self, now: Epoch) {
+        if now > self.epoch() {
+            self.mark();
+            self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&now));
+            self.in_epoch = 0;
+        }
+    }
+
+    /// Tells every worker what became of the partitions in this epoch.
+    fn mark(&mut self) {
+        let (now_ms, workers) = (self.ticker.now_ms(), self.workers);
+        let mut output = self.outputs.marks.activate();
+        let mut session = output.session(&self.capabilities[1]);
+        self.intake.marks(now_ms, |mark| (0..workers).for_each(|worker| session.give((worker, mark))));
+    }
+
+    /// Reads, unless there is a reason not to.
+    fn poll(&mut self, now: Epoch) -> Result<Polled> {
+        self.intake.epoch = if self.announced { self.epoch() } else { now };
+        let committed = self.sinks.with_frontier(|f| f.first().copied().unwrap_or(Epoch::MAX));
+        while self.in_flight.front().is_some_and(|epoch| *epoch < committed) {
+            self.in_flight.pop_front();
+        }
+        self.intake.metrics.epochs_in_flight(self.in_flight.len());
+        let FlowControl { epochs_in_flight_max, records_per_epoch_max } = self.flow_control;
+        if self.control.stopping() {
+            Ok(Polled::Finished)
+        } else if self.in_flight.len() > epochs_in_flight_max || self.in_epoch >= records_per_epoch_max {
+            self.intake.not_fetched();
+            self.intake.metrics.backpressured(BACKPRESSURE_WAIT);
+            Ok(Polled::Wait(BACKPRESSURE_WAIT))
+        } else if self.intake.release() {
+            Ok(Polled::Wait(BACKPRESSURE_WAIT))
+        } else {
+            self.reader.poll(if self.announced { POLL_BYTES } else { 0 }, &mut self.intake)
+        }
+    }
+
+    /// Sends what was read.
+    fn send(&mut self) {
+        self.intake.count();
+        let admitted = self.intake.admitted();
+        self.in_epoch += admitted;
+        let epoch = self.epoch();
+        if (admitted > 0 || !self.intake.letters.is_empty()) && self.in_flight.back() != Some(&epoch) {
+            self.in_flight.push_back(epoch);
+        }
+        if admitted > 0 {
+            let mut output = self.outputs.records.activate();
+            output.session(&self.capabilities[0]).give_containers(self.intake.batches.iter_mut());
+            self.intake.batches.clear();
+        }
+        if !self.intake.letters.is_empty() {
+            let mut output = self.outputs.letters.activate();
+            output.session(&self.capabilities[2]).give_container(&mut self.intake.letters);
+        }
+    }
 }

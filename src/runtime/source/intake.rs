@@ -97,7 +97,7 @@ impl<T: Decode> Intake<T> {
 
     /// Lets returned partitions go on once the watermark is known at which they returned, and says whether any still waits.
     /// While one waits nothing is polled, so what is held is bounded by one poll.
-    pub(super) fn holds_back(&mut self) -> bool {
+    pub(super) fn release(&mut self) -> bool {
         let (complete_before, watermark) = (self.view.complete_before.get(), self.view.watermark.get());
         for partition in &mut self.partitions {
             if partition.returned.is_some_and(|epoch| epoch < complete_before) {
@@ -112,6 +112,11 @@ impl<T: Decode> Intake<T> {
             let ready: Vec<Held> = ready;
             ready.iter().for_each(|h| self.take(h.partition, h.offset, &h.bytes));
         }
+        !self.held.is_empty()
+    }
+
+    /// Whether records of a returned partition wait.
+    pub(super) fn holds(&self) -> bool {
         !self.held.is_empty()
     }
 
