@@ -15,7 +15,7 @@ mod set;
 mod tests;
 mod text;
 
-pub use engine::{Admin, EngineConfig, LogFormat};
+pub use engine::{Admin, EngineConfig};
 pub use fingerprint::fingerprint;
 pub use layers::{CONFIG_BYTES_MAX, Layers};
 pub(crate) use prepare::{Prepared, prepare};

@@ -11,7 +11,7 @@ use super::args::{MeshArgs, RunArgs};
 use super::prepare::{Prepared, prepare};
 use super::signals::{self, Stopping};
 use super::summary;
-use crate::config::{EngineConfig, LogFormat as Format};
+use crate::config::EngineConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flow::{Dataflow, launch};
 use crate::runtime::control::Control;
@@ -19,7 +19,7 @@ use crate::runtime::execute::Peers;
 use crate::runtime::mesh::{self, Identity, MeshConfig};
 use crate::runtime::panic;
 use crate::runtime::supervise::{Finished, Link, Report};
-use crate::telemetry::{Admin, AdminLimits, AdminOptions, IoThread, LogFormat, LogOptions, Readiness, init_log};
+use crate::telemetry::{Admin, AdminLimits, AdminOptions, IoThread, LogOptions, Readiness, init_log};
 
 pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<ExitCode> {
     let Some(socket) = &args.mesh.supervisor else {
@@ -125,8 +125,7 @@ pub(super) struct Outcome {
 
 /// Begins to log, as process `process` of several or as the only one.
 pub(super) fn log(engine: &EngineConfig, process: Option<usize>) -> Result<()> {
-    let format = if engine.log_format == Format::Json { LogFormat::Json } else { LogFormat::Text };
-    init_log(&LogOptions { format, filter: engine.log.clone(), process }).map(drop)
+    init_log(&LogOptions { format: engine.log_format, filter: engine.log.clone(), process }).map(drop)
 }
 
 impl Session {

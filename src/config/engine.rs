@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::{Section, Setting, Value};
+use crate::telemetry::LogFormat;
 
 /// The settings of the engine itself, with defaults for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +38,6 @@ pub struct Admin {
     pub address: Option<SocketAddr>,
     /// Whether it was written in a configuration. If not, and the port is taken, another one will do.
     pub explicit: bool,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 impl Default for EngineConfig {

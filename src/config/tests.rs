@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::settings::{Bytes, Fault, Node, Secret, Section, Value, duration};
+use crate::telemetry::LogFormat;
 
 const DEFAULTS: &str = r#"
 [sources.events]
