@@ -5,10 +5,10 @@
 use std::any::Any;
 use std::future::Future;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -41,7 +41,7 @@ impl Broker {
     /// The broker, for this test alone.
     pub(crate) fn alone() -> Option<Broker> {
         let address = address()?;
-        Some(Broker { address, _hold: Box::new(BROKER.write().unwrap_or_else(PoisonError::into_inner)) })
+        Some(Broker { address, _hold: Box::new(Alone(BROKER.write().unwrap_or_else(PoisonError::into_inner))) })
     }
 
     /// A new topic.
@@ -109,6 +109,19 @@ impl Broker {
     }
 }
 
+/// Holds the broker for one test.
+struct Alone(#[allow(dead_code, reason = "it is kept to be dropped")] RwLockWriteGuard<'static, ()>);
+
+impl Drop for Alone {
+    /// A test that failed leaves the broker up for the others.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = Command::new(script_path()).arg("resume").status();
+            let _ = Command::new(script_path()).arg("up").status();
+        }
+    }
+}
+
 /// Hands one record to a producer, waiting for room.
 pub(crate) fn send(producer: &BaseProducer, topic: &str, partition: u32, value: &[u8], time_ms: Option<i64>) {
     let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition.cast_signed()).payload(value);
@@ -123,11 +136,14 @@ pub(crate) fn send(producer: &BaseProducer, topic: &str, partition: u32, value: 
 
 /// Runs `scripts/kafka` and returns what it printed.
 pub(crate) fn script(arguments: &[&str]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka");
-    let output = Command::new(path).args(arguments).output().expect("scripts/kafka can be run");
+    let output = Command::new(script_path()).args(arguments).output().expect("scripts/kafka can be run");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "scripts/kafka {arguments:?}: {}\n{said}", output.status);
     String::from_utf8(output.stdout).expect("scripts/kafka prints UTF-8")
+}
+
+fn script_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka")
 }
 
 /// Says, past the test harness, that the running test checks nothing, and why.
