@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -44,14 +44,22 @@ impl Broker {
         Some(Broker { address, _hold: Box::new(Alone(BROKER.write().unwrap_or_else(PoisonError::into_inner))) })
     }
 
-    /// A new topic.
+    /// A new topic that the broker knows; the controller, which creates it, may be ahead of the broker by seconds.
     pub(crate) fn topic(&self, partitions: u32) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let topic = NewTopic::new(&name, partitions.cast_signed(), TopicReplication::Fixed(1));
         let created = wait_for(self.admin().create_topics(&[topic], &AdminOptions::new()));
         created.expect("the broker answers").into_iter().for_each(|topic| drop(topic.expect("the topic is new")));
-        name
+        let (producer, start) = (self.producer(&[]), Instant::now());
+        loop {
+            let metadata = producer.client().fetch_metadata(Some(&name), PATIENCE).expect("the broker answers");
+            if metadata.topics()[0].partitions().len() == partitions as usize {
+                return name;
+            }
+            assert!(start.elapsed() < PATIENCE, "the broker does not learn of topic {name}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// A connection of ours to a topic.

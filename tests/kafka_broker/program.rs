@@ -104,6 +104,28 @@ pub(crate) fn rows(folder: &Path) -> Vec<String> {
     rows
 }
 
+/// Fails with the rows that differ, of two sorted lists.
+pub(crate) fn expect_same(ours: &[String], expected: &[String], what: &str) {
+    let less = |from: &[String], rows: &[String]| {
+        let mut rest: Vec<&String> = Vec::new();
+        let mut rows = rows.iter().peekable();
+        for row in from {
+            while rows.next_if(|other| *other < row).is_some() {}
+            if rows.next_if(|other| *other == row).is_none() {
+                rest.push(row);
+            }
+        }
+        format!("{}, such as {:?}", rest.len(), rest.iter().take(3).collect::<Vec<_>>())
+    };
+    let (missing, extra) = (less(expected, ours), less(ours, expected));
+    assert!(
+        ours == expected,
+        "{what}: {} rows, {} expected\nmissing: {missing}\nextra: {extra}",
+        ours.len(),
+        expected.len()
+    );
+}
+
 /// Rows as JSON.
 pub(crate) fn parsed<R: AsRef<str>>(rows: &[R]) -> Vec<Value> {
     rows.iter().map(|row| serde_json::from_str(row.as_ref()).expect("a row is JSON")).collect()

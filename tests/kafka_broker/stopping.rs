@@ -7,7 +7,7 @@ use tidewatch::connectors::kafka::client;
 
 use super::broker::{Broker, PATIENCE};
 use super::input::{Input, PARTITIONS};
-use super::program::{Program, parsed, rows, to_file};
+use super::program::{Program, expect_same, parsed, rows, to_file};
 
 const WINDOW_MS: i64 = 60_000;
 
@@ -29,7 +29,8 @@ fn sigterm_writes_what_was_read_and_exits_with_0() {
     Program::run("auth-windows", 1, &settings);
     let all = rows(&complete);
     let closed = |row: &serde_json::Value| row["window_start"].as_i64().expect("a time") + WINDOW_MS <= watermark_ms;
-    let expected: Vec<&String> = all.iter().zip(parsed(&all)).filter(|(_, row)| closed(row)).map(|(r, _)| r).collect();
+    let rows_of_all = all.iter().zip(parsed(&all));
+    let expected: Vec<String> = rows_of_all.filter(|(_, row)| closed(row)).map(|(text, _)| text.clone()).collect();
     assert!(expected.len() > 500 && expected.len() < all.len());
 
     let address = &broker.address;
@@ -61,8 +62,8 @@ fn sigterm_writes_what_was_read_and_exits_with_0() {
     assert_eq!(ended.code, Some(0), "{}", ended.said);
     assert!(stopping.elapsed() < Duration::from_secs(10), "it took {:?}", stopping.elapsed());
 
-    assert_eq!(rows(&folder.path().join("windows")).iter().collect::<Vec<_>>(), expected, "the files");
-    assert_eq!(broker.foreign(&windows).iter().collect::<Vec<_>>(), expected, "the topic");
+    expect_same(&rows(&folder.path().join("windows")), &expected, "the files");
+    expect_same(&broker.foreign(&windows), &expected, "the topic");
     let (read, processed, dead) = ended.counts();
     assert_eq!((read, processed + dead), (input.lines.len() as u64, read), "{}", ended.said);
     assert_eq!(rows(&folder.path().join("dead")).len() as u64, dead);
