@@ -169,7 +169,7 @@ impl<'s, T: Record> Stream<'s, T> {
     /// # Errors
     /// As for [`sink`](Self::sink).
     pub fn sink_keyed<B: AsRef<[u8]>>(&self, name: &str, key: impl Fn(&T) -> B + 'static) -> Result<()> {
-        let key: KeyOf<T> = Rc::new(move |record| key(record).as_ref().to_vec());
+        let key: KeyOf<T> = Rc::new(move |record, bytes| bytes.extend_from_slice(key(record).as_ref()));
         self.write(name, Some(&key))
     }
 

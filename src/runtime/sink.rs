@@ -24,8 +24,8 @@ use crate::record::Record;
 use crate::telemetry::SinkMetrics;
 use crate::time::{Epoch, Ticker};
 
-/// How a sink chooses the key of a row, for systems that partition by key.
-pub type KeyOf<R> = Rc<dyn Fn(&R) -> Vec<u8>>;
+/// How a sink chooses the key of a row, for systems that partition by key: it appends the key to the bytes.
+pub type KeyOf<R> = Rc<dyn Fn(&R, &mut Vec<u8>)>;
 
 /// What a sink operator is made of.
 pub struct SinkStage<R> {
@@ -121,7 +121,7 @@ impl<R: Record> Shard<R> {
             }
             let block = blocks.last_mut().expect("a block was just made sure of");
             if let Some(key) = &self.stage.key {
-                block.bytes.extend_from_slice(&key(&row));
+                key(&row, &mut block.bytes);
             }
             let key_end = block.bytes.len();
             if let Err(why) = serde_json::to_writer(&mut block.bytes, &row) {

@@ -1,0 +1,118 @@
+//! Driving one reader of ours by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Instant;
+
+use tidewatch::connectors::kafka::KafkaSource;
+use tidewatch::connectors::source::{Collector, Partition, Polled, SourceConnector, SourceContext, SourceReader};
+use tidewatch::error::Error;
+use tidewatch::record::Reason;
+
+use super::broker::PATIENCE;
+
+/// How much one poll takes, in bytes.
+const BUDGET: usize = 1 << 20;
+
+/// A reader and what it said, by partition.
+pub(crate) struct Reading {
+    reader: Box<dyn SourceReader>,
+    pub(crate) seen: Seen,
+}
+
+/// What a reader said, by partition.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    records: BTreeMap<u32, Vec<String>>,
+    pub(crate) caught_up: BTreeMap<u32, usize>,
+    pub(crate) lag: BTreeMap<u32, u64>,
+    pub(crate) ended: BTreeSet<u32>,
+}
+
+impl Seen {
+    /// The partitions.
+    pub(crate) fn partitions(&self) -> Vec<u32> {
+        self.records.keys().copied().collect()
+    }
+
+    /// The values, partition by partition, each in order.
+    pub(crate) fn values(&self) -> Vec<&str> {
+        self.records.values().flatten().map(String::as_str).collect()
+    }
+
+    /// How many records there were.
+    pub(crate) fn count(&self) -> usize {
+        self.records.values().map(Vec::len).sum()
+    }
+}
+
+impl Reading {
+    /// Opens the share of one of `workers`.
+    pub(crate) fn open(source: &KafkaSource, worker: usize, workers: usize) -> Reading {
+        let context = SourceContext { name: "logins".into(), worker, workers, record_bytes_max: 1 << 20 };
+        Reading { reader: source.open(&context).expect("the source opens"), seen: Seen::default() }
+    }
+
+    /// The values that a finite source has.
+    pub(crate) fn to_end(source: &KafkaSource) -> Reading {
+        let mut reading = Reading::open(source, 0, 1);
+        assert!(reading.until(|_| false), "the source ends");
+        reading
+    }
+
+    /// Polls once, and says whether the source has finished.
+    pub(crate) fn poll(&mut self) -> Result<bool, Error> {
+        match self.reader.poll(BUDGET, &mut self.seen)? {
+            Polled::More => {}
+            Polled::Wait(wait) => thread::sleep(wait),
+            Polled::Finished => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    /// Polls until `done`, or until the source has finished, and says whether it has.
+    pub(crate) fn until(&mut self, done: impl Fn(&Seen) -> bool) -> bool {
+        let start = Instant::now();
+        while !done(&self.seen) {
+            assert!(start.elapsed() < PATIENCE, "waited too long: {:?} {:?}", self.seen.caught_up, self.seen.lag);
+            if self.poll().expect("the source can be read") {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Polls until the source fails, and says how.
+    pub(crate) fn failure(&mut self) -> String {
+        let start = Instant::now();
+        loop {
+            assert!(start.elapsed() < PATIENCE, "waited too long for a failure");
+            match self.poll() {
+                Ok(finished) => assert!(!finished, "it finished instead of failing"),
+                Err(error) => return error.to_string(),
+            }
+        }
+    }
+}
+
+impl Collector for Seen {
+    fn joined(&mut self, partition: Partition, _: &str) {
+        assert!(self.records.insert(partition.0, Vec::new()).is_none(), "{partition:?} joined twice");
+    }
+    fn record(&mut self, partition: Partition, _: u64, bytes: &[u8]) {
+        let value = String::from_utf8(bytes.to_vec()).expect("the tests write UTF-8");
+        self.records.get_mut(&partition.0).expect("joined before its first record").push(value);
+    }
+    fn rejected(&mut self, partition: Partition, offset: u64, _: u64, _: &[u8], reason: Reason, detail: &str) {
+        panic!("{partition:?} {offset}: {reason} {detail}");
+    }
+    fn caught_up(&mut self, partition: Partition) {
+        *self.caught_up.entry(partition.0).or_default() += 1;
+    }
+    fn lag(&mut self, partition: Partition, lag: u64) {
+        self.lag.insert(partition.0, lag);
+    }
+    fn ended(&mut self, partition: Partition) {
+        assert!(self.ended.insert(partition.0), "{partition:?} ended twice");
+    }
+}
