@@ -149,7 +149,11 @@ fn the_document_shows_the_examples_as_they_are() {
 
     let lines = |name: &str| std::fs::read_to_string(root.join(name)).unwrap().lines().count();
     for entry in std::fs::read_dir(root.join("examples")).unwrap() {
-        let name = format!("examples/{}", entry.unwrap().file_name().to_str().unwrap());
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        if !file.starts_with(|first: char| first.is_ascii_digit()) {
+            continue; // not a rung: what a benchmark runs, for one
+        }
+        let name = format!("examples/{file}");
         assert!(shown.contains(&name), "{name} is not in the document");
         assert!(lines(&name) <= 80, "{name} is too long for a page");
     }
