@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Use it through the crate `tidewatch`, which documents it with an example that runs. This crate reads the declaration
-//! ([`input`]), names the fields ([`names`]) and writes the implementations ([`expand`]); it decides nothing at run time.
+//! (`input`), names the fields (`names`) and writes the implementations (`expand`); it decides nothing at run time.
 
 mod expand;
 mod input;
