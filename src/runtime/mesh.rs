@@ -129,7 +129,7 @@ impl MeshConfig {
             }
             (Some(address), None) => {
                 Err(Error::config(format!("the mesh address {address:?} is not loopback and there is no secret"))
-                    .hint("set secret_file to a file with at least 16 random bytes, the same for all processes"))
+                    .hint("give all processes the same secret: --secret-file FILE, a file of at least 16 random bytes"))
             }
             _ => Ok(()),
         }

@@ -149,7 +149,7 @@ fn other_addresses_need_a_secret() {
         let mut config = MeshConfig::new(addresses, 0, 1, identity());
         let error = form(&config).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains(address) && error.to_string().contains("secret_file"), "{error}");
+        assert!(error.to_string().contains(address) && error.to_string().contains("--secret-file"), "{error}");
         assert!(config.check().is_err());
         config.insecure = true;
         assert!(config.check().is_ok());
