@@ -67,14 +67,16 @@ fn alerts_in_a_topic_are_those_in_files_whoever_reads_them() {
         settings.push(to_file("dead_letters", &run.join("dead")));
         let ended = Program::run("ssh-brute-force", workers, &settings);
 
-        expect_same(&broker.foreign(&alerts), &expected, &format!("{workers} workers, the topic"));
-        for sink in ["alerts", "failures", "spraying"] {
-            let (ours, expected) = (rows(&run.join(sink)), rows(&from_files.join(sink)));
-            expect_same(&ours, &expected, &format!("{workers} workers, {sink}"));
-        }
-        assert_eq!(dead_letter_places(&run.join("dead")), malformed, "{workers} workers");
+        // From what was read to what was written, so that the first difference is where it went wrong.
         let (read, dead) = (input.lines.len() as u64, malformed.len() as u64);
         assert_eq!(ended.counts(), (read, read - dead, dead), "{workers} workers:\n{}", ended.said);
+        assert_eq!(dead_letter_places(&run.join("dead")), malformed, "{workers} workers");
+        for sink in ["failures", "spraying", "alerts"] {
+            let (ours, expected) = (rows(&run.join(sink)), rows(&from_files.join(sink)));
+            expect_same(&ours, &expected, &format!("{workers} workers, {sink}:\n{}", ended.said));
+        }
+        let what = format!("{workers} workers, the topic:\n{}", ended.said);
+        expect_same(&broker.foreign(&alerts), &expected, &what);
     }
 }
 

@@ -94,10 +94,11 @@ impl Broker {
         producer.flush(PATIENCE).expect("all records are acknowledged");
     }
 
-    /// A plain producer, with properties.
+    /// A plain producer, with properties. Idempotent, for the order: what is late depends on it, and a retry without
+    /// idempotence puts a batch behind those that were sent after it.
     pub(crate) fn producer(&self, properties: &[(&str, &str)]) -> BaseProducer {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.address);
+        config.set("bootstrap.servers", &self.address).set("enable.idempotence", "true");
         for (name, value) in properties {
             config.set(*name, *value);
         }
