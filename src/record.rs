@@ -46,6 +46,10 @@ pub trait Decode: Record {
 
 /// Turns the bytes of one record into a value.
 pub trait Decoder<T>: 'static {
+    /// Whether a record can be decoded without the ones before it. Then several workers decode one partition, each some of its
+    /// records, where there are fewer partitions than workers. Default: `false`.
+    const STATELESS: bool = false;
+
     /// Decodes one record. `epoch_ms` is the epoch at which it is read, in milliseconds since the Unix epoch: the only
     /// "now" that a decoder may use, since a replay sees the same one.
     ///

@@ -24,6 +24,7 @@ pub(super) fn print(dataflow: &str, finished: &Finished, stopped: bool) {
     }
     if stopped && totals.windows_open() > 0 {
         let open = totals.windows_open();
-        eprintln!("  {open} windows were still open when the run was stopped; their rows were not written");
+        // A key's window counts on every worker that has records of it.
+        eprintln!("  up to {open} windows were still open when the run was stopped; their rows were not written");
     }
 }

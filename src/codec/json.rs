@@ -72,6 +72,8 @@ impl<T> fmt::Debug for JsonDecoder<T> {
 }
 
 impl<T: JsonRecord + 'static> Decoder<T> for JsonDecoder<T> {
+    const STATELESS: bool = true;
+
     #[inline]
     fn decode(&mut self, bytes: &[u8], _: u64) -> Result<T, Rejection> {
         let text = utf8(bytes)?;

@@ -33,6 +33,8 @@ impl Decode for Line {
 pub struct LineDecoder;
 
 impl Decoder<Line> for LineDecoder {
+    const STATELESS: bool = true;
+
     #[inline]
     fn decode(&mut self, bytes: &[u8], _: u64) -> Result<Line, Rejection> {
         utf8(bytes).map(|text| Line { text: text.into() })
@@ -48,10 +50,13 @@ impl Decoder<Line> for LineDecoder {
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Rejection> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|e| {
-        let detail = format!("not UTF-8 at byte {} of {}", e.valid_up_to(), bytes.len());
-        Rejection::new(Reason::NotUtf8, detail)
-    })
+    simdutf8::basic::from_utf8(bytes).map_err(|_| not_utf8(bytes))
+}
+
+#[cold]
+fn not_utf8(bytes: &[u8]) -> Rejection {
+    let valid = std::str::from_utf8(bytes).map_or_else(|e| e.valid_up_to(), str::len);
+    Rejection::new(Reason::NotUtf8, format!("not UTF-8 at byte {valid} of {}", bytes.len()))
 }
 
 #[cfg(test)]

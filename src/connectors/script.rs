@@ -75,8 +75,8 @@ impl SourceConnector for Script {
             .map(|(partition, steps)| Part { partition, steps: steps.clone().into(), offset: 0 })
             .collect();
         let Script { batch, each, .. } = *self;
-        let record_bytes_max = context.record_bytes_max;
-        Ok(Box::new(ScriptReader { parts: own, batch, each, record_bytes_max, announced: false }))
+        let (all, record_bytes_max) = (self.partitions.len(), context.record_bytes_max);
+        Ok(Box::new(ScriptReader { parts: own, all, batch, each, record_bytes_max, announced: false }))
     }
 }
 
@@ -124,6 +124,8 @@ impl Part {
 struct ScriptReader {
     /// The partitions that have not ended, the next to be asked first.
     parts: VecDeque<Part>,
+    /// How many partitions all workers have together.
+    all: usize,
     batch: usize,
     each: bool,
     record_bytes_max: usize,
@@ -181,6 +183,10 @@ impl SourceReader for ScriptReader {
             true => Polled::Wait(IDLE_WAIT),
             false => Polled::More,
         })
+    }
+
+    fn partitions(&self) -> Option<usize> {
+        Some(self.all)
     }
 }
 

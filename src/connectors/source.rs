@@ -48,6 +48,12 @@ pub trait SourceReader {
     /// # Errors
     /// If a partition can no longer be read; a failure that may pass is retried inside the reader instead.
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled>;
+
+    /// How many partitions there are on all workers together, as far as is known when the reader opens. Where there are fewer
+    /// than workers, all workers decode their records. Default: `None`, which is many.
+    fn partitions(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// What a poll found.

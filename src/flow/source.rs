@@ -11,7 +11,6 @@ use crate::connectors;
 use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::operators::admission::TimeRules;
-use crate::operators::watermark::{WatermarkView, watermark};
 use crate::record::Decode;
 use crate::runtime::source::{SourceStage, Validations, source};
 use crate::settings::{Bytes, Section};
@@ -98,7 +97,6 @@ impl<'s> Flow<'s> {
         let connector = if environment.planning { Arc::new(Unopened) } else { self.result(connector, name)? };
 
         let (worker, workers) = (building.scope.index(), building.scope.peers());
-        let view = Rc::new(WatermarkView::default());
         let validations = Validations::default();
         let stage = SourceStage {
             context: SourceContext {
@@ -115,12 +113,10 @@ impl<'s> Flow<'s> {
             ticker: environment.ticker.clone(),
             sinks: building.sinks.clone(),
             flow_control: environment.flow_control,
-            view: Rc::clone(&view),
             metrics: environment.metrics.source(name, worker),
         };
-        let (records, marks, letters) = source(building.scope, stage);
+        let (records, watermark, letters) = source(building.scope, stage);
         self.dead_letters(letters);
-        let watermark = watermark(&format!("{name}.watermark"), marks, view);
         Ok(Source { stream: Stream::new(self.handle(), records, watermark), validations })
     }
 }

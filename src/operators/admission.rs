@@ -54,6 +54,23 @@ impl Admission {
         }
     }
 
+    /// A partition whose greatest event time so far is `greatest`, and which joined a source at `floor`.
+    pub fn resume(rules: &TimeRules, greatest: EventTime, floor: EventTime) -> Self {
+        let new = Admission::new(rules);
+        Admission { greatest, watermark: behind(greatest, new.out_of_order_ms), floor, ..new }
+    }
+
+    /// Whether an event of `time` is too far ahead of the epoch.
+    #[inline]
+    pub fn is_future(&self, time: EventTime, epoch_ms: u64) -> bool {
+        time.millis() > (epoch_ms as i64).saturating_add(self.future_max_ms)
+    }
+
+    /// The partition's watermark once an event of `time` is admitted.
+    pub fn watermark_after(&self, time: EventTime) -> EventTime {
+        self.watermark.max(behind(time, self.out_of_order_ms))
+    }
+
     /// Nothing earlier is expected from the partition: its greatest event time minus the allowance.
     pub fn watermark(&self) -> EventTime {
         self.watermark
@@ -71,14 +88,14 @@ impl Admission {
     #[inline]
     pub fn admit(&mut self, time: EventTime, epoch_ms: u64) -> Result<(), Rejection> {
         if time > self.greatest {
-            if time.millis() > (epoch_ms as i64).saturating_add(self.future_max_ms) {
+            if self.is_future(time, epoch_ms) {
                 return Err(self.refuse(Reason::Future, time, epoch_ms));
             }
             if time < self.floor {
                 return Err(self.refuse(Reason::LateAfterIdle, time, epoch_ms));
             }
             self.greatest = time;
-            self.watermark = EventTime::from_millis(time.millis().saturating_sub(self.out_of_order_ms));
+            self.watermark = behind(time, self.out_of_order_ms);
             return Ok(());
         }
         if time < self.watermark {
@@ -90,8 +107,9 @@ impl Admission {
         Ok(())
     }
 
+    /// The refusal of an event of `time` for `reason`, in words.
     #[cold]
-    fn refuse(&self, reason: Reason, time: EventTime, epoch_ms: u64) -> Rejection {
+    pub fn refuse(&self, reason: Reason, time: EventTime, epoch_ms: u64) -> Rejection {
         let detail = match reason {
             Reason::Future => format!(
                 "event time {time} is more than future_max ({} ms) after {}",
@@ -108,6 +126,12 @@ impl Admission {
         };
         Rejection::new(reason, detail)
     }
+}
+
+/// `out_of_order_ms` before `time`; nothing is before the beginning.
+#[inline]
+pub(super) fn behind(time: EventTime, out_of_order_ms: i64) -> EventTime {
+    EventTime::from_millis(time.millis().saturating_sub(out_of_order_ms))
 }
 
 #[cfg(test)]

@@ -7,17 +7,19 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 
+use super::admission::behind;
 use super::pending::Pending;
-use crate::time::{Epoch, EventTime};
+use crate::time::{Epoch, EventTime, millis};
 
 /// What a partition contributes to the watermark from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,51 +28,85 @@ pub enum Standing {
     Joined,
     /// Nothing earlier is expected from it.
     At(EventTime),
+    /// It takes part, and its chunks say how far it is.
+    InChunks,
     /// It had nothing for a while: the others go on without it.
     Idle,
     /// It will never have another record.
     Ended,
 }
 
-/// The standing of one partition from an epoch on.
+/// News of one partition, from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
-    /// The partition's number within the source.
-    pub partition: u32,
-    /// What it contributes.
-    pub standing: Standing,
+pub enum Mark {
+    /// How it stands.
+    Stands {
+        /// The partition's number within the source.
+        partition: u32,
+        /// What it contributes.
+        standing: Standing,
+    },
+    /// A chunk of its records was decoded.
+    Chunk {
+        /// The partition's number within the source.
+        partition: u32,
+        /// The chunk's place among the partition's chunks.
+        number: u64,
+        /// The greatest event time in it, of events that can be on time.
+        greatest: EventTime,
+        /// The worker that decoded it.
+        worker: u32,
+    },
 }
 
 /// Folds marks into a watermark.
 #[derive(Debug)]
 pub struct Tracker {
-    standings: BTreeMap<u32, Standing>,
+    out_of_order_ms: i64,
+    partitions: BTreeMap<u32, Contribution>,
     watermark: EventTime,
 }
 
-impl Default for Tracker {
-    fn default() -> Self {
-        Tracker { standings: BTreeMap::new(), watermark: EventTime::MIN }
-    }
+#[derive(Debug)]
+struct Contribution {
+    standing: Standing,
+    /// The greatest event time in its chunks.
+    greatest: EventTime,
 }
 
 impl Tracker {
-    /// Takes one mark; the order of marks of different partitions does not matter.
+    /// No partition yet. Chunks tell their greatest event time; `out_of_order` behind it events are still on time.
+    pub fn new(out_of_order: Duration) -> Self {
+        Tracker { out_of_order_ms: millis(out_of_order), partitions: BTreeMap::new(), watermark: EventTime::MIN }
+    }
+
+    /// Takes one mark; the order of marks of different partitions does not matter, nor does that of chunks.
     pub fn apply(&mut self, mark: Mark) {
-        self.standings.insert(mark.partition, mark.standing);
+        let (Mark::Stands { partition, .. } | Mark::Chunk { partition, .. }) = mark;
+        let unknown = Contribution { standing: Standing::InChunks, greatest: EventTime::MIN };
+        let contribution = self.partitions.entry(partition).or_insert(unknown);
+        match mark {
+            Mark::Stands { standing, .. } => contribution.standing = standing,
+            Mark::Chunk { greatest, .. } => contribution.greatest = contribution.greatest.max(greatest),
+        }
     }
 
     /// Ends an epoch and returns its watermark: [`EventTime::MAX`] once every partition has ended.
     pub fn close_epoch(&mut self) -> EventTime {
         let mut least = None;
         let mut waiting = false;
-        for standing in self.standings.values() {
-            match standing {
-                Standing::Joined => least = Some(EventTime::MIN),
-                Standing::At(time) => least = Some(least.map_or(*time, |l: EventTime| l.min(*time))),
-                Standing::Idle => waiting = true,
-                Standing::Ended => {}
-            }
+        for contribution in self.partitions.values() {
+            let time = match contribution.standing {
+                Standing::Joined => EventTime::MIN,
+                Standing::At(time) => time,
+                Standing::InChunks => behind(contribution.greatest, self.out_of_order_ms),
+                Standing::Idle => {
+                    waiting = true;
+                    continue;
+                }
+                Standing::Ended => continue,
+            };
+            least = Some(least.map_or(time, |least: EventTime| least.min(time)));
         }
         let candidate = match least {
             Some(least) => least,
@@ -97,36 +133,33 @@ impl Default for WatermarkView {
     }
 }
 
-/// Turns the marks of all workers, each addressed to a worker, into the watermark: one value at every epoch that moves it.
+/// Turns the marks of all workers into the watermark: one value at every epoch that moves it.
 pub fn watermark<'s>(
     name: &str,
-    marks: StreamVec<'s, Epoch, (u64, Mark)>,
+    marks: StreamVec<'s, Epoch, Mark>,
+    out_of_order: Duration,
     view: Rc<WatermarkView>,
 ) -> StreamVec<'s, Epoch, EventTime> {
-    marks.unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(
-        Exchange::new(|(worker, _): &(u64, Mark)| *worker),
-        name,
-        move |initial, _| {
-            drop(initial);
-            let mut tracker = Tracker::default();
-            let mut pending: Pending<Vec<Mark>> = Pending::new(0);
-            move |(input, frontier), output| {
-                input.for_each(|capability, marks| {
-                    let Some(pending) = pending.at(&capability) else { return };
-                    pending.extend(marks.drain(..).map(|(_, mark)| mark));
-                });
-                let open = frontier.frontier().first().copied();
-                while let Some((capability, marks)) = pending.take_complete(open) {
-                    marks.into_iter().for_each(|mark| tracker.apply(mark));
-                    let watermark = tracker.close_epoch();
-                    if watermark > view.watermark.replace(watermark) {
-                        output.session(&capability).give(watermark);
-                    }
+    marks.unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(Pipeline, name, move |initial, _| {
+        drop(initial);
+        let mut tracker = Tracker::new(out_of_order);
+        let mut pending: Pending<Vec<Mark>> = Pending::new(0);
+        move |(input, frontier), output| {
+            input.for_each(|capability, marks| {
+                let Some(pending) = pending.at(&capability) else { return };
+                pending.append(marks);
+            });
+            let open = frontier.frontier().first().copied();
+            while let Some((capability, marks)) = pending.take_complete(open) {
+                marks.into_iter().for_each(|mark| tracker.apply(mark));
+                let watermark = tracker.close_epoch();
+                if watermark > view.watermark.replace(watermark) {
+                    output.session(&capability).give(watermark);
                 }
-                view.complete_before.set(open.unwrap_or(Epoch::MAX));
             }
-        },
-    )
+            view.complete_before.set(open.unwrap_or(Epoch::MAX));
+        }
+    })
 }
 
 /// The watermark of several streams together: the least of theirs.
@@ -171,13 +204,13 @@ mod tests {
     }
 
     fn close(tracker: &mut Tracker, marks: &[(u32, Standing)]) -> EventTime {
-        marks.iter().for_each(|&(partition, standing)| tracker.apply(Mark { partition, standing }));
+        marks.iter().for_each(|&(partition, standing)| tracker.apply(Mark::Stands { partition, standing }));
         tracker.close_epoch()
     }
 
     #[test]
     fn waits_for_every_joined_partition() {
-        let mut t = Tracker::default();
+        let mut t = Tracker::new(Duration::from_millis(10));
         assert_eq!(close(&mut t, &[(0, Standing::Joined), (1, Standing::Joined)]), EventTime::MIN);
         assert_eq!(close(&mut t, &[(0, at(50))]), EventTime::MIN);
         assert_eq!(close(&mut t, &[(1, at(20))]), EventTime::from_millis(20));
@@ -185,7 +218,7 @@ mod tests {
 
     #[test]
     fn goes_on_without_idle_partitions_and_stands_still_when_one_returns() {
-        let mut t = Tracker::default();
+        let mut t = Tracker::new(Duration::from_millis(10));
         close(&mut t, &[(0, at(50)), (1, at(20))]);
         assert_eq!(close(&mut t, &[(1, Standing::Idle)]), EventTime::from_millis(50));
         assert_eq!(close(&mut t, &[(1, Standing::Joined), (0, at(70))]), EventTime::from_millis(50));
@@ -193,8 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn chunks_say_how_far_a_partition_is_in_any_order() {
+        let chunk = |number, ms| Mark::Chunk { partition: 0, number, greatest: EventTime::from_millis(ms), worker: 0 };
+        let mut t = Tracker::new(Duration::from_millis(10));
+        assert_eq!(close(&mut t, &[(0, Standing::InChunks)]), EventTime::MIN);
+        t.apply(chunk(1, 50));
+        t.apply(chunk(0, 40));
+        assert_eq!(close(&mut t, &[]), EventTime::from_millis(40));
+        assert_eq!(close(&mut t, &[(0, Standing::Ended)]), EventTime::MAX);
+    }
+
+    #[test]
     fn never_goes_back_and_ends_when_all_ended() {
-        let mut t = Tracker::default();
+        let mut t = Tracker::new(Duration::from_millis(10));
         close(&mut t, &[(0, at(50)), (1, Standing::Idle)]);
         assert_eq!(close(&mut t, &[(1, at(10))]), EventTime::from_millis(50));
         assert_eq!(close(&mut t, &[(0, Standing::Ended), (1, Standing::Idle)]), EventTime::from_millis(50));

@@ -1,22 +1,27 @@
 //! Windowed aggregation by key: one row per key and window, once, when the watermark has passed the window's end.
 //!
+//! Two operators. [`local`] adds each record to its windows on the worker where the record is; when a window closes, [`merge`]
+//! brings the workers' parts of a key together on the key's own worker. So a record never crosses between workers, only one
+//! part per key, window and worker, and workers share the work on a frequent key.
+//!
 //! The invariant: what is emitted at epoch *e* is a function of the records and watermarks up to *e*. So records of an epoch
 //! are applied once every earlier epoch is complete, and windows close only when their own epoch is. The order of records
-//! within an epoch does not matter, since aggregates do not depend on it.
+//! within an epoch does not matter, nor does how they are spread over workers, since aggregates do not depend on either.
 
+mod local;
+mod merge;
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 
 use super::aggregate::Aggregate;
 use super::interval::{Intervals, Window};
-use super::pending::Pending;
-use crate::error::stage::StageName;
-use crate::error::{Error, ErrorKind};
-use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Event, Reason};
-use crate::state::key::{Key, key_group};
-use crate::state::windows::WindowStore;
+use crate::error::Error;
+use crate::record::{DeadLetter, Event};
+use crate::state::key::Key;
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime};
 
@@ -37,6 +42,14 @@ pub struct WindowStage {
 /// The rows of closed windows, and records that came behind the watermark.
 pub type Windowed<'s, K, V> = (StreamVec<'s, Epoch, Window<K, V>>, StreamVec<'s, Epoch, DeadLetter>);
 
+/// What one worker's records say of a key in a window that has closed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Part<K, S> {
+    start: EventTime,
+    key: K,
+    state: S,
+}
+
 type Builder<D> = CapacityContainerBuilder<Vec<D>>;
 
 /// Aggregates `records` by `key` and window.
@@ -44,7 +57,7 @@ pub fn window<'s, T, K, A>(
     stage: WindowStage,
     records: StreamVec<'s, Epoch, T>,
     watermark: StreamVec<'s, Epoch, EventTime>,
-    key: impl Fn(&T) -> K + Clone + 'static,
+    key: impl Fn(&T) -> K + 'static,
     aggregate: A,
 ) -> Windowed<'s, K, A::Output>
 where
@@ -52,151 +65,8 @@ where
     K: Key,
     A: Aggregate<T>,
 {
-    let mut builder = OperatorBuilder::new(stage.name.clone(), records.scope());
-    let name = StageName::of(&stage.name);
-    let route = key.clone();
-    // Called by whichever stage comes before, but the key is of this one.
-    let route = move |record: &T| {
-        let _stage = name.enter();
-        key_group(&route(record))
-    };
-    let mut records = builder.new_input(records, Exchange::new(route));
-    let mut watermarks = builder.new_input(watermark, Pipeline);
-    let (rows, rows_stream) = builder.new_output::<Vec<Window<K, A::Output>>>();
-    let (late, late_stream) = builder.new_output::<Vec<DeadLetter>>();
-    let mut rows = OutputBuilder::<_, Builder<_>>::from(rows);
-    let mut late = OutputBuilder::<_, Builder<_>>::from(late);
-
-    builder.build(move |capabilities| {
-        drop(capabilities);
-        let mut state = State { stage, key, aggregate, store: WindowStore::default(), closed: None, failed: false };
-        let mut waiting: Pending<Vec<Vec<T>>> = Pending::new(1);
-        let mut closing: Pending<Option<EventTime>> = Pending::new(0);
-        let mut open: Epoch = 0;
-        move |frontiers| {
-            let _stage = name.enter();
-            let (mut rows, mut late) = (rows.activate(), late.activate());
-            watermarks.for_each(|capability, values| {
-                let Some(closing) = closing.at(&capability) else { return };
-                *closing = (*closing).max(values.drain(..).max());
-            });
-            records.for_each(|capability, batch| {
-                let Some(epoch) = capability.least().copied() else { return };
-                state.stage.metrics.records_in(batch.len() as u64);
-                // Records of the open epoch are applied as they come; only a faster worker's are ahead of it.
-                if epoch <= open {
-                    let behind = state.apply(batch);
-                    if !behind.is_empty() {
-                        let retained = capability.retain_least(1).expect("a message with a least time can be retained");
-                        late.session(&retained).give_iterator(behind.into_iter());
-                    }
-                } else if let Some(waiting) = waiting.at(&capability) {
-                    waiting.push(std::mem::take(batch));
-                }
-            });
-            let frontier = |i: usize| frontiers[i].frontier().first().copied().unwrap_or(Epoch::MAX);
-            let upper = frontier(0).min(frontier(1));
-            while open < upper {
-                if let Some((capability, Some(watermark))) = closing.take(open) {
-                    // One session for all rows: a session sends what it holds when it ends.
-                    let mut session = rows.session(&capability);
-                    state.close(watermark, |row| session.give(row));
-                }
-                let next = [waiting.first(), closing.first()].into_iter().flatten().min();
-                open = next.unwrap_or(upper).min(upper);
-                if let Some((capability, batches)) = waiting.take(open) {
-                    for mut batch in batches {
-                        late.session(&capability).give_iterator(state.apply(&mut batch).into_iter());
-                    }
-                }
-            }
-            state.stage.metrics.windows_open(state.store.entries());
-        }
-    });
-    (rows_stream, late_stream)
-}
-
-/// The windows of one worker.
-struct State<T, K, A: Aggregate<T>, F> {
-    stage: WindowStage,
-    key: F,
-    aggregate: A,
-    store: WindowStore<K, A::State>,
-    /// Windows that start at or before it are closed.
-    closed: Option<EventTime>,
-    failed: bool,
-}
-
-impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
-    /// Adds records to their windows and returns those that have none left.
-    fn apply(&mut self, batch: &mut Vec<T>) -> Vec<DeadLetter> {
-        let mut behind = Vec::new();
-        for record in batch.drain(..) {
-            let time = record.event_time();
-            let mut start = self.stage.intervals.newest(time);
-            if self.closed.is_some_and(|closed| start <= closed) {
-                behind.push(self.late(&record));
-                continue;
-            }
-            loop {
-                let earlier = self.stage.intervals.before(start, time).filter(|s| self.closed.is_none_or(|c| *s > c));
-                self.aggregate.add(self.store.state(start, (self.key)(&record)), &record);
-                match earlier {
-                    Some(earlier) => start = earlier,
-                    None => break,
-                }
-            }
-        }
-        if self.store.entries() > self.stage.keys_max && !self.failed {
-            self.failed = true;
-            (self.stage.fail)(self.overflow());
-        }
-        behind
-    }
-
-    /// Closes the windows that `watermark` has passed.
-    fn close(&mut self, watermark: EventTime, mut emit: impl FnMut(Window<K, A::Output>)) {
-        let closed = self.stage.intervals.closed_by(watermark);
-        let (intervals, aggregate, metrics) = (self.stage.intervals, &self.aggregate, &self.stage.metrics);
-        let mut rows = 0;
-        self.store.close_through(closed, |start, key, state| {
-            rows += 1;
-            emit(Window { key, start, end: intervals.end(start), value: aggregate.result(state) });
-        });
-        metrics.records_out(rows);
-        metrics.windows_closed(rows);
-        self.closed = Some(closed);
-    }
-
-    #[cold]
-    fn late(&self, record: &T) -> DeadLetter {
-        self.stage.metrics.late(1);
-        let mut text = serde_json::to_string(record).unwrap_or_default();
-        let size = text.len() as u64;
-        text.truncate(text.floor_char_boundary(DEAD_LETTER_BYTES_MAX));
-        DeadLetter {
-            reason: Reason::Late,
-            detail: format!(
-                "event time {} is behind the watermark of stage {:?}",
-                record.event_time(),
-                self.stage.name
-            ),
-            source: self.stage.name.clone(),
-            partition: String::new(),
-            offset: 0,
-            size,
-            text: Some(text),
-            base64: None,
-        }
-    }
-
-    #[cold]
-    fn overflow(&self) -> Error {
-        let message = format!(
-            "stage {:?} holds more than {} entries (keys times open windows) on one worker",
-            self.stage.name, self.stage.keys_max
-        );
-        Error::new(ErrorKind::State, message)
-            .hint("raise engine.keys_max, add workers, use smaller windows, or key by something with fewer values")
-    }
+    let aggregate = Rc::new(aggregate);
+    let (name, intervals, metrics) = (stage.name.clone(), stage.intervals, stage.metrics.clone());
+    let (parts, late) = local::local(stage, records, watermark, key, Rc::clone(&aggregate));
+    (merge::merge(&name, intervals, metrics, parts, aggregate), late)
 }

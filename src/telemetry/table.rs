@@ -99,7 +99,7 @@ table! {
     StageKeys: Gauge "stage_keys" [stage, worker] "keys"
         "Keys that a stage holds state for.";
     StageWindowsOpen: Gauge "stage_windows_open" [stage, worker] "windows"
-        "Windows, over all keys, that the watermark has not passed.";
+        "Windows, over all keys that have records on the worker, that the watermark has not passed.";
     StageWindowsClosed: Counter "stage_windows_closed_total" [stage, worker] "windows"
         "Windows, over all keys, that the watermark has passed.";
     SinkRecords: Counter "sink_records_total" [sink, worker] "records"

@@ -43,7 +43,7 @@ pub struct StageTotals {
     pub late: u64,
     /// Windows closed, over all keys.
     pub windows_closed: u64,
-    /// Windows still open, over all keys.
+    /// Windows still open, over all keys; one counts on every worker that has records of its key.
     pub windows_open: u64,
 }
 
@@ -72,7 +72,7 @@ impl Totals {
         self.stages.values().map(|s| s.windows_closed).sum()
     }
 
-    /// Windows still open, over all stages.
+    /// Windows still open, over all stages, keys and workers.
     pub fn windows_open(&self) -> u64 {
         self.stages.values().map(|s| s.windows_open).sum()
     }

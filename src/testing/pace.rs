@@ -126,4 +126,8 @@ impl SourceReader for PacedReader {
         }
         Ok(if self.finished { Polled::Finished } else { Polled::More })
     }
+
+    fn partitions(&self) -> Option<usize> {
+        self.inner.partitions()
+    }
 }

@@ -17,8 +17,8 @@ const OPEN_FILES_MAX: usize = 512;
 pub(super) struct FiniteReader {
     source: String,
     record_bytes_max: usize,
-    /// Keeps the list alive for workers that open later.
-    _list: Arc<Vec<Found>>,
+    /// All files, also those of other workers; kept alive for workers that open later.
+    list: Arc<Vec<Found>>,
     waiting: VecDeque<Part>,
     open: VecDeque<(Part, Tail)>,
     buffer: Vec<u8>,
@@ -48,7 +48,7 @@ impl FiniteReader {
         let mut reader = FiniteReader {
             source: context.name.clone(),
             record_bytes_max: context.record_bytes_max,
-            _list: list,
+            list,
             waiting,
             open: VecDeque::new(),
             buffer: Vec::new(),
@@ -119,6 +119,10 @@ impl SourceReader for FiniteReader {
             return Ok(Polled::Finished);
         }
         Ok(Polled::More)
+    }
+
+    fn partitions(&self) -> Option<usize> {
+        Some(self.list.len())
     }
 }
 

@@ -15,6 +15,8 @@ const HEAD_BYTES: usize = 256;
 /// Reads one worker's partitions.
 pub(super) struct Reader {
     partitions: Vec<Generated>,
+    /// How many partitions all workers have together.
+    all: usize,
     joined: bool,
     /// Which of the partitions is next.
     turn: usize,
@@ -75,6 +77,7 @@ impl Reader {
         Reader {
             pace: config.rate.map(|rate| Pace { per_second: rate * share, since: None, given: 0 }),
             partitions,
+            all: config.partitions as usize,
             joined: false,
             turn: 0,
             line: Vec::new(),
@@ -131,6 +134,10 @@ impl SourceReader for Reader {
             bytes += self.step(collector);
         }
         Ok(Polled::Finished)
+    }
+
+    fn partitions(&self) -> Option<usize> {
+        Some(self.all)
     }
 }
 

@@ -163,4 +163,8 @@ impl SourceReader for Reader {
         self.release_ended()?;
         Ok(if drained { Polled::Wait(IDLE_WAIT) } else { Polled::More })
     }
+
+    fn partitions(&self) -> Option<usize> {
+        Some(self.known as usize)
+    }
 }

@@ -59,6 +59,10 @@ impl SourceReader for NothingToRead {
     fn poll(&mut self, _budget_bytes: usize, _collector: &mut dyn Collector) -> Result<Polled> {
         Ok(Polled::Finished)
     }
+
+    fn partitions(&self) -> Option<usize> {
+        Some(1)
+    }
 }
 
 /// The lines of a stream that can only be read by waiting for it.
@@ -182,6 +186,10 @@ impl SourceReader for StreamReader {
         };
         collector.lag(STDIN, self.ahead.load(Ordering::Relaxed));
         Ok(polled)
+    }
+
+    fn partitions(&self) -> Option<usize> {
+        Some(1)
     }
 }
 

@@ -1,34 +1,36 @@
 //! What a worker's source knows of its partitions, and what becomes of each record they hand over.
 //!
-//! Pure of timely: it collects a batch of records, the dead letters and the changes of the partitions' standing, which the
-//! operator sends on.
+//! Pure of timely: it collects records, decoded or not, the dead letters and the changes of the partitions' standing, which
+//! the operator sends on.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use hashbrown::HashMap;
 
-use super::Validations;
+use super::direct::Direct;
+use super::letter::Letters;
+use super::spread::Packer;
 use crate::connectors::source::{Collector, Partition};
-use crate::operators::admission::{Admission, TimeRules};
 use crate::operators::watermark::{Mark, Standing, WatermarkView};
-use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Decode, Decoder, Reason, Rejection};
+use crate::record::{Decode, Reason, Rejection};
 use crate::telemetry::{PartitionMetrics, SourceMetrics};
 use crate::time::{Epoch, EventTime};
 
-/// About how large a batch of records is.
-const BATCH_BYTES: usize = 32 * 1024;
+/// Where records are decoded.
+pub(super) enum Work<T: Decode> {
+    /// By the worker that reads them.
+    Here(Direct<T>),
+    /// By all workers.
+    Spread(Packer),
+}
 
 /// Takes what the reader reads.
 pub(super) struct Intake<T: Decode> {
-    name: String,
-    options: T::Options,
-    rules: TimeRules,
-    validations: Validations<T>,
+    idle_after_ms: u64,
     view: Rc<WatermarkView>,
     pub(super) metrics: SourceMetrics,
-    partitions: Vec<PartitionState<T>>,
+    partitions: Vec<PartitionState>,
     index: HashMap<u32, usize>,
     /// The partition that spoke last; most often it speaks again.
     last: (u32, usize),
@@ -36,13 +38,8 @@ pub(super) struct Intake<T: Decode> {
     held: Vec<Held>,
     /// The epoch in which records are read now.
     pub(super) epoch: Epoch,
-    /// Records that decoded since they were counted, refused or not.
-    decoded: u64,
-    /// Records to send on, in batches that fit the first-level caches and the allocator's small sizes.
-    pub(super) batches: Vec<Vec<T>>,
-    batch: Vec<T>,
-    /// Dead letters to send on.
-    pub(super) letters: Vec<DeadLetter>,
+    pub(super) work: Work<T>,
+    pub(super) letters: Letters,
 }
 
 struct Held {
@@ -51,11 +48,9 @@ struct Held {
     bytes: Vec<u8>,
 }
 
-struct PartitionState<T: Decode> {
+struct PartitionState {
     id: u32,
     label: Rc<str>,
-    decoder: T::Decoder,
-    admission: Admission,
     announced: Option<Standing>,
     /// It came back, and stands still since this epoch.
     returned: Option<Epoch>,
@@ -69,29 +64,23 @@ struct PartitionState<T: Decode> {
 
 impl<T: Decode> Intake<T> {
     pub(super) fn new(
-        name: String,
-        options: T::Options,
-        rules: TimeRules,
-        validations: Validations<T>,
+        name: &str,
+        idle_after: Duration,
         view: Rc<WatermarkView>,
         metrics: SourceMetrics,
+        work: Work<T>,
     ) -> Self {
         Intake {
-            name,
-            options,
-            rules,
-            validations,
+            idle_after_ms: u64::try_from(idle_after.as_millis()).unwrap_or(u64::MAX),
             view,
-            metrics,
             partitions: Vec::new(),
             index: HashMap::new(),
             last: (u32::MAX, usize::MAX),
             held: Vec::new(),
             epoch: 0,
-            decoded: 0,
-            batches: Vec::new(),
-            batch: Vec::new(),
-            letters: Vec::new(),
+            work,
+            letters: Letters::new(name, metrics.clone()),
+            metrics,
         }
     }
 
@@ -99,10 +88,13 @@ impl<T: Decode> Intake<T> {
     /// While one waits nothing is polled, so what is held is bounded by one poll.
     pub(super) fn release(&mut self) -> bool {
         let (complete_before, watermark) = (self.view.complete_before.get(), self.view.watermark.get());
-        for partition in &mut self.partitions {
+        for (index, partition) in self.partitions.iter_mut().enumerate() {
             if partition.returned.is_some_and(|epoch| epoch < complete_before) {
                 partition.returned = None;
-                partition.admission.join_at(watermark);
+                match &mut self.work {
+                    Work::Here(direct) => direct.join_at(index, watermark),
+                    Work::Spread(packer) => packer.join_at(index, watermark),
+                }
             }
         }
         if !self.held.is_empty() {
@@ -122,24 +114,27 @@ impl<T: Decode> Intake<T> {
 
     /// Tells how the partitions' standing changed since it was last told.
     pub(super) fn marks(&mut self, now_ms: u64, mut tell: impl FnMut(Mark)) {
-        let idle_after_ms = u64::try_from(self.rules.idle_after.as_millis()).unwrap_or(u64::MAX);
-        for partition in &mut self.partitions {
-            let idle = partition.empty_since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= idle_after_ms);
-            let watermark = partition.admission.watermark();
-            let standing = if partition.returned.is_some() {
+        for (index, partition) in self.partitions.iter_mut().enumerate() {
+            let empty_for = partition.empty_since_ms.map(|since| now_ms.saturating_sub(since));
+            // The first mark is of an epoch before the one in which the records of the first poll are sent.
+            let standing = if partition.announced.is_none() || partition.returned.is_some() {
                 Standing::Joined
             } else if partition.ended {
                 Standing::Ended
-            } else if idle {
+            } else if empty_for.is_some_and(|ms| ms >= self.idle_after_ms) {
                 Standing::Idle
-            } else if watermark == EventTime::MIN {
-                Standing::Joined
             } else {
-                Standing::At(watermark)
+                match &self.work {
+                    Work::Spread(_) => Standing::InChunks,
+                    Work::Here(direct) => match direct.watermark(index) {
+                        EventTime::MIN => Standing::Joined,
+                        watermark => Standing::At(watermark),
+                    },
+                }
             };
             if partition.announced != Some(standing) {
                 partition.announced = Some(standing);
-                tell(Mark { partition: partition.id, standing });
+                tell(Mark::Stands { partition: partition.id, standing });
             }
         }
     }
@@ -151,10 +146,10 @@ impl<T: Decode> Intake<T> {
                 partition.metrics.read(std::mem::take(&mut partition.records), std::mem::take(&mut partition.bytes));
             }
         }
-        if !self.batch.is_empty() {
-            self.batches.push(std::mem::take(&mut self.batch));
+        match &mut self.work {
+            Work::Here(direct) => self.metrics.decoded(std::mem::take(&mut direct.decoded)),
+            Work::Spread(packer) => packer.finish(),
         }
-        self.metrics.decoded(std::mem::take(&mut self.decoded));
         self.metrics.watermark(self.view.watermark.get(), self.epoch);
     }
 
@@ -176,73 +171,30 @@ impl<T: Decode> Intake<T> {
         let partition = &mut self.partitions[index];
         partition.records += 1;
         partition.bytes += bytes.len() as u64;
-        let refusal = match partition.decoder.decode(bytes, self.epoch) {
-            Err(rejection) => rejection,
-            Ok(record) => {
-                self.decoded += 1;
-                let invalid = self.validations.borrow().iter().find_map(|valid| valid(&record).err());
-                let admitted = match (invalid, record.time()) {
-                    (Some(detail), _) => Err(Rejection::new(Reason::Invalid, detail)),
-                    (None, Some(time)) => partition.admission.admit(time, self.epoch),
-                    (None, None) => Ok(()),
-                };
-                match admitted {
-                    Ok(()) => return self.keep(record),
-                    Err(rejection) => rejection,
+        match &mut self.work {
+            Work::Here(direct) => {
+                if let Err(rejection) = direct.take(index, bytes, self.epoch) {
+                    self.letters.refuse(&partition.label, offset, bytes.len() as u64, bytes, rejection);
                 }
             }
-        };
-        self.refuse(index, offset, bytes.len() as u64, bytes, refusal);
-    }
-
-    #[inline]
-    fn keep(&mut self, record: T) {
-        if self.batch.len() == self.batch.capacity() {
-            let next = Vec::with_capacity((BATCH_BYTES / size_of::<T>().max(1)).clamp(16, 4096));
-            let full = std::mem::replace(&mut self.batch, next);
-            if !full.is_empty() {
-                self.batches.push(full);
-            }
+            Work::Spread(packer) => packer.take(index, offset, bytes),
         }
-        self.batch.push(record);
-    }
-
-    /// Records in the batches to send on.
-    pub(super) fn admitted(&self) -> u64 {
-        self.batches.iter().map(|batch| batch.len() as u64).sum()
-    }
-
-    #[cold]
-    fn refuse(&mut self, index: usize, offset: u64, size: u64, bytes: &[u8], rejection: Rejection) {
-        self.metrics.dead_letters(rejection.reason, 1);
-        let (text, base64) = match std::str::from_utf8(bytes) {
-            Ok(text) => (Some(text[..text.floor_char_boundary(DEAD_LETTER_BYTES_MAX)].to_owned()), None),
-            Err(_) => (None, Some(BASE64.encode(&bytes[..bytes.len().min(DEAD_LETTER_BYTES_MAX)]))),
-        };
-        self.letters.push(DeadLetter {
-            reason: rejection.reason,
-            detail: rejection.detail,
-            source: self.name.clone(),
-            partition: self.partitions[index].label.to_string(),
-            offset,
-            size,
-            text,
-            base64,
-        });
     }
 }
 
 impl<T: Decode> Collector for Intake<T> {
     fn joined(&mut self, partition: Partition, label: &str) {
         let known = self.index.insert(partition.0, self.partitions.len());
-        assert!(known.is_none(), "source {:?}: partition {} joined twice", self.name, partition.0);
+        assert!(known.is_none(), "partition {} joined twice", partition.0);
         // Before the first epoch nothing can have been missed; later on the watermark may be ahead of the newcomer.
         let returned = (self.view.complete_before.get() > 0).then_some(self.epoch);
+        match &mut self.work {
+            Work::Here(direct) => direct.joined(),
+            Work::Spread(packer) => packer.joined(partition.0, label),
+        }
         self.partitions.push(PartitionState {
             id: partition.0,
             label: label.into(),
-            decoder: T::decoder(&self.options),
-            admission: Admission::new(&self.rules),
             announced: None,
             returned,
             ended: false,
@@ -274,7 +226,7 @@ impl<T: Decode> Collector for Intake<T> {
         state.empty_since_ms = None;
         state.records += 1;
         state.bytes += size;
-        self.refuse(index, offset, size, head, Rejection::new(reason, detail));
+        self.letters.refuse(&state.label, offset, size, head, Rejection::new(reason, detail));
     }
 
     fn caught_up(&mut self, partition: Partition) {

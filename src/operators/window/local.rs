@@ -1,0 +1,169 @@
+//! Adds records to the windows of the worker where they are.
+
+use std::rc::Rc;
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
+
+use super::{Builder, Part, WindowStage};
+use crate::error::stage::StageName;
+use crate::error::{Error, ErrorKind};
+use crate::operators::aggregate::Aggregate;
+use crate::operators::pending::Pending;
+use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Event, Reason};
+use crate::state::key::Key;
+use crate::state::windows::WindowStore;
+use crate::time::{Epoch, EventTime};
+
+/// The parts of windows that have closed, and records that came behind the watermark.
+type Parts<'s, K, S> = (StreamVec<'s, Epoch, Part<K, S>>, StreamVec<'s, Epoch, DeadLetter>);
+
+/// Aggregates this worker's `records`; a window's parts leave when the watermark has passed its end.
+pub(super) fn local<'s, T, K, A>(
+    stage: WindowStage,
+    records: StreamVec<'s, Epoch, T>,
+    watermark: StreamVec<'s, Epoch, EventTime>,
+    key: impl Fn(&T) -> K + 'static,
+    aggregate: Rc<A>,
+) -> Parts<'s, K, A::State>
+where
+    T: Event,
+    K: Key,
+    A: Aggregate<T>,
+{
+    let mut builder = OperatorBuilder::new(stage.name.clone(), records.scope());
+    let name = StageName::of(&stage.name);
+    let mut records = builder.new_input(records, Pipeline);
+    let mut watermarks = builder.new_input(watermark, Pipeline);
+    let (parts, parts_stream) = builder.new_output::<Vec<Part<K, A::State>>>();
+    let (late, late_stream) = builder.new_output::<Vec<DeadLetter>>();
+    let mut parts = OutputBuilder::<_, Builder<_>>::from(parts);
+    let mut late = OutputBuilder::<_, Builder<_>>::from(late);
+
+    builder.build(move |capabilities| {
+        drop(capabilities);
+        let mut state = State { stage, key, aggregate, store: WindowStore::default(), closed: None, failed: false };
+        let mut waiting: Pending<Vec<Vec<T>>> = Pending::new(1);
+        let mut closing: Pending<Option<EventTime>> = Pending::new(0);
+        let mut open: Epoch = 0;
+        move |frontiers| {
+            let _stage = name.enter();
+            let (mut parts, mut late) = (parts.activate(), late.activate());
+            watermarks.for_each(|capability, values| {
+                let Some(closing) = closing.at(&capability) else { return };
+                *closing = (*closing).max(values.drain(..).max());
+            });
+            records.for_each(|capability, batch| {
+                let Some(epoch) = capability.least().copied() else { return };
+                state.stage.metrics.records_in(batch.len() as u64);
+                // Records of the open epoch are applied as they come; only a faster worker's are ahead of it.
+                if epoch <= open {
+                    let behind = state.apply(batch);
+                    if !behind.is_empty() {
+                        let retained = capability.retain_least(1).expect("a message with a least time can be retained");
+                        late.session(&retained).give_iterator(behind.into_iter());
+                    }
+                } else if let Some(waiting) = waiting.at(&capability) {
+                    waiting.push(std::mem::take(batch));
+                }
+            });
+            let frontier = |i: usize| frontiers[i].frontier().first().copied().unwrap_or(Epoch::MAX);
+            let upper = frontier(0).min(frontier(1));
+            while open < upper {
+                if let Some((capability, Some(watermark))) = closing.take(open) {
+                    // One session for all parts: a session sends what it holds when it ends.
+                    let mut session = parts.session(&capability);
+                    state.close(watermark, |part| session.give(part));
+                }
+                let next = [waiting.first(), closing.first()].into_iter().flatten().min();
+                open = next.unwrap_or(upper).min(upper);
+                if let Some((capability, batches)) = waiting.take(open) {
+                    for mut batch in batches {
+                        late.session(&capability).give_iterator(state.apply(&mut batch).into_iter());
+                    }
+                }
+            }
+            state.stage.metrics.windows_open(state.store.entries());
+        }
+    });
+    (parts_stream, late_stream)
+}
+
+/// The windows of one worker.
+struct State<T, K, A: Aggregate<T>, F> {
+    stage: WindowStage,
+    key: F,
+    aggregate: Rc<A>,
+    store: WindowStore<K, A::State>,
+    /// Windows that start at or before it are closed.
+    closed: Option<EventTime>,
+    failed: bool,
+}
+
+impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
+    /// Adds records to their windows and returns those that have none left.
+    fn apply(&mut self, batch: &mut Vec<T>) -> Vec<DeadLetter> {
+        let mut behind = Vec::new();
+        for record in batch.drain(..) {
+            let time = record.event_time();
+            let mut start = self.stage.intervals.newest(time);
+            if self.closed.is_some_and(|closed| start <= closed) {
+                behind.push(self.late(&record));
+                continue;
+            }
+            loop {
+                let earlier = self.stage.intervals.before(start, time).filter(|s| self.closed.is_none_or(|c| *s > c));
+                self.aggregate.add(self.store.state(start, (self.key)(&record)), &record);
+                match earlier {
+                    Some(earlier) => start = earlier,
+                    None => break,
+                }
+            }
+        }
+        if self.store.entries() > self.stage.keys_max && !self.failed {
+            self.failed = true;
+            (self.stage.fail)(self.overflow());
+        }
+        behind
+    }
+
+    /// Closes the windows that `watermark` has passed.
+    fn close(&mut self, watermark: EventTime, mut emit: impl FnMut(Part<K, A::State>)) {
+        let closed = self.stage.intervals.closed_by(watermark);
+        self.store.close_through(closed, |start, key, state| emit(Part { start, key, state }));
+        self.closed = Some(closed);
+    }
+
+    #[cold]
+    fn late(&self, record: &T) -> DeadLetter {
+        self.stage.metrics.late(1);
+        let mut text = serde_json::to_string(record).unwrap_or_default();
+        let size = text.len() as u64;
+        text.truncate(text.floor_char_boundary(DEAD_LETTER_BYTES_MAX));
+        DeadLetter {
+            reason: Reason::Late,
+            detail: format!(
+                "event time {} is behind the watermark of stage {:?}",
+                record.event_time(),
+                self.stage.name
+            ),
+            source: self.stage.name.clone(),
+            partition: String::new(),
+            offset: 0,
+            size,
+            text: Some(text),
+            base64: None,
+        }
+    }
+
+    #[cold]
+    fn overflow(&self) -> Error {
+        let message = format!(
+            "stage {:?} holds more than {} entries (keys times open windows) on one worker",
+            self.stage.name, self.stage.keys_max
+        );
+        Error::new(ErrorKind::State, message)
+            .hint("raise engine.keys_max, add workers, use smaller windows, or key by something with fewer values")
+    }
+}

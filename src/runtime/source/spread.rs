@@ -1,0 +1,125 @@
+//! Packs records into chunks for other workers to decode, so that a partition does not bind the dataflow to one core.
+//!
+//! A chunk goes to the worker that has the fewest to do, which depends on how fast the workers are; so it must not matter
+//! for the answer, and it does not: decoding a record needs nothing but the record, and what is late is decided afterwards
+//! in the partition's order.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::scheduling::Activator;
+
+use super::chunk::{Chunk, Head};
+use crate::time::EventTime;
+
+/// How many bytes of records fill a chunk; the last record may run over. Small enough for the allocator's ordinary sizes
+/// and a second-level cache, large enough that a chunk's own cost, some microseconds, does not show.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How many chunks one worker may have before it: bounds what is in memory.
+const CHUNKS_WAITING_MAX: u32 = 16;
+
+/// How many chunks each other worker has before the worker that reads keeps one for itself: what it keeps it decodes before it
+/// reads on, and meanwhile the others must not run dry.
+const CHUNKS_AHEAD: u32 = 8;
+
+/// Packs the records of one worker's partitions.
+pub(super) struct Packer {
+    /// By the partition's place among the worker's own.
+    partitions: Vec<Packing>,
+    /// Chunks to send on.
+    pub(super) ready: Vec<Chunk>,
+    pub(super) load: Load,
+}
+
+struct Packing {
+    /// What the next chunk will be; its target is chosen when it is sent.
+    next: Head,
+    label: Arc<str>,
+    open: Option<Chunk>,
+}
+
+impl Packer {
+    pub(super) fn new(load: Load) -> Self {
+        Packer { partitions: Vec::new(), ready: Vec::new(), load }
+    }
+
+    pub(super) fn joined(&mut self, partition: u32, label: &str) {
+        let next = Head { target: 0, partition, number: 0, floor: EventTime::MIN };
+        self.partitions.push(Packing { next, label: label.into(), open: None });
+    }
+
+    /// Events of the partition before `floor` come too late from now on.
+    pub(super) fn join_at(&mut self, index: usize, floor: EventTime) {
+        self.finish();
+        let next = &mut self.partitions[index].next;
+        next.floor = next.floor.max(floor);
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, index: usize, offset: u64, record: &[u8]) {
+        let Packing { next, label, open } = &mut self.partitions[index];
+        let chunk = open.get_or_insert_with(|| {
+            let chunk = Chunk::with_room(*next, Arc::clone(label), CHUNK_BYTES + record.len());
+            next.number += 1;
+            chunk
+        });
+        chunk.push(offset, record);
+        if chunk.bytes() >= CHUNK_BYTES {
+            self.ready.extend(open.take());
+        }
+    }
+
+    /// Lets nothing wait for more records.
+    pub(super) fn finish(&mut self) {
+        self.ready.extend(self.partitions.iter_mut().filter_map(|partition| partition.open.take()));
+    }
+}
+
+/// How many chunks each worker has that this one gave it. Shared with the operator that learns when one is done.
+#[derive(Clone)]
+pub(super) struct Load(Rc<RefCell<Given>>);
+
+struct Given {
+    /// By worker.
+    waiting: Vec<u32>,
+    /// The worker that reads.
+    own: usize,
+    /// Who was given the last one; ties are broken in turn.
+    last: usize,
+    /// Wakes the source.
+    activator: Activator,
+}
+
+impl Load {
+    pub(super) fn new(own: usize, workers: usize, activator: Activator) -> Self {
+        Load(Rc::new(RefCell::new(Given { waiting: vec![0; workers], own, last: own, activator })))
+    }
+
+    /// No worker has room for another chunk.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.borrow().waiting.iter().all(|chunks| *chunks >= CHUNKS_WAITING_MAX)
+    }
+
+    /// Chooses who decodes the next chunk.
+    pub(super) fn give(&self) -> usize {
+        let given = &mut *self.0.borrow_mut();
+        let workers = given.waiting.len();
+        let in_turn = (1..=workers).map(|step| (given.last + step) % workers);
+        let ahead = |worker: usize| if worker == given.own { CHUNKS_AHEAD } else { 0 };
+        let target = in_turn.min_by_key(|worker| given.waiting[*worker] + ahead(*worker)).expect("there are workers");
+        given.waiting[target] += 1;
+        given.last = target;
+        target
+    }
+
+    /// `worker` is done with a chunk that this worker gave it.
+    pub(super) fn done(&self, worker: usize) {
+        let given = &mut *self.0.borrow_mut();
+        given.waiting[worker] -= 1;
+        if given.waiting[worker] + 1 == CHUNKS_WAITING_MAX {
+            given.activator.activate();
+        }
+    }
+}
