@@ -12,9 +12,20 @@ struct AuthEvent {
     src_ip: Text,
     user: Text,
     action: Ignored<Text>,
-    outcome: Text,
+    outcome: Outcome,
     bytes: u32,
     message: Ignored<Text>,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Success,
+    Failure,
+    /// Whatever else a host may say.
+    #[serde(other)]
+    Other,
 }
 
 /// What an address did in one window.
@@ -53,7 +64,7 @@ pub fn auth_windows(flow: &Flow, params: &Params) -> Result<()> {
         .window("per-address", Tumbling::of(params.window))
         .aggregate((
             Count,
-            Sum::of(|event: &AuthEvent| u32::from(event.outcome == "failure")),
+            Sum::of(|event: &AuthEvent| u32::from(event.outcome == Outcome::Failure)),
             Distinct::of(|event: &AuthEvent| &event.user),
             Sum::of(|event: &AuthEvent| event.bytes),
         ))

@@ -142,7 +142,7 @@ fn fast(record: &Record) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl __tidewatch::JsonRecord for #name {
-            #[inline]
+            #[inline(always)]
             fn read_fast(__cursor: &mut __tidewatch::Cursor<'_>) -> ::core::option::Option<Self> {
                 #[allow(unused_imports)]
                 use __tidewatch::{ReadFast as _, ReadSerde as _};

@@ -74,7 +74,8 @@ impl<T> fmt::Debug for JsonDecoder<T> {
 impl<T: JsonRecord + 'static> Decoder<T> for JsonDecoder<T> {
     const STATELESS: bool = true;
 
-    #[inline]
+    // A record is built where it is kept: returned through memory, it would be copied twice.
+    #[inline(always)]
     fn decode(&mut self, bytes: &[u8], _: u64) -> Result<T, Rejection> {
         let text = utf8(bytes)?;
         match T::read_fast(&mut Cursor::new(text)) {

@@ -1,6 +1,6 @@
 //! Windowed aggregation by key: one row per key and window, once, when the watermark has passed the window's end.
 //!
-//! Two operators. [`local`] adds each record to its windows on the worker where the record is; when a window closes, [`merge`]
+//! Two operators. `local` adds each record to its windows on the worker where the record is; when a window closes, `merge`
 //! brings the workers' parts of a key together on the key's own worker. So a record never crosses between workers, only one
 //! part per key, window and worker, and workers share the work on a frequent key.
 //!

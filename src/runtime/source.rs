@@ -2,10 +2,10 @@
 //!
 //! Its capability is the clock of the dataflow: on every worker it follows the same rule, now rounded up to the tick, also
 //! where there is nothing to read. At the end of an epoch the operator tells every worker what became of its partitions
-//! ([`Mark`]s); that is the point at which an epoch is bound to what was read in it.
+//! (its `Mark`s); that is the point at which an epoch is bound to what was read in it.
 //!
 //! Records are decoded where they are read, or, where there are fewer partitions than workers, on all workers: then they are
-//! sent on in chunks, which [`decode`] and [`order`] turn into the same records and dead letters.
+//! sent on in chunks, which `decode` and `order` turn into the same records and dead letters.
 //!
 //! Back-pressure is the distance between this clock and the sinks: with too many epochs in flight the operator does not read.
 

@@ -1,6 +1,6 @@
 //! How many different values there are, exactly.
 //!
-//! Most keys see few values, so a set starts as a short list that is searched in line and becomes a hash set when it grows.
+//! Most keys see few values, so a set starts as one value, becomes a short list that is searched in line, and then a hash set.
 
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -26,60 +26,84 @@ impl Distinct<(), ()> {
     }
 }
 
-/// A set of values.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound = "V: Record + Eq + Hash")]
-pub enum Values<V> {
-    /// A few, in order of arrival.
-    List(Vec<V>),
-    /// Many. Boxed, since most keys never have so many and each has room for this.
-    Set(Box<SetOf<V>>),
-}
-
-/// A hash set that serialises as the list of its values.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A set of values. Most keys of a window see one value and few see many, so a set takes as little room as one value, and
+/// what is larger is elsewhere.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<V>", into = "Vec<V>", bound = "V: Record + Eq + Hash")]
-pub struct SetOf<V>(HashSet<V>);
-
-impl<V: Eq + Hash> From<Vec<V>> for SetOf<V> {
-    fn from(values: Vec<V>) -> Self {
-        SetOf(values.into_iter().collect())
-    }
-}
-
-impl<V> From<SetOf<V>> for Vec<V> {
-    fn from(set: SetOf<V>) -> Self {
-        set.0.into_iter().collect()
-    }
-}
-
-impl<V> Default for Values<V> {
-    fn default() -> Self {
-        Values::List(Vec::new())
-    }
+pub enum Values<V> {
+    /// None.
+    #[default]
+    None,
+    /// One.
+    One(V),
+    /// A few, in order of arrival.
+    #[expect(clippy::box_collection, reason = "a vector is three times as large as the box, for every key")]
+    Few(Box<Vec<V>>),
+    /// Many.
+    Many(Box<HashSet<V>>),
 }
 
 impl<V: Clone + Eq + Hash> Values<V> {
     #[inline]
     fn insert(&mut self, value: &V) {
         match self {
-            Values::Set(set) => {
-                set.0.get_or_insert_with(value, V::clone);
+            Values::None => *self = Values::One(value.clone()),
+            Values::One(only) if only == value => {}
+            Values::Many(set) => {
+                set.get_or_insert_with(value, V::clone);
             }
-            Values::List(list) if list.contains(value) => {}
-            Values::List(list) if list.len() < LIST_MAX => list.push(value.clone()),
-            Values::List(list) => {
-                let mut set: HashSet<V> = list.drain(..).collect();
-                set.insert(value.clone());
-                *self = Values::Set(Box::new(SetOf(set)));
-            }
+            Values::Few(list) if list.contains(value) => {}
+            Values::Few(list) if list.len() < LIST_MAX => list.push(value.clone()),
+            Values::One(_) | Values::Few(_) => self.grow(value),
         }
+    }
+
+    /// Moves to the next larger form, for one more value.
+    fn grow(&mut self, value: &V) {
+        *self = match std::mem::take(self) {
+            Values::One(only) => Values::Few(Box::new(vec![only, value.clone()])),
+            smaller => {
+                let mut set: HashSet<V> = smaller.into();
+                set.insert(value.clone());
+                Values::Many(Box::new(set))
+            }
+        };
     }
 
     fn len(&self) -> usize {
         match self {
-            Values::List(list) => list.len(),
-            Values::Set(set) => set.0.len(),
+            Values::None => 0,
+            Values::One(_) => 1,
+            Values::Few(list) => list.len(),
+            Values::Many(set) => set.len(),
+        }
+    }
+}
+
+impl<V: Clone + Eq + Hash> From<Vec<V>> for Values<V> {
+    fn from(values: Vec<V>) -> Self {
+        let mut set = Values::None;
+        values.iter().for_each(|value| set.insert(value));
+        set
+    }
+}
+
+impl<V> From<Values<V>> for Vec<V> {
+    fn from(values: Values<V>) -> Self {
+        match values {
+            Values::None => Vec::new(),
+            Values::One(only) => vec![only],
+            Values::Few(list) => *list,
+            Values::Many(set) => set.into_iter().collect(),
+        }
+    }
+}
+
+impl<V: Eq + Hash> From<Values<V>> for HashSet<V> {
+    fn from(values: Values<V>) -> Self {
+        match values {
+            Values::Many(set) => *set,
+            smaller => Vec::from(smaller).into_iter().collect(),
         }
     }
 }
@@ -94,10 +118,9 @@ impl<T: 'static, V: Record + Eq + Hash, F: Fn(&T) -> &V + 'static> Aggregate<T> 
     }
 
     fn merge(&self, state: &mut Values<V>, other: Values<V>) {
-        match other {
-            Values::List(list) => list.iter().for_each(|value| state.insert(value)),
-            Values::Set(set) => set.0.iter().for_each(|value| state.insert(value)),
-        }
+        // The smaller one goes into the larger.
+        let smaller = if other.len() > state.len() { std::mem::replace(state, other) } else { other };
+        Vec::from(smaller).iter().for_each(|value| state.insert(value));
     }
 
     fn result(&self, state: Values<V>) -> u64 {

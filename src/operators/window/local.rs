@@ -13,7 +13,7 @@ use crate::operators::aggregate::Aggregate;
 use crate::operators::pending::Pending;
 use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Event, Reason};
 use crate::state::key::Key;
-use crate::state::windows::WindowStore;
+use crate::state::windows::{Hashed, WindowStore};
 use crate::time::{Epoch, EventTime};
 
 /// The parts of windows that have closed, and records that came behind the watermark.
@@ -43,7 +43,15 @@ where
 
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut state = State { stage, key, aggregate, store: WindowStore::default(), closed: None, failed: false };
+        let mut state = State {
+            stage,
+            key,
+            aggregate,
+            store: WindowStore::default(),
+            closed: None,
+            failed: false,
+            ahead: Vec::new(),
+        };
         let mut waiting: Pending<Vec<Vec<T>>> = Pending::new(1);
         let mut closing: Pending<Option<EventTime>> = Pending::new(0);
         let mut open: Epoch = 0;
@@ -79,8 +87,8 @@ where
                 let next = [waiting.first(), closing.first()].into_iter().flatten().min();
                 open = next.unwrap_or(upper).min(upper);
                 if let Some((capability, batches)) = waiting.take(open) {
-                    for mut batch in batches {
-                        late.session(&capability).give_iterator(state.apply(&mut batch).into_iter());
+                    for batch in batches {
+                        late.session(&capability).give_iterator(state.apply(&batch).into_iter());
                     }
                 }
             }
@@ -99,31 +107,41 @@ struct State<T, K, A: Aggregate<T>, F> {
     /// Windows that start at or before it are closed.
     closed: Option<EventTime>,
     failed: bool,
+    /// Records whose states are being fetched: where they belong.
+    ahead: Vec<(EventTime, Hashed<K>)>,
 }
+
+/// How many records' states are fetched at once.
+const AHEAD: usize = 16;
 
 impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
     /// Adds records to their windows and returns those that have none left.
-    fn apply(&mut self, batch: &mut Vec<T>) -> Vec<DeadLetter> {
+    fn apply(&mut self, batch: &[T]) -> Vec<DeadLetter> {
         let mut behind = Vec::new();
-        for record in batch.drain(..) {
-            let time = record.event_time();
-            let mut start = self.stage.intervals.newest(time);
-            if self.closed.is_some_and(|closed| start <= closed) {
-                behind.push(self.late(&record));
-                continue;
-            }
-            loop {
-                let earlier = self.stage.intervals.before(start, time).filter(|s| self.closed.is_none_or(|c| *s > c));
-                self.aggregate.add(self.store.state(start, (self.key)(&record)), &record);
-                match earlier {
-                    Some(earlier) => start = earlier,
-                    None => break,
+        let intervals = self.stage.intervals;
+        for records in batch.chunks(AHEAD) {
+            self.ahead.extend(records.iter().map(|record| {
+                let (start, key) = (intervals.newest(record.event_time()), self.store.hashed((self.key)(record)));
+                // Only for the cache: what it brings in is used below.
+                std::hint::black_box(self.store.holds(start, &key));
+                (start, key)
+            }));
+            for (record, (mut start, key)) in records.iter().zip(self.ahead.drain(..)) {
+                if self.closed.is_some_and(|closed| start <= closed) {
+                    behind.push(self.stage.late(record));
+                    continue;
                 }
+                let time = record.event_time();
+                while let Some(earlier) = intervals.before(start, time).filter(|s| self.closed.is_none_or(|c| *s > c)) {
+                    self.aggregate.add(self.store.state(start, key.clone()), record);
+                    start = earlier;
+                }
+                self.aggregate.add(self.store.state(start, key), record);
             }
         }
         if self.store.entries() > self.stage.keys_max && !self.failed {
             self.failed = true;
-            (self.stage.fail)(self.overflow());
+            (self.stage.fail)(self.stage.overflow());
         }
         behind
     }
@@ -134,21 +152,19 @@ impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
         self.store.close_through(closed, |start, key, state| emit(Part { start, key, state }));
         self.closed = Some(closed);
     }
+}
 
+impl WindowStage {
     #[cold]
-    fn late(&self, record: &T) -> DeadLetter {
-        self.stage.metrics.late(1);
+    fn late(&self, record: &impl Event) -> DeadLetter {
+        self.metrics.late(1);
         let mut text = serde_json::to_string(record).unwrap_or_default();
         let size = text.len() as u64;
         text.truncate(text.floor_char_boundary(DEAD_LETTER_BYTES_MAX));
         DeadLetter {
             reason: Reason::Late,
-            detail: format!(
-                "event time {} is behind the watermark of stage {:?}",
-                record.event_time(),
-                self.stage.name
-            ),
-            source: self.stage.name.clone(),
+            detail: format!("event time {} is behind the watermark of stage {:?}", record.event_time(), self.name),
+            source: self.name.clone(),
             partition: String::new(),
             offset: 0,
             size,
@@ -161,7 +177,7 @@ impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
     fn overflow(&self) -> Error {
         let message = format!(
             "stage {:?} holds more than {} entries (keys times open windows) on one worker",
-            self.stage.name, self.stage.keys_max
+            self.name, self.keys_max
         );
         Error::new(ErrorKind::State, message)
             .hint("raise engine.keys_max, add workers, use smaller windows, or key by something with fewer values")

@@ -17,16 +17,22 @@ impl<T> Default for Batches<T> {
 }
 
 impl<T> Batches<T> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, record: T) {
         if self.open.len() == self.open.capacity() {
-            let next = Vec::with_capacity((BATCH_BYTES / size_of::<T>().max(1)).clamp(16, 4096));
-            let full = std::mem::replace(&mut self.open, next);
-            if !full.is_empty() {
-                self.full.push(full);
-            }
+            self.turn();
         }
         self.open.push(record);
+    }
+
+    /// Begins another batch.
+    #[cold]
+    fn turn(&mut self) {
+        let next = Vec::with_capacity((BATCH_BYTES / size_of::<T>().max(1)).clamp(16, 4096));
+        let full = std::mem::replace(&mut self.open, next);
+        if !full.is_empty() {
+            self.full.push(full);
+        }
     }
 
     /// How many records there are.

@@ -39,7 +39,7 @@ impl<T: Decode> Direct<T> {
     }
 
     /// Takes a record, or says why not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, index: usize, bytes: &[u8], epoch: Epoch) -> Result<(), Rejection> {
         let (decoder, admission) = &mut self.partitions[index];
         let record = decoder.decode(bytes, epoch)?;
