@@ -120,23 +120,22 @@ impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
         let mut behind = Vec::new();
         let intervals = self.stage.intervals;
         for records in batch.chunks(AHEAD) {
-            self.ahead.extend(records.iter().map(|record| {
-                let (start, key) = (intervals.newest(record.event_time()), self.store.hashed((self.key)(record)));
-                // Only for the cache: what it brings in is used below.
-                std::hint::black_box(self.store.holds(start, &key));
-                (start, key)
-            }));
+            let place = |record| (intervals.newest(T::event_time(record)), self.store.hashed((self.key)(record)));
+            self.ahead.extend(records.iter().map(place));
+            self.ahead.iter().for_each(|(start, key)| self.store.fetch(*start, key));
             for (record, (mut start, key)) in records.iter().zip(self.ahead.drain(..)) {
                 if self.closed.is_some_and(|closed| start <= closed) {
                     behind.push(self.stage.late(record));
                     continue;
                 }
                 let time = record.event_time();
-                while let Some(earlier) = intervals.before(start, time).filter(|s| self.closed.is_none_or(|c| *s > c)) {
-                    self.aggregate.add(self.store.state(start, key.clone()), record);
-                    start = earlier;
+                loop {
+                    self.aggregate.add(self.store.state(start, &key), record);
+                    match intervals.before(start, time).filter(|s| self.closed.is_none_or(|c| *s > c)) {
+                        Some(earlier) => start = earlier,
+                        None => break,
+                    }
                 }
-                self.aggregate.add(self.store.state(start, key), record);
             }
         }
         if self.store.entries() > self.stage.keys_max && !self.failed {
