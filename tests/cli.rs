@@ -55,22 +55,36 @@ fn an_unknown_dataflow_is_an_error_that_names_the_known() {
 fn workers_and_processes_do_not_change_the_rows() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.jsonl");
-    fs::write(&input, events(20_000)).unwrap();
+    // Among the events, in every thousand: an empty line, one that is no event, one that is too long, and one that is late.
+    let late = "{\"ts\":1700000000000,\"host\":\"h\",\"src_ip\":\"10.0.0.1\",\"user\":\"u\",\"action\":\"login\",\
+                \"outcome\":\"success\",\"bytes\":1,\"message\":\"m\"}";
+    let odd = format!("\n{{\"ts\":\n{}\n{late}\n", "x".repeat(1_100));
+    let text = events(20_000).lines().enumerate().fold(String::new(), |text, (i, line)| {
+        let odd = if i % 1_000 == 999 { odd.as_str() } else { "" };
+        text + line + "\n" + odd
+    });
+    fs::write(&input, text).unwrap();
     let results = |name: &str, command: &[&str]| {
         let out = folder.path().join(name);
         let mut settings = vec!["engine.admin=off".to_owned(), format!("sources.events.path={}", input.display())];
-        settings.push("params.failures_min=40".to_owned());
+        settings.extend(["params.failures_min=40", "sources.events.record_bytes_max=1KiB"].map(str::to_owned));
+        let dead = format!("dead_letters.path={}", out.join("dead_letters").display());
+        settings.extend(["dead_letters.kind=file".to_owned(), dead]);
         settings.extend(["windows", "alerts"].map(|sink| format!("sinks.{sink}.path={}", out.join(sink).display())));
         let ended = run(&[command, &set(&settings)].concat());
         assert_eq!(ended.code(), Some(0), "{name}: {}", ended.stderr);
-        assert_eq!(ended.stderr.matches("20000 records read").count(), 1, "{name}: {}", ended.stderr);
-        assert_eq!(ended.stderr.matches("source events: 20000 read, 20000 processed").count(), 1, "{}", ended.stderr);
-        let (windows, alerts) = (rows(&out.join("windows")), rows(&out.join("alerts")));
+        assert_eq!(ended.stderr.matches("20060 records read").count(), 1, "{name}: {}", ended.stderr);
+        assert_eq!(ended.stderr.matches("source events: 20060 read, 20000 processed").count(), 1, "{}", ended.stderr);
+        let [windows, alerts, dead] = ["windows", "alerts", "dead_letters"].map(|sink| rows(&out.join(sink)));
         assert!(ended.stderr.contains(&format!("sink windows: {} rows", windows.len())), "{}", ended.stderr);
-        (windows, alerts)
+        (windows, alerts, dead)
     };
     let one = results("one", &["run", "auth-windows"]);
     assert!(one.0.len() > 100 && !one.1.is_empty(), "{} {}", one.0.len(), one.1.len());
+    for (reason, letters) in [("malformed", 20), ("too_large", 20), ("late", 20)] {
+        let reason = format!("\"reason\":\"{reason}\"");
+        assert_eq!(one.2.iter().filter(|letter| letter.contains(&reason)).count(), letters, "{reason} {}", one.2[0]);
+    }
     assert!(one == results("two", &["run", "auth-windows", "--workers", "2"]));
     assert!(one == results("four", &["run", "auth-windows", "--workers", "4"]));
     assert!(one == results("cluster", &["cluster", "auth-windows", "--processes", "2", "--workers", "2"]));

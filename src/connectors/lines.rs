@@ -69,6 +69,11 @@ impl Splitter {
         start
     }
 
+    /// Whether it is in the middle of a line that is too long.
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.skip.is_some()
+    }
+
     /// Hands over `rest`, the bytes after the last newline, at `offset`: nothing will follow them.
     pub(crate) fn finish(&mut self, offset: u64, rest: &[u8], collector: &mut dyn Collector) {
         match &mut self.skip {
@@ -85,7 +90,7 @@ impl Splitter {
         if line.len() > self.record_bytes_max {
             let head = &line[..line.len().min(DEAD_LETTER_BYTES_MAX)];
             self.reject(offset, line.len() as u64, head, collector);
-        } else if !matches!(line, b"" | b"\r") {
+        } else if !is_empty(line) {
             collector.record(self.partition, offset, line);
         }
     }
@@ -97,9 +102,25 @@ impl Splitter {
     }
 
     fn reject(&self, offset: u64, size: u64, head: &[u8], collector: &mut dyn Collector) {
-        let detail = format!("the line has {size} bytes; record_bytes_max is {}", self.record_bytes_max);
+        let detail = too_large(size, self.record_bytes_max);
         collector.rejected(self.partition, offset, size, head, Reason::TooLarge, &detail);
     }
+}
+
+/// Where the lines of `bytes` end, each at its newline.
+pub(crate) fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    memchr_iter(b'\n', bytes)
+}
+
+/// Whether the line is no record.
+pub(crate) fn is_empty(line: &[u8]) -> bool {
+    matches!(line, b"" | b"\r")
+}
+
+/// Why a line of `size` bytes is rejected.
+#[cold]
+pub(crate) fn too_large(size: u64, record_bytes_max: usize) -> String {
+    format!("the line has {size} bytes; record_bytes_max is {record_bytes_max}")
 }
 
 #[cfg(test)]

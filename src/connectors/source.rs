@@ -67,6 +67,22 @@ pub enum Polled {
     Finished,
 }
 
+/// Whole lines of one partition that can be read later, by another thread of this process: a reader that finds where lines
+/// end without looking at them leaves the rest to whoever decodes them.
+pub trait Block: Send + Sync {
+    /// The offset of the first byte. The offset of a line is that of its own first byte.
+    fn offset(&self) -> u64;
+
+    /// How many bytes there are; less than 4 GiB.
+    fn size(&self) -> usize;
+
+    /// Appends the bytes to `buffer`. The last line ends with a newline like all others.
+    ///
+    /// # Errors
+    /// If they are no longer there.
+    fn read(&self, buffer: &mut Vec<u8>) -> Result<()>;
+}
+
 /// Takes what a reader reads. Offsets of one partition only ever grow.
 pub trait Collector {
     /// A partition is being read from now on; `label` names it for people (a path, a partition number).
@@ -74,6 +90,19 @@ pub trait Collector {
 
     /// One record, without its delimiter.
     fn record(&mut self, partition: Partition, offset: u64, bytes: &[u8]);
+
+    /// Whether [`block`](Self::block) may be called for the partition now. Default: no.
+    fn takes_blocks(&self, _: Partition) -> bool {
+        false
+    }
+
+    /// Many records at once, not read yet: the lines of `block`, without empty ones.
+    ///
+    /// # Panics
+    /// If the collector does not take blocks.
+    fn block(&mut self, _: Partition, _: Box<dyn Block>) {
+        panic!("this collector takes no blocks");
+    }
 
     /// Bytes that are no record, such as a line longer than `record_bytes_max`; `head` is the beginning of it.
     fn rejected(&mut self, partition: Partition, offset: u64, size: u64, head: &[u8], reason: Reason, detail: &str);

@@ -44,6 +44,8 @@ pub struct Environment {
     pub keys_max: usize,
     /// When the run started, in milliseconds since the Unix epoch.
     pub run_ms: u64,
+    /// How many workers this process has.
+    pub(crate) threads: usize,
     /// Whether the dataflow is only built to be checked: nothing is opened.
     pub(crate) planning: bool,
 }
@@ -73,6 +75,7 @@ impl Environment {
             flow_control: FlowControl { epochs_in_flight_max: 8, records_per_epoch_max: 1_000_000 },
             keys_max: KEYS_MAX_DEFAULT,
             run_ms,
+            threads: 1,
             planning: false,
         }
     }

@@ -23,9 +23,10 @@ pub fn check(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
 ///
 /// # Errors
 /// The first failure of a source, a sink or a stage. Faults of the configuration are found by [`check`], which comes first.
-pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
+pub fn run(dataflow: &Dataflow, mut environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
     let control = environment.control.clone();
     let plan = Plan { workers, peers, control, metrics: environment.metrics.clone() };
+    environment.threads = workers;
     let environment = Arc::new(environment);
     let dataflow = dataflow.clone();
     execute(plan, move |worker| {

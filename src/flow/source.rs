@@ -99,6 +99,7 @@ impl<'s> Flow<'s> {
         let (worker, workers) = (building.scope.index(), building.scope.peers());
         let validations = Validations::default();
         let stage = SourceStage {
+            threads: environment.threads,
             context: SourceContext {
                 name: name.to_owned(),
                 worker,

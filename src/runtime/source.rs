@@ -54,6 +54,8 @@ pub struct FlowControl {
 
 /// What a source operator is made of.
 pub struct SourceStage<T: Decode> {
+    /// How many workers this process has.
+    pub threads: usize,
     /// Where it runs.
     pub context: SourceContext,
     /// Whom it reads from.
@@ -91,6 +93,8 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
         rules,
         validations: Rc::clone(&stage.validations),
         metrics: metrics.clone(),
+        record_bytes_max: context.record_bytes_max,
+        control: stage.control.clone(),
     };
     let name = format!("{}.watermark", context.name);
 

@@ -1,9 +1,10 @@
 //! Reads a fixed list of files to their ends, a piece of each in turn.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::block::{BLOCK_BYTES, FileBlock};
 use super::discover::{FileKey, Found};
 use super::tail::{READ_BYTES, Tail, Visit, gzip_error, read_error};
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
@@ -15,7 +16,7 @@ const OPEN_FILES_MAX: usize = 512;
 
 /// One worker's share of a list of files.
 pub(super) struct FiniteReader {
-    source: String,
+    source: Arc<str>,
     record_bytes_max: usize,
     /// All files, also those of other workers; kept alive for workers that open later.
     list: Arc<Vec<Found>>,
@@ -27,7 +28,7 @@ pub(super) struct FiniteReader {
 
 struct Part {
     partition: Partition,
-    path: PathBuf,
+    path: Arc<Path>,
     key: FileKey,
     /// Whether it was read since the poll began.
     touched: bool,
@@ -42,11 +43,16 @@ impl FiniteReader {
             })?;
             if context.owns(Partition(index)) {
                 let partition = Partition(index);
-                waiting.push_back(Part { partition, path: found.path.clone(), key: found.key, touched: false });
+                waiting.push_back(Part {
+                    partition,
+                    path: found.path.as_path().into(),
+                    key: found.key,
+                    touched: false,
+                });
             }
         }
         let mut reader = FiniteReader {
-            source: context.name.clone(),
+            source: context.name.as_str().into(),
             record_bytes_max: context.record_bytes_max,
             list,
             waiting,
@@ -94,10 +100,20 @@ impl SourceReader for FiniteReader {
         let mut left = budget_bytes.max(1);
         while left > 0 {
             let Some((part, tail)) = self.open.front_mut() else { break };
+            let cannot = |cause| read_error(&self.source, &part.path, cause);
+            if collector.takes_blocks(part.partition)
+                && let Some(lines) = tail.take_lines(&mut self.buffer, BLOCK_BYTES).map_err(cannot)?
+            {
+                let (file, position, size) = lines;
+                let (source, path) = (Arc::clone(&self.source), Arc::clone(&part.path));
+                collector.block(part.partition, Box::new(FileBlock { source, path, file, position, size }));
+                part.touched = true;
+                left = left.saturating_sub(size);
+                self.open.rotate_left(1);
+                continue;
+            }
             let want = left.min(READ_BYTES);
-            let visit = tail
-                .visit(&mut self.buffer, want, true, collector)
-                .map_err(|e| read_error(&self.source, &part.path, e))?;
+            let visit = tail.visit(&mut self.buffer, want, true, collector).map_err(cannot)?;
             match visit {
                 Visit::Gzip => return Err(gzip_error(&self.source, &part.path)),
                 Visit::Took(bytes) => {
@@ -138,8 +154,11 @@ mod tests {
 
     use super::*;
     use crate::connectors::file::FileSource;
+    use crate::connectors::lines::Splitter;
     use crate::connectors::lines::tests::{Heard, Said};
+    use crate::connectors::source::Block;
     use crate::connectors::source::SourceConnector;
+    use crate::record::Reason;
 
     fn context(worker: usize, workers: usize) -> SourceContext {
         SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 10 }
@@ -172,6 +191,100 @@ mod tests {
         assert_eq!(heard.rejections(), [(21, 11, 11)]);
         assert_eq!(heard.lag[&0], 0);
         assert!(heard.caught_up.is_empty(), "the end of a finite file is no idleness");
+    }
+
+    /// Takes blocks, and says what is in them when they are read at last.
+    #[derive(Default)]
+    struct InBlocks {
+        heard: Heard,
+        blocks: Vec<(Partition, Box<dyn Block>)>,
+    }
+
+    impl Collector for InBlocks {
+        fn joined(&mut self, partition: Partition, label: &str) {
+            self.heard.joined(partition, label);
+        }
+
+        fn record(&mut self, partition: Partition, offset: u64, bytes: &[u8]) {
+            self.heard.record(partition, offset, bytes);
+        }
+
+        fn takes_blocks(&self, _: Partition) -> bool {
+            true
+        }
+
+        fn block(&mut self, partition: Partition, block: Box<dyn Block>) {
+            self.blocks.push((partition, block));
+        }
+
+        fn rejected(
+            &mut self,
+            partition: Partition,
+            offset: u64,
+            size: u64,
+            head: &[u8],
+            reason: Reason,
+            detail: &str,
+        ) {
+            self.heard.rejected(partition, offset, size, head, reason, detail);
+        }
+
+        fn caught_up(&mut self, partition: Partition) {
+            self.heard.caught_up(partition);
+        }
+
+        fn lag(&mut self, partition: Partition, lag: u64) {
+            self.heard.lag(partition, lag);
+        }
+
+        fn ended(&mut self, partition: Partition) {
+            self.heard.ended(partition);
+        }
+    }
+
+    #[test]
+    fn blocks_hold_the_lines_that_are_not_handed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        // Short and empty lines, lines that are too long, and one in which no end is found for a while.
+        let lines = (0..150_000).map(|i| match i {
+            75_000 => "x".repeat(3 * BLOCK_BYTES),
+            _ => ["", "\r", "0123456789", "01234567890"].get(i % 97).map_or(format!("{i}"), |s| (*s).to_owned()),
+        });
+        fs::write(dir.path().join("a.log"), lines.collect::<Vec<_>>().join("\n")).unwrap();
+        let source = source(dir.path(), "a.log");
+        let expected = read(&source, &context(0, 1), 100_000);
+
+        let (mut found, mut reader) = (InBlocks::default(), source.open(&context(0, 1)).unwrap());
+        while reader.poll(100_000, &mut found).unwrap() == Polled::More {}
+        let InBlocks { mut heard, blocks } = found;
+        let in_blocks: usize = blocks.iter().map(|(_, block)| block.size()).sum();
+        assert!(in_blocks > 2 * BLOCK_BYTES, "{in_blocks} bytes in blocks");
+        for (partition, block) in blocks {
+            let mut bytes = Vec::new();
+            block.read(&mut bytes).unwrap();
+            assert_eq!((bytes.len(), bytes.last()), (block.size(), Some(&b'\n')));
+            let used = Splitter::new(partition, 10).split(block.offset(), &bytes, &mut heard);
+            assert_eq!(used, bytes.len());
+        }
+        let sorted = |mut said: Vec<Said>| {
+            said.sort();
+            said
+        };
+        assert!(sorted(heard.said) == sorted(expected.said), "blocks and lines differ");
+    }
+
+    #[test]
+    fn a_file_that_shrank_before_its_block_was_read_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        fs::write(&path, "123456789\n".repeat(100_000)).unwrap();
+        let (mut found, mut reader) = (InBlocks::default(), source(dir.path(), "a.log").open(&context(0, 1)).unwrap());
+        while found.blocks.is_empty() {
+            reader.poll(100_000, &mut found).unwrap();
+        }
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1_000).unwrap();
+        let error = found.blocks[0].1.read(&mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("a.log") && error.contains("was truncated before byte"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use memchr::memrchr;
 
@@ -21,6 +22,9 @@ pub(super) const READ_BYTES: usize = 256 * 1024;
 
 /// The least that is read at once, however small the budget.
 const READ_BYTES_MIN: usize = 4 * 1024;
+
+/// How far back the end of a line is looked for.
+const LINE_END_WINDOW: usize = 4 * 1024;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
@@ -37,7 +41,7 @@ pub(super) enum Visit {
 
 #[derive(Debug)]
 pub(super) struct Tail {
-    file: File,
+    file: Arc<File>,
     key: FileKey,
     /// The offset, in the partition, of the first byte of this file.
     base: u64,
@@ -54,7 +58,7 @@ impl Tail {
         let file = File::open(path)?;
         let key = FileKey::of(&file.metadata()?);
         let splitter = Splitter::new(partition, record_bytes_max);
-        Ok(Tail { file, key, base, position: 0, seen_size: None, splitter })
+        Ok(Tail { file: Arc::new(file), key, base, position: 0, seen_size: None, splitter })
     }
 
     /// Which file it is.
@@ -114,6 +118,27 @@ impl Tail {
         }
         self.position = memrchr(b'\n', &buffer[..filled]).map_or(from, |newline| from + newline as u64 + 1);
         Ok(())
+    }
+
+    /// Takes about `want` bytes of whole lines without reading them, and returns where they are. There is nothing to take so
+    /// where a line is too long to look for its end, at the beginning of the file (which may be compressed) and near its end:
+    /// then [`visit`](Self::visit) goes on.
+    pub(super) fn take_lines(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        want: usize,
+    ) -> io::Result<Option<(Arc<File>, u64, usize)>> {
+        if self.position == 0 || self.base != 0 || self.splitter.is_skipping() {
+            return Ok(None);
+        }
+        let window = want.min(LINE_END_WINDOW);
+        grow(buffer, window);
+        let from = self.position + (want - window) as u64;
+        let filled = read_at(&self.file, &mut buffer[..window], from)?;
+        let Some(newline) = memrchr(b'\n', &buffer[..filled]).filter(|_| filled == window) else { return Ok(None) };
+        let (position, size) = (self.position, want - window + newline + 1);
+        self.position += size as u64;
+        Ok(Some((Arc::clone(&self.file), position, size)))
     }
 
     /// Reads about `want` bytes and hands over the lines that end in them; one line at least, unless the file ends first.

@@ -1,5 +1,5 @@
 //! Undecoded records on their way to the worker that decodes them: their bytes in one column, their ends and offsets in
-//! two others.
+//! two others; or no more than where their bytes are, if whoever decodes them can read them.
 //!
 //! Within a process a chunk is moved. Between processes its columns are written one after the other, and read where they
 //! were received: nothing is copied or parsed on receipt.
@@ -14,6 +14,9 @@ use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::{ContainerBytes, Message};
 use timely::progress::Stamp;
 
+use crate::connectors::lines;
+use crate::connectors::source::Block;
+use crate::error::Result;
 use crate::time::EventTime;
 
 /// Records of one partition that follow each other.
@@ -39,17 +42,30 @@ pub(super) struct Head {
 
 #[derive(Clone)]
 enum Columns {
-    /// As they are filled.
-    Here { offsets: Vec<u64>, ends: Vec<u32>, bytes: Vec<u8> },
+    /// Not read yet.
+    Unread(Arc<dyn Block>),
+    /// As they are filled. Each record is followed by one byte that is not part of it; `ends` are the places of these.
+    Here { offsets: Offsets, ends: Vec<u32>, bytes: Vec<u8> },
     /// As they were received: the head, `offsets`, then `ends`, `bytes` and the label, each padded to a word.
     Received { records: usize, wire: Bytes },
 }
 
+#[derive(Clone)]
+enum Offsets {
+    /// One for each record.
+    Each(Vec<u64>),
+    /// A record's offset is its place among the bytes, plus this.
+    From(u64),
+}
+
 impl Default for Columns {
     fn default() -> Self {
-        Columns::Here { offsets: Vec::new(), ends: Vec::new(), bytes: Vec::new() }
+        Columns::Here { offsets: Offsets::From(0), ends: Vec::new(), bytes: Vec::new() }
     }
 }
+
+/// How many bytes a record of a block is taken for, until the block is read.
+const RECORD_BYTES_GUESSED: usize = 128;
 
 /// Words before the columns: the head, the number of records, and how many bytes they and the label have.
 const HEAD_WORDS: usize = 7;
@@ -58,57 +74,97 @@ const WORD: usize = size_of::<u64>();
 impl Chunk {
     /// An empty chunk with room for `bytes` of records.
     pub(super) fn with_room(head: Head, label: Arc<str>, bytes: usize) -> Self {
-        let columns = Columns::Here { offsets: Vec::new(), ends: Vec::new(), bytes: Vec::with_capacity(bytes) };
+        let records = bytes / RECORD_BYTES_GUESSED;
+        let columns = Columns::Here {
+            offsets: Offsets::Each(Vec::with_capacity(records)),
+            ends: Vec::with_capacity(records),
+            bytes: Vec::with_capacity(bytes),
+        };
         Chunk { head, label, columns }
+    }
+
+    /// A chunk of the lines of a block.
+    pub(super) fn of_block(head: Head, label: Arc<str>, block: Arc<dyn Block>) -> Self {
+        Chunk { head, label, columns: Columns::Unread(block) }
+    }
+
+    /// Reads the records if they are not read yet. They may then include empty lines.
+    ///
+    /// # Errors
+    /// If they can no longer be read.
+    pub(super) fn read(&mut self) -> Result<()> {
+        let Columns::Unread(block) = &self.columns else { return Ok(()) };
+        let mut bytes = Vec::with_capacity(block.size());
+        block.read(&mut bytes)?;
+        let mut ends = Vec::with_capacity(bytes.len() / RECORD_BYTES_GUESSED);
+        ends.extend(lines::ends(&bytes).map(|end| u32::try_from(end).expect("a block is smaller than 4 GiB")));
+        self.columns = Columns::Here { offsets: Offsets::From(block.offset()), ends, bytes };
+        Ok(())
     }
 
     /// Appends a record. A chunk must not exceed 4 GiB.
     ///
     /// # Panics
-    /// If the chunk was received, or has too many bytes.
+    /// If the chunk is complete (a block's, or received), or has too many bytes.
     #[inline]
     pub(super) fn push(&mut self, offset: u64, record: &[u8]) {
-        let Columns::Here { offsets, ends, bytes } = &mut self.columns else { panic!("a received chunk is complete") };
+        let Columns::Here { offsets: Offsets::Each(offsets), ends, bytes } = &mut self.columns else {
+            panic!("a chunk that is complete takes no record")
+        };
         bytes.extend_from_slice(record);
         offsets.push(offset);
         ends.push(u32::try_from(bytes.len()).expect("a chunk is far smaller than 4 GiB"));
+        bytes.push(b'\n');
     }
 
-    /// How many records there are.
+    /// How many records there are; about how many, if they are not read yet.
     pub(super) fn len(&self) -> usize {
         match &self.columns {
+            Columns::Unread(block) => block.size().div_ceil(RECORD_BYTES_GUESSED),
             Columns::Here { ends, .. } => ends.len(),
             Columns::Received { records, .. } => *records,
         }
     }
 
-    /// How many bytes the records have.
+    /// How many bytes there are, with what follows each record.
     pub(super) fn bytes(&self) -> usize {
-        self.len().checked_sub(1).map_or(0, |last| self.end(last))
+        match &self.columns {
+            Columns::Unread(block) => block.size(),
+            Columns::Here { bytes, .. } => bytes.len(),
+            Columns::Received { records, .. } => records.checked_sub(1).map_or(0, |last| self.end(last) + 1),
+        }
     }
 
-    /// The offset of record `i` in its partition.
+    /// The offset of record `i` in its partition. The records must have been read.
     pub(super) fn offset(&self, i: usize) -> u64 {
         match &self.columns {
-            Columns::Here { offsets, .. } => offsets[i],
+            Columns::Unread(_) => panic!("{UNREAD}"),
+            Columns::Here { offsets: Offsets::Each(offsets), .. } => offsets[i],
+            Columns::Here { offsets: Offsets::From(first), .. } => first + self.start(i) as u64,
             Columns::Received { wire, .. } => word(wire, HEAD_WORDS + i),
         }
     }
 
-    /// Record `i`.
+    /// Record `i`. The records must have been read.
     #[inline]
     pub(super) fn record(&self, i: usize) -> &[u8] {
-        let start = i.checked_sub(1).map_or(0, |before| self.end(before));
         let bytes = match &self.columns {
+            Columns::Unread(_) => panic!("{UNREAD}"),
             Columns::Here { bytes, .. } => bytes.as_slice(),
             Columns::Received { records, wire } => &wire[bytes_at(*records)..],
         };
-        &bytes[start..self.end(i)]
+        &bytes[self.start(i)..self.end(i)]
+    }
+
+    #[inline]
+    fn start(&self, i: usize) -> usize {
+        i.checked_sub(1).map_or(0, |before| self.end(before) + 1)
     }
 
     #[inline]
     fn end(&self, i: usize) -> usize {
         match &self.columns {
+            Columns::Unread(_) => panic!("{UNREAD}"),
             Columns::Here { ends, .. } => ends[i] as usize,
             Columns::Received { records, wire } => {
                 let at = (HEAD_WORDS + records) * WORD + i * size_of::<u32>();
@@ -117,6 +173,8 @@ impl Chunk {
         }
     }
 }
+
+const UNREAD: &str = "a block is read before its records are asked for";
 
 /// Where the bytes of a chunk of `records` begin on the wire.
 fn bytes_at(records: usize) -> usize {
@@ -162,13 +220,16 @@ impl ContainerBytes for Chunk {
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
-        let Columns::Here { offsets, ends, bytes } = &self.columns else { panic!("a received chunk is not sent on") };
+        let Columns::Here { ends, bytes, .. } = &self.columns else {
+            panic!("a chunk is read before it is sent, and sent once")
+        };
         let Head { target, partition, number, floor } = self.head;
         let lengths = [ends.len(), bytes.len(), self.label.len()].map(|n| n as u64);
         let head = [target, partition.into(), number, floor.millis().cast_unsigned()].into_iter().chain(lengths);
         let mut write = |part: &[u8]| writer.write_all(part).expect("the mesh takes what was announced");
         let padding = |bytes: usize| &[0; WORD][..bytes.next_multiple_of(WORD) - bytes];
-        head.chain(offsets.iter().copied()).for_each(|word| write(&word.to_le_bytes()));
+        let offsets = (0..ends.len()).map(|i| self.offset(i));
+        head.chain(offsets).for_each(|word| write(&word.to_le_bytes()));
         ends.iter().for_each(|end| write(&end.to_le_bytes()));
         write(padding(size_of_val(ends.as_slice())));
         for part in [bytes.as_slice(), self.label.as_bytes()] {
@@ -215,7 +276,7 @@ mod tests {
             for chunk in [&sent, &received(&sent)] {
                 prop_assert_eq!((chunk.head, &*chunk.label), (head, "a/path"));
                 prop_assert_eq!(chunk.record_count(), records.len() as i64);
-                prop_assert_eq!(chunk.bytes(), records.iter().map(|(_, bytes)| bytes.len()).sum::<usize>());
+                prop_assert_eq!(chunk.bytes(), records.iter().map(|(_, bytes)| bytes.len() + 1).sum::<usize>());
                 for (i, (offset, bytes)) in records.iter().enumerate() {
                     prop_assert_eq!((chunk.offset(i), chunk.record(i)), (*offset, bytes.as_slice()));
                 }
@@ -223,8 +284,36 @@ mod tests {
         }
     }
 
+    struct Lines(u64, &'static str);
+
+    impl Block for Lines {
+        fn offset(&self) -> u64 {
+            self.0
+        }
+
+        fn size(&self) -> usize {
+            self.1.len()
+        }
+
+        fn read(&self, buffer: &mut Vec<u8>) -> Result<()> {
+            buffer.extend_from_slice(self.1.as_bytes());
+            Ok(())
+        }
+    }
+
     #[test]
-    #[should_panic(expected = "a chunk of 2 records, 6 bytes and a label of 1 has only")]
+    fn a_block_is_its_lines_where_they_were_and_where_they_are_sent() {
+        let mut chunk = Chunk::of_block(Head::default(), "p".into(), Arc::new(Lines(1_000, "one\n\nthree\r\n")));
+        assert!(chunk.record_count() > 0 && chunk.bytes() == 12);
+        chunk.read().unwrap();
+        for chunk in [&chunk, &received(&chunk)] {
+            let lines: Vec<_> = (0..chunk.len()).map(|i| (chunk.offset(i), chunk.record(i))).collect();
+            assert_eq!(lines, [(1_000, &b"one"[..]), (1_004, b""), (1_005, b"three\r")]);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a chunk of 2 records, 8 bytes and a label of 1 has only")]
     fn a_chunk_that_was_cut_short_is_not_read() {
         let mut chunk = Chunk::with_room(Head::default(), "p".into(), 0);
         chunk.push(0, b"abc");

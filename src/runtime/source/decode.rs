@@ -10,10 +10,13 @@ use super::batch::Batches;
 use super::chunk::{ByTarget, Chunk};
 use super::direct::check;
 use super::letter::Letters;
+use crate::connectors::lines;
+use crate::error::Result;
 use crate::error::stage::StageName;
 use crate::operators::admission::{Admission, TimeRules};
 use crate::operators::watermark::Mark;
-use crate::record::{DeadLetter, Decode, Decoder, Reason};
+use crate::record::{DeadLetter, Decode, Decoder, Reason, Rejection};
+use crate::runtime::control::Control;
 use crate::telemetry::SourceMetrics;
 use crate::time::{Epoch, EventTime};
 
@@ -27,6 +30,8 @@ pub(super) struct DecodeStage<T: Decode> {
     pub(super) rules: TimeRules,
     pub(super) validations: Validations<T>,
     pub(super) metrics: SourceMetrics,
+    pub(super) record_bytes_max: usize,
+    pub(super) control: Control,
 }
 
 /// A decoded chunk.
@@ -64,6 +69,7 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
         drop(capabilities);
         let worker = u32::try_from(stage.worker).expect("few workers");
         let workers = stage.workers as u64;
+        let control = stage.control.clone();
         let mut decoding = ChunkDecoder::new(stage);
         move |_frontiers| {
             let _stage = name.enter();
@@ -71,7 +77,10 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
             chunks.for_each(|capability, chunk| {
                 let Some(epoch) = capability.least().copied() else { return };
                 let at = |port| capability.retain_least(port).expect("a message with a least time can be retained");
-                let done = decoding.decode(std::mem::take(chunk), epoch);
+                let done = match decoding.decode(std::mem::take(chunk), epoch) {
+                    Ok(done) => done,
+                    Err(error) => return control.fail(error),
+                };
                 let (partition, number) = (done.chunk.head.partition, done.chunk.head.number);
                 let mark = Mark::Chunk { partition, number, greatest: done.greatest, worker };
                 marks.session(&at(1)).give_iterator((0..workers).map(|to| (to, mark)));
@@ -91,6 +100,7 @@ struct ChunkDecoder<T: Decode> {
     validations: Validations<T>,
     metrics: SourceMetrics,
     letters: Letters,
+    record_bytes_max: usize,
 }
 
 impl<T: Decode> ChunkDecoder<T> {
@@ -101,18 +111,25 @@ impl<T: Decode> ChunkDecoder<T> {
             validations: stage.validations,
             letters: Letters::new(&stage.source, stage.metrics.clone()),
             metrics: stage.metrics,
+            record_bytes_max: stage.record_bytes_max,
         }
     }
 
-    fn decode(&mut self, chunk: Chunk, epoch: Epoch) -> Decoded<T> {
+    fn decode(&mut self, mut chunk: Chunk, epoch: Epoch) -> Result<Decoded<T>> {
+        chunk.read()?;
         let admission = Admission::new(&self.rules);
         let mut records = Batches::default();
         let mut places = Vec::with_capacity(chunk.len());
         let (mut least, mut greatest) = (EventTime::MAX, EventTime::MIN);
-        let mut decoded = 0;
+        let (mut read, mut size, mut decoded) = (0, 0, 0);
         for i in 0..chunk.len() {
             let bytes = chunk.record(i);
-            let taken = self.decoder.decode(bytes, epoch).and_then(|record| {
+            if lines::is_empty(bytes) {
+                continue;
+            }
+            read += 1;
+            size += bytes.len() as u64;
+            let taken = self.fits(bytes).and_then(|()| self.decoder.decode(bytes, epoch)).and_then(|record| {
                 decoded += 1;
                 check(&self.validations, &record)?;
                 if let Some(time) = record.time() {
@@ -137,6 +154,16 @@ impl<T: Decode> ChunkDecoder<T> {
             }
         }
         self.metrics.decoded(decoded);
-        Decoded { chunk, records, places, least, greatest }
+        self.metrics.partition(&chunk.label).read(read, size);
+        Ok(Decoded { chunk, records, places, least, greatest })
+    }
+
+    /// A block's lines may be too long; others were looked at when they were read.
+    #[inline]
+    fn fits(&self, line: &[u8]) -> Result<(), Rejection> {
+        if line.len() <= self.record_bytes_max {
+            return Ok(());
+        }
+        Err(Rejection::new(Reason::TooLarge, lines::too_large(line.len() as u64, self.record_bytes_max)))
     }
 }

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::direct::Direct;
 use super::letter::Letters;
 use super::spread::Packer;
-use crate::connectors::source::{Collector, Partition};
+use crate::connectors::source::{Block, Collector, Partition};
 use crate::operators::watermark::{Mark, Standing, WatermarkView};
 use crate::record::{Decode, Reason, Rejection};
 use crate::telemetry::{PartitionMetrics, SourceMetrics};
@@ -168,15 +168,16 @@ impl<T: Decode> Intake<T> {
 
     #[inline]
     fn take(&mut self, index: usize, offset: u64, bytes: &[u8]) {
-        let partition = &mut self.partitions[index];
-        partition.records += 1;
-        partition.bytes += bytes.len() as u64;
         match &mut self.work {
             Work::Here(direct) => {
+                let partition = &mut self.partitions[index];
+                partition.records += 1;
+                partition.bytes += bytes.len() as u64;
                 if let Err(rejection) = direct.take(index, bytes, self.epoch) {
                     self.letters.refuse(&partition.label, offset, bytes.len() as u64, bytes, rejection);
                 }
             }
+            // Counted where it is decoded.
             Work::Spread(packer) => packer.take(index, offset, bytes),
         }
     }
@@ -218,6 +219,20 @@ impl<T: Decode> Collector for Intake<T> {
         } else {
             self.take(index, offset, bytes);
         }
+    }
+
+    /// Not while a partition is idle or coming back: what it reads is then held back record by record.
+    fn takes_blocks(&self, partition: Partition) -> bool {
+        let state = self.index.get(&partition.0).map(|index| &self.partitions[*index]);
+        matches!(self.work, Work::Spread(_))
+            && state.is_some_and(|s| s.returned.is_none() && s.announced != Some(Standing::Idle))
+    }
+
+    fn block(&mut self, partition: Partition, block: Box<dyn Block>) {
+        let index = self.partition(partition);
+        self.partitions[index].empty_since_ms = None;
+        let Work::Spread(packer) = &mut self.work else { panic!("blocks are for all workers") };
+        packer.take_block(index, block);
     }
 
     fn rejected(&mut self, partition: Partition, offset: u64, size: u64, head: &[u8], reason: Reason, detail: &str) {

@@ -146,14 +146,23 @@ fn admit<T: Decode>(mut admission: Admission, decoded: &mut Decoded<T>, epoch: E
     if *least >= admission.watermark_after(*greatest).max(chunk.head.floor) {
         return;
     }
-    let verdicts = records.iter().map(|record| record.time().map_or(Ok(()), |time| admission.admit(time, epoch)));
-    let verdicts: Vec<_> = verdicts.collect();
+    // The records that are refused, by their place among those that decoded.
+    let mut late = Vec::new();
+    for (n, record) in records.iter().enumerate() {
+        if let Some(Err(rejection)) = record.time().map(|time| admission.admit(time, epoch)) {
+            late.push((n, rejection));
+        }
+    }
+    if late.is_empty() {
+        return;
+    }
+    let mut late = late.into_iter().peekable();
     let mut kept = Batches::default();
-    for ((record, place), verdict) in std::mem::take(records).into_records().zip(places).zip(verdicts) {
-        match verdict {
-            Ok(()) => kept.push(record),
-            Err(rejection) => {
-                let i = *place as usize;
+    for (n, record) in std::mem::take(records).into_records().enumerate() {
+        match late.next_if(|(late, _)| *late == n) {
+            None => kept.push(record),
+            Some((_, rejection)) => {
+                let i = places[n] as usize;
                 let bytes = chunk.record(i);
                 refused.refuse(&chunk.label, chunk.offset(i), bytes.len() as u64, bytes, rejection);
             }

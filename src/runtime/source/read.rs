@@ -1,6 +1,7 @@
 //! The operator that drives a connector's reader. Its capability is the clock of the dataflow.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -115,6 +116,8 @@ struct Reading<T: Decode> {
     /// One per output, all at the epoch in which records are read now.
     capabilities: Vec<Capability<Epoch>>,
     workers: u64,
+    /// The workers of this process.
+    process: Range<usize>,
     control: Control,
     ticker: Ticker,
     sinks: ProbeHandle<Epoch>,
@@ -144,8 +147,10 @@ impl<T: Decode> Reading<T> {
         } else {
             Work::Here(Direct::new(options, rules, validations))
         };
+        let first = context.worker / stage.threads * stage.threads;
         Some(Reading {
             reader,
+            process: first..first + stage.threads,
             workers: context.workers as u64,
             intake: Intake::new(&context.name, rules.idle_after, view, stage.metrics, work),
             outputs,
@@ -179,7 +184,10 @@ impl<T: Decode> Reading<T> {
             // The first poll announced the partitions: all are known, on every worker, before the first epoch begins.
             self.end_epoch(now);
         }
-        self.send();
+        if let Err(error) = self.send() {
+            self.control.fail(error);
+            return Next::Over;
+        }
         match polled {
             Polled::Finished if self.control.stopping() || !self.intake.holds() => {
                 self.mark();
@@ -239,7 +247,7 @@ impl<T: Decode> Reading<T> {
     }
 
     /// Sends what was read.
-    fn send(&mut self) {
+    fn send(&mut self) -> Result<()> {
         self.intake.count();
         let read = match &mut self.intake.work {
             Work::Here(direct) => {
@@ -255,7 +263,11 @@ impl<T: Decode> Reading<T> {
                 let mut records = 0;
                 for mut chunk in packer.ready.drain(..) {
                     records += chunk.len();
-                    chunk.head.target = packer.load.give() as u64;
+                    let target = packer.load.give();
+                    chunk.head.target = target as u64;
+                    if !self.process.contains(&target) {
+                        chunk.read()?;
+                    }
                     session.give_container(&mut chunk);
                 }
                 records
@@ -270,5 +282,6 @@ impl<T: Decode> Reading<T> {
         if !letters.is_empty() {
             self.outputs.letters.activate().session(&self.capabilities[LETTERS]).give_container(letters);
         }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use timely::scheduling::Activator;
 
 use super::chunk::{Chunk, Head};
+use crate::connectors::source::Block;
 use crate::time::EventTime;
 
 /// How many bytes of records fill a chunk; the last record may run over. Small enough for the allocator's ordinary sizes
@@ -69,6 +70,14 @@ impl Packer {
         if chunk.bytes() >= CHUNK_BYTES {
             self.ready.extend(open.take());
         }
+    }
+
+    /// Takes the lines of a block.
+    pub(super) fn take_block(&mut self, index: usize, block: Box<dyn Block>) {
+        let Packing { next, label, open } = &mut self.partitions[index];
+        self.ready.extend(open.take());
+        self.ready.push(Chunk::of_block(*next, Arc::clone(label), block.into()));
+        next.number += 1;
     }
 
     /// Lets nothing wait for more records.
