@@ -38,6 +38,8 @@ pub(super) struct Head {
     pub(super) number: u64,
     /// Events before this one come too late: the source's watermark when the partition came back from idleness.
     pub(super) floor: EventTime,
+    /// It holds the lines of a block, of which empty ones are no records.
+    pub(super) lines: bool,
 }
 
 #[derive(Clone)]
@@ -68,7 +70,7 @@ impl Default for Columns {
 const RECORD_BYTES_GUESSED: usize = 128;
 
 /// Words before the columns: the head, the number of records, and how many bytes they and the label have.
-const HEAD_WORDS: usize = 7;
+const HEAD_WORDS: usize = 8;
 const WORD: usize = size_of::<u64>();
 
 impl Chunk {
@@ -85,7 +87,7 @@ impl Chunk {
 
     /// A chunk of the lines of a block.
     pub(super) fn of_block(head: Head, label: Arc<str>, block: Arc<dyn Block>) -> Self {
-        Chunk { head, label, columns: Columns::Unread(block) }
+        Chunk { head: Head { lines: true, ..head }, label, columns: Columns::Unread(block) }
     }
 
     /// Reads the records if they are not read yet. They may then include empty lines.
@@ -201,9 +203,10 @@ impl ContainerBytes for Chunk {
             partition: u32::try_from(word(&wire, 1)).expect("a partition has 32 bits"),
             number: word(&wire, 2),
             floor: EventTime::from_millis(word(&wire, 3).cast_signed()),
+            lines: word(&wire, 4) != 0,
         };
         let count = |at| usize::try_from(word(&wire, at)).expect("a length fits");
-        let (records, bytes, label) = (count(4), count(5), count(6));
+        let (records, bytes, label) = (count(5), count(6), count(7));
         let fits = [records, bytes, label].iter().all(|n| *n <= wire.len());
         let label_at = if fits { bytes_at(records) + bytes.next_multiple_of(WORD) } else { wire.len() };
         assert!(
@@ -223,9 +226,10 @@ impl ContainerBytes for Chunk {
         let Columns::Here { ends, bytes, .. } = &self.columns else {
             panic!("a chunk is read before it is sent, and sent once")
         };
-        let Head { target, partition, number, floor } = self.head;
+        let Head { target, partition, number, floor, lines } = self.head;
         let lengths = [ends.len(), bytes.len(), self.label.len()].map(|n| n as u64);
-        let head = [target, partition.into(), number, floor.millis().cast_unsigned()].into_iter().chain(lengths);
+        let head =
+            [target, partition.into(), number, floor.millis().cast_unsigned(), lines.into()].into_iter().chain(lengths);
         let mut write = |part: &[u8]| writer.write_all(part).expect("the mesh takes what was announced");
         let padding = |bytes: usize| &[0; WORD][..bytes.next_multiple_of(WORD) - bytes];
         let offsets = (0..ends.len()).map(|i| self.offset(i));
@@ -270,7 +274,7 @@ mod tests {
             records in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
             (partition, number, floor) in any::<(u32, u64, i64)>(),
         ) {
-            let head = Head { target: 3, partition, number, floor: EventTime::from_millis(floor) };
+            let head = Head { target: 3, partition, number, floor: EventTime::from_millis(floor), lines: false };
             let mut sent = Chunk::with_room(head, "a/path".into(), 64);
             records.iter().for_each(|(offset, bytes)| sent.push(*offset, bytes));
             for chunk in [&sent, &received(&sent)] {
@@ -308,6 +312,7 @@ mod tests {
         chunk.read().unwrap();
         for chunk in [&chunk, &received(&chunk)] {
             let lines: Vec<_> = (0..chunk.len()).map(|i| (chunk.offset(i), chunk.record(i))).collect();
+            assert!(chunk.head.lines);
             assert_eq!(lines, [(1_000, &b"one"[..]), (1_004, b""), (1_005, b"three\r")]);
         }
     }

@@ -124,7 +124,7 @@ impl<T: Decode> ChunkDecoder<T> {
         let (mut read, mut size, mut decoded) = (0, 0, 0);
         for i in 0..chunk.len() {
             let bytes = chunk.record(i);
-            if lines::is_empty(bytes) {
+            if chunk.head.lines && lines::is_empty(bytes) {
                 continue;
             }
             read += 1;

@@ -47,7 +47,7 @@ impl Packer {
     }
 
     pub(super) fn joined(&mut self, partition: u32, label: &str) {
-        let next = Head { target: 0, partition, number: 0, floor: EventTime::MIN };
+        let next = Head { target: 0, partition, number: 0, floor: EventTime::MIN, lines: false };
         self.partitions.push(Packing { next, label: label.into(), open: None });
     }
 
