@@ -37,8 +37,10 @@ use crate::connectors;
 use crate::connectors::sink::{SinkConnector, SinkContext};
 use crate::error::{Error, Result};
 use crate::record::{DeadLetter, Record};
+use crate::runtime::release::{Reads, release};
 use crate::runtime::sink::{KeyOf, SinkStage, sink};
 use crate::settings::{Fault, Location, Node, Section, Value};
+use crate::telemetry::SourceMetrics;
 use crate::time::Epoch;
 
 /// A dataflow under construction on one worker.
@@ -55,6 +57,10 @@ pub(crate) struct Building<'s> {
     names: RefCell<BTreeSet<(Part, String)>>,
     faults: RefCell<Vec<Fault>>,
     letters: RefCell<Vec<StreamVec<'s, Epoch, DeadLetter>>>,
+    /// What each source has read.
+    reads: RefCell<Vec<Reads>>,
+    /// How far each sink is.
+    progress: RefCell<Vec<StreamVec<'s, Epoch, ()>>>,
     sink_count: Cell<usize>,
 }
 
@@ -98,6 +104,8 @@ impl<'s> Flow<'s> {
             names: RefCell::default(),
             faults: RefCell::default(),
             letters: RefCell::default(),
+            reads: RefCell::default(),
+            progress: RefCell::default(),
             sink_count: Cell::new(0),
         }))
     }
@@ -155,6 +163,13 @@ impl<'s> Flow<'s> {
         self.0.letters.borrow_mut().push(letters);
     }
 
+    /// What a source has read and the sinks are not done with.
+    pub(crate) fn reads(&self, metrics: SourceMetrics) -> Reads {
+        let reads = Reads::new(metrics);
+        self.0.reads.borrow_mut().push(reads.clone());
+        reads
+    }
+
     /// The connectors that a sink is wired to: one, or several to write every row to each.
     fn sink_connectors(&self, name: &str) -> Vec<Arc<dyn SinkConnector>> {
         let environment = &self.0.environment;
@@ -186,8 +201,7 @@ impl<'s> Flow<'s> {
         connectors: Vec<Arc<dyn SinkConnector>>,
         key: Option<&KeyOf<R>>,
     ) {
-        use timely::dataflow::operators::Probe;
-        let Building { scope, environment, sinks, sink_count, .. } = &*self.0;
+        let Building { scope, environment, progress, sink_count, .. } = &*self.0;
         let several = connectors.len() > 1;
         for (index, connector) in connectors.into_iter().enumerate() {
             if environment.planning {
@@ -209,7 +223,7 @@ impl<'s> Flow<'s> {
                 ticker: environment.ticker.clone(),
                 metrics: environment.metrics.sink(&counted, scope.index()),
             };
-            sink(rows.clone(), stage).probe_with(sinks);
+            progress.borrow_mut().push(sink(rows.clone(), stage));
         }
         sink_count.set(sink_count.get() + 1);
     }
@@ -223,6 +237,7 @@ impl<'s> Flow<'s> {
             );
         }
         dead_letters::attach(self, self.0.letters.take());
+        release(self.0.scope, self.0.progress.take(), self.0.reads.take(), &self.0.sinks);
         let environment = &self.0.environment;
         for part in [Part::Source, Part::Sink] {
             let names = self.0.names.borrow();

@@ -5,6 +5,7 @@
 //! Nothing here can change a result: the data path only ever writes to it.
 
 mod admin;
+mod distribution;
 mod graph;
 mod io;
 mod log;
@@ -17,6 +18,7 @@ mod timely_log;
 mod totals;
 
 pub use admin::{Admin, AdminLimits, AdminOptions, Readiness};
+pub use distribution::{DURATION_MAX, Distribution};
 pub use graph::{Arrangement, Channel, Frontier, Operator, WorkerGraph};
 pub use io::IoThread;
 pub use log::{LogFormat, LogOptions, init_log};

@@ -29,6 +29,7 @@ const PLACES: &[(&str, &[&str])] = &[
     ("timely", &["operators", "detect", "state", "telemetry", "runtime", "flow", "testing"]),
     ("differential_dataflow", &["flow", "telemetry"]),
     ("prometheus", &["telemetry"]),
+    ("hdrhistogram", &["telemetry"]),
     ("hyper", &["telemetry", "connectors"]),
     ("clap", &["cli"]),
 ];
