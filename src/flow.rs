@@ -140,6 +140,11 @@ impl<'s> Flow<'s> {
         names.insert((part, name.to_owned()));
     }
 
+    /// The names of its parts of one sort, in order.
+    fn names(&self, part: Part) -> Vec<String> {
+        self.0.names.borrow().iter().filter(|(p, _)| *p == part).map(|(_, name)| name.clone()).collect()
+    }
+
     /// Reports a mistake in the construction.
     pub(crate) fn fault(&self, name: &str, message: String) {
         let environment = &self.0.environment;

@@ -16,6 +16,7 @@ mod stages;
 mod table;
 mod timely_log;
 mod totals;
+mod usage;
 
 pub use admin::{Admin, AdminLimits, AdminOptions, Readiness};
 pub use distribution::{DURATION_MAX, Distribution};
@@ -29,3 +30,4 @@ pub use stages::StageMetrics;
 pub use table::{Definition, Kind, Metric, render_markdown};
 pub use timely_log::{PUBLISH_INTERVAL, WorkerLog, arrangement_bytes};
 pub use totals::{SinkTotals, SourceTotals, StageTotals, Totals};
+pub use usage::Usage;

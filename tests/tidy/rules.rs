@@ -35,7 +35,7 @@ const PLACES: &[(&str, &[&str])] = &[
 ];
 
 /// Modules in `src/connectors` that need no page: the contracts, what several connectors share, and the test doubles.
-pub(crate) const WITHOUT_PAGE: [&str; 6] = ["source", "sink", "kinds", "lines", "script", "capture"];
+pub(crate) const WITHOUT_PAGE: [&str; 7] = ["source", "sink", "kinds", "lines", "paced", "script", "capture"];
 
 /// Modules whose output must be a function of their input alone.
 const DATA_PATH: &[&str] = &["operators", "detect", "codec", "state", "record"];
