@@ -105,11 +105,13 @@ impl Bench {
 
     fn tell(&self, index: usize, round: u32, rounds: u32, warmup: bool, run: &Run) {
         let combination = self.results.combinations[index].combination;
-        let latency = run.latency.map(|latency| format!(", p99 {:.1} ms", latency.p99_ms)).unwrap_or_default();
+        let figure = match run.latency {
+            Some(latency) => format!("p99 {:.1} ms", latency.p99_ms),
+            None => format!("{} events/s", table::thousands(run.events_per_second())),
+        };
         eprintln!(
-            "[{}/{rounds}] {combination}: {} events/s, {:.2} CPU s{latency}{}",
+            "[{}/{rounds}] {combination}: {figure}, {:.2} CPU s{}",
             round + 1,
-            table::thousands(run.events_per_second()),
             run.cpu_seconds,
             if warmup { " (warm-up)" } else { "" }
         );

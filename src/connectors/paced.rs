@@ -17,6 +17,10 @@ const BLOCK_DUE: f64 = 128.0 * 1024.0;
 /// How much at most becomes due before the reader is polled again, in seconds of the pace.
 const STEP: f64 = 0.000_5;
 
+/// How long after its last record the source ends: then that record was released as any other, and what the end itself costs
+/// (all windows close) is in nobody's latency.
+const LINGER: Duration = Duration::from_millis(500);
+
 /// The shortest and the longest wait, in seconds.
 const WAIT_MIN: f64 = 0.000_05;
 const WAIT_MAX: f64 = 1.0;
@@ -46,6 +50,8 @@ impl SourceConnector for Paced {
             since: None,
             given: 0,
             waited: Duration::ZERO,
+            ended: Vec::new(),
+            over: None,
         }))
     }
 }
@@ -60,18 +66,35 @@ struct PacedReader {
     since: Option<Instant>,
     given: u64,
     waited: Duration,
+    /// Partitions that have nothing more, of which the collector is not told yet.
+    ended: Vec<Partition>,
+    /// When all had ended.
+    over: Option<Instant>,
 }
 
 impl PacedReader {
     fn rate(&self) -> f64 {
         self.per_partition * f64::from(self.partitions)
     }
+
+    /// Ends the partitions, once it is time to.
+    fn end(&mut self, over: Instant, collector: &mut dyn Collector) -> Polled {
+        let left = LINGER.saturating_sub(over.elapsed());
+        if !left.is_zero() && !self.ended.is_empty() {
+            return Polled::Wait(left);
+        }
+        self.ended.drain(..).for_each(|partition| collector.ended(partition));
+        Polled::Finished
+    }
 }
 
 impl SourceReader for PacedReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
-        let mut due = 0.0;
         self.waited = Duration::ZERO;
+        if let Some(over) = self.over {
+            return Ok(self.end(over, collector));
+        }
+        let mut due = 0.0;
         if budget_bytes > 0 && self.partitions > 0 {
             let elapsed = self.since.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
             due = elapsed * self.rate() - self.given as f64;
@@ -80,12 +103,18 @@ impl SourceReader for PacedReader {
             }
             self.waited = Duration::from_secs_f64(due / self.rate());
         }
-        let mut counting = Counting { to: collector, bytes: 0, joined: 0, blocks: due >= BLOCK_DUE };
+        let ended = &mut self.ended;
+        let mut counting = Counting { to: collector, bytes: 0, joined: 0, ended, blocks: due >= BLOCK_DUE };
         let polled = self.inner.poll(budget_bytes.min(due as usize), &mut counting)?;
-        self.given += counting.bytes;
-        self.partitions += counting.joined;
-        let due = due - counting.bytes as f64;
+        let Counting { bytes, joined, .. } = counting;
+        self.given += bytes;
+        self.partitions += joined;
+        let due = due - bytes as f64;
         Ok(match polled {
+            Polled::Finished => {
+                let over = *self.over.insert(Instant::now());
+                self.end(over, collector)
+            }
             Polled::More if budget_bytes > 0 && due < 1.0 => Polled::Wait(wait(1.0 - due, self.rate())),
             other => other,
         })
@@ -111,6 +140,7 @@ struct Counting<'c> {
     to: &'c mut dyn Collector,
     bytes: u64,
     joined: u32,
+    ended: &'c mut Vec<Partition>,
     blocks: bool,
 }
 
@@ -148,7 +178,7 @@ impl Collector for Counting<'_> {
     }
 
     fn ended(&mut self, partition: Partition) {
-        self.to.ended(partition);
+        self.ended.push(partition);
     }
 }
 
@@ -207,7 +237,7 @@ mod tests {
             let mut reader = source.open(&context(0, workers)).unwrap();
             let (took, course) = read(&mut *reader);
             assert_eq!(course.last().unwrap().1, records, "{workers} workers");
-            assert!(took >= Duration::from_millis(190), "{workers} workers: {took:?}");
+            assert!(took >= Duration::from_millis(190) + LINGER, "{workers} workers: {took:?}");
             for (at, records) in course {
                 let due = at.as_secs_f64() * RATE / workers as f64;
                 assert!(records as f64 * 10.0 <= due + PIECES, "{records} records after {at:?}");

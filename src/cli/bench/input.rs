@@ -156,3 +156,6 @@ impl Collector for Files<'_> {
     fn lag(&mut self, _: Partition, _: u64) {}
     fn ended(&mut self, _: Partition) {}
 }
+
+#[cfg(test)]
+mod tests;
