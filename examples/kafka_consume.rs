@@ -1,0 +1,69 @@
+//! Reads a topic from its beginning to its present end with librdkafka alone, and counts: what a Kafka source cannot be faster
+//! than. `scripts/bench-kafka` measures Tidewatch against it.
+//!
+//! ```sh
+//! cargo run --release --example kafka_consume -- localhost:9092 auth
+//! ```
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// How long the cluster may take for an answer, or for the next record.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [brokers, topic, properties @ ..] = arguments.as_slice() else {
+        eprintln!("usage: kafka_consume BROKERS TOPIC [PROPERTY=VALUE…]");
+        return ExitCode::from(2);
+    };
+    let started = Instant::now();
+    match consume(brokers, topic, properties) {
+        Ok((records, bytes)) => {
+            println!("kafka-consume: {records} records read in {:.3} s ({bytes} bytes)", started.elapsed().as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Counts the records of `topic`, and the bytes of their values.
+fn consume(brokers: &str, topic: &str, properties: &[String]) -> Result<(u64, u64), KafkaError> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", "kafka-consume").set("enable.auto.commit", "false");
+    config.set("enable.partition.eof", "true");
+    for property in properties {
+        let (name, value) = property.split_once('=').unwrap_or((property, ""));
+        config.set(name, value);
+    }
+    let consumer: BaseConsumer = config.create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+    }
+    let mut open = list.count();
+    consumer.assign(&list)?;
+    let (mut records, mut bytes) = (0, 0);
+    while open > 0 {
+        match consumer.poll(PATIENCE) {
+            Some(Ok(message)) => {
+                records += 1;
+                bytes += message.payload_len() as u64;
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+            Some(Err(error)) => return Err(error),
+            None => return Err(KafkaError::NoMessageReceived),
+        }
+    }
+    Ok((records, bytes))
+}
