@@ -100,6 +100,7 @@ impl<'s> Flow<'s> {
         let validations = Validations::default();
         let stage = SourceStage {
             threads: environment.threads,
+            one_machine: environment.one_machine,
             context: SourceContext {
                 name: name.to_owned(),
                 worker,

@@ -1,5 +1,7 @@
 //! Decodes chunks, and tells every worker the greatest event time in each: what is late is decided by the next operator.
 
+use std::sync::Arc;
+
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::DistributorPact;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
@@ -7,10 +9,11 @@ use timely::dataflow::{Stream, StreamVec};
 
 use super::Validations;
 use super::batch::Batches;
-use super::chunk::{ByTarget, Chunk};
+use super::chunk::{ByTarget, Chunk, Spare};
 use super::direct::check;
 use super::letter::Letters;
 use crate::connectors::lines;
+use crate::connectors::source::SourceConnector;
 use crate::error::Result;
 use crate::error::stage::StageName;
 use crate::operators::admission::{Admission, TimeRules};
@@ -32,6 +35,10 @@ pub(super) struct DecodeStage<T: Decode> {
     pub(super) metrics: SourceMetrics,
     pub(super) record_bytes_max: usize,
     pub(super) control: Control,
+    /// Reads blocks that another process of this machine found.
+    pub(super) connector: Arc<dyn SourceConnector>,
+    /// Where `order` leaves memory.
+    pub(super) spare: Spare,
 }
 
 /// A decoded chunk.
@@ -101,6 +108,9 @@ struct ChunkDecoder<T: Decode> {
     metrics: SourceMetrics,
     letters: Letters,
     record_bytes_max: usize,
+    source: String,
+    connector: Arc<dyn SourceConnector>,
+    spare: Spare,
 }
 
 impl<T: Decode> ChunkDecoder<T> {
@@ -112,11 +122,14 @@ impl<T: Decode> ChunkDecoder<T> {
             letters: Letters::new(&stage.source, stage.metrics.clone()),
             metrics: stage.metrics,
             record_bytes_max: stage.record_bytes_max,
+            source: stage.source,
+            connector: stage.connector,
+            spare: stage.spare,
         }
     }
 
     fn decode(&mut self, mut chunk: Chunk, epoch: Epoch) -> Result<Decoded<T>> {
-        chunk.read()?;
+        chunk.read(&*self.connector, &self.source, &self.spare)?;
         let admission = Admission::new(&self.rules);
         let mut records = Batches::default();
         let mut places = Vec::with_capacity(chunk.len());
