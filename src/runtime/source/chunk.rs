@@ -172,12 +172,25 @@ impl Chunk {
     /// Record `i`. The records must have been read.
     #[inline]
     pub(super) fn record(&self, i: usize) -> &[u8] {
-        let bytes = match &self.columns {
+        &self.every_byte()[self.start(i)..self.end(i)]
+    }
+
+    #[inline]
+    fn every_byte(&self) -> &[u8] {
+        match &self.columns {
             Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
-            Columns::Here { bytes, .. } => bytes.as_slice(),
+            Columns::Here { bytes, .. } => bytes,
             Columns::Received { records, wire } => &wire[bytes_at(*records)..],
-        };
-        &bytes[self.start(i)..self.end(i)]
+        }
+    }
+
+    /// Every record, in order. The records must have been read.
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let (bytes, mut start) = (self.every_byte(), 0);
+        (0..self.len()).map(move |i| {
+            let end = self.end(i);
+            &bytes[std::mem::replace(&mut start, end + 1)..end]
+        })
     }
 
     #[inline]
