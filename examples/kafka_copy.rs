@@ -39,7 +39,7 @@ fn kafka_copy(flow: &Flow, _: &NoParams) -> Result<()> {
             Err(_) => Err(format!("src_ip {:?} is no address", event.src_ip)),
         })
         .map("one-spelling", |mut event| {
-            event.host.make_ascii_lowercase();
+            event.host = event.host.to_ascii_lowercase().into();
             event
         })
         .sink_keyed("copies", |event| event.src_ip.clone())

@@ -4,6 +4,7 @@
 //! dead letters with a [`Reason`]. The counters add up; a test holds them to it.
 
 mod ignored;
+mod text;
 
 use std::fmt;
 
@@ -13,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::settings::Section;
 use crate::time::EventTime;
 
-pub use compact_str::CompactString as Text;
 pub use ignored::Ignored;
+pub(crate) use text::TEXT_WINDOW;
+pub use text::{TEXT_INLINE_MAX, Text};
 
 /// A value that can travel between workers. Implemented for every type that has these traits.
 pub trait Record: Clone + Serialize + DeserializeOwned + Send + 'static {}

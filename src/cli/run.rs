@@ -48,7 +48,9 @@ pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<ExitCode> {
 
 /// Runs with or without a supervisor.
 fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Result<(String, Outcome)> {
-    let prepared = prepare(dataflow, &args.config)?;
+    let mut prepared = prepare(dataflow, &args.config)?;
+    // A supervisor starts local processes only.
+    prepared.environment.one_machine = link.is_some();
     let workers = usize::from(args.workers);
     let place = Place::read(&args.mesh)?;
     let mut session = Session::start(&prepared, place.as_ref().map(|place| place.index), link)?;

@@ -54,6 +54,10 @@ impl SourceConnector for Paced {
             over: None,
         }))
     }
+
+    fn block_at(&self, name: &str, place: &[u8]) -> Result<Box<dyn Block>> {
+        self.inner.block_at(name, place)
+    }
 }
 
 struct PacedReader {

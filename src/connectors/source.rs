@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::record::Reason;
 
 /// A partition of a source, numbered from 0; unique within the source over all workers, and the same after a restart.
@@ -36,6 +36,15 @@ pub trait SourceConnector: Send + Sync {
     /// # Errors
     /// If the external system says no; the dataflow then stops with exit code 3.
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>>;
+
+    /// The block of the source `name` at a place that a reader of the same source in another process of this machine told:
+    /// what it says with [`Block::place`]. Only called if some block says one.
+    ///
+    /// # Errors
+    /// If it is no such place, or what was there is gone.
+    fn block_at(&self, name: &str, _: &[u8]) -> Result<Box<dyn Block>> {
+        Err(Error::source(format!("source {name:?} has no blocks that other processes can read")))
+    }
 }
 
 /// Reads one worker's partitions.
@@ -73,8 +82,8 @@ pub enum Polled {
     Finished,
 }
 
-/// Whole lines of one partition that can be read later, by another thread of this process: a reader that finds where lines
-/// end without looking at them leaves the rest to whoever decodes them.
+/// Whole lines of one partition that can be read later, by another thread of this process or by another process of this machine:
+/// a reader that finds where lines end without looking at them leaves the rest to whoever decodes them.
 pub trait Block: Send + Sync {
     /// The offset of the first byte. The offset of a line is that of its own first byte.
     fn offset(&self) -> u64;
@@ -87,6 +96,12 @@ pub trait Block: Send + Sync {
     /// # Errors
     /// If they are no longer there.
     fn read(&self, buffer: &mut Vec<u8>) -> Result<()>;
+
+    /// Where the block is, for [`SourceConnector::block_at`] in another process of this machine. Default: `None`, nobody else
+    /// can read it.
+    fn place(&self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Takes what a reader reads. Offsets of one partition only ever grow.

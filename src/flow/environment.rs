@@ -46,6 +46,8 @@ pub struct Environment {
     pub run_ms: u64,
     /// How many workers this process has.
     pub(crate) threads: usize,
+    /// Whether all processes are on this machine, and see the same files.
+    pub(crate) one_machine: bool,
     /// Whether the dataflow is only built to be checked: nothing is opened.
     pub(crate) planning: bool,
 }
@@ -76,6 +78,7 @@ impl Environment {
             keys_max: KEYS_MAX_DEFAULT,
             run_ms,
             threads: 1,
+            one_machine: false,
             planning: false,
         }
     }

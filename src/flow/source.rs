@@ -101,6 +101,7 @@ impl<'s> Flow<'s> {
         let metrics = environment.metrics.source(name, worker);
         let stage = SourceStage {
             threads: environment.threads,
+            one_machine: environment.one_machine,
             context: SourceContext {
                 name: name.to_owned(),
                 worker,

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+use self::chunk::Spare;
 use self::decode::{DecodeStage, decode};
 use self::order::order;
 use self::read::{Read, read};
@@ -57,6 +58,8 @@ pub struct FlowControl {
 pub struct SourceStage<T: Decode> {
     /// How many workers this process has.
     pub threads: usize,
+    /// Whether all processes are on this machine, and see the same files.
+    pub one_machine: bool,
     /// Where it runs.
     pub context: SourceContext,
     /// Whom it reads from.
@@ -88,6 +91,7 @@ pub type Sourced<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, EventTi
 pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> Sourced<'s, T> {
     let (context, rules, view) = (stage.context.clone(), stage.rules, Rc::new(WatermarkView::default()));
     let metrics = stage.metrics.clone();
+    let spare = Spare::default();
     let decoding = DecodeStage {
         source: context.name.clone(),
         worker: context.worker,
@@ -98,13 +102,15 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
         metrics: metrics.clone(),
         record_bytes_max: context.record_bytes_max,
         control: stage.control.clone(),
+        connector: Arc::clone(&stage.connector),
+        spare: spare.clone(),
     };
     let name = format!("{}.watermark", context.name);
 
     let Read { records: here, marks, chunks, letters: unread, load } = read(scope, stage, Rc::clone(&view));
     let (decoded, chunk_marks, undecoded) = decode(chunks, decoding);
     let marks = scope.concatenate([marks, chunk_marks]);
-    let (spread, marks, late) = order(context, rules, metrics, load, decoded, marks);
+    let (spread, marks, late) = order(context, rules, metrics, load, spare, decoded, marks);
     let watermark = watermark(&name, marks, rules.out_of_order, view);
     (scope.concatenate([here, spread]), watermark, scope.concatenate([unread, undecoded, late]))
 }

@@ -4,6 +4,8 @@
 //! to be narrow, but must be exactly what the general parser would have read. The text is UTF-8 already; strings and
 //! numbers are scanned eight bytes at a time.
 
+use crate::record::{TEXT_INLINE_MAX, TEXT_WINDOW, Text};
+
 /// The most digits of a number that is read here; any such number fits 64 bits.
 const DIGITS_MAX: usize = 18;
 
@@ -48,6 +50,19 @@ impl<'a> Cursor<'a> {
         let end = self.plain(start);
         self.closing_quote(end)?;
         self.text.get(start..end)
+    }
+
+    /// As [`string`](Self::string), as a text of its own.
+    #[inline]
+    pub fn text(&mut self) -> Option<Text> {
+        let start = self.opening_quote()?;
+        let window = self.rest().first_chunk::<TEXT_WINDOW>();
+        let end = self.plain(start);
+        self.closing_quote(end)?;
+        match window {
+            Some(window) if end - start <= TEXT_INLINE_MAX => Some(Text::from_window(window, end - start)),
+            _ => self.text.get(start..end).map(Text::from),
+        }
     }
 
     /// Steps over a string, which may have escapes other than `\u`; returns it with its quotes.

@@ -63,7 +63,19 @@ macro_rules! strings {
     };
 }
 
-strings!(String, Text, Box<str>, Arc<str>);
+strings!(String, Box<str>, Arc<str>);
+
+impl FastField for Text {
+    #[inline]
+    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        cursor.text()
+    }
+
+    #[inline]
+    fn skip(cursor: &mut Cursor<'_>) -> Option<()> {
+        cursor.skip_string().map(drop)
+    }
+}
 
 impl FastField for bool {
     #[inline]

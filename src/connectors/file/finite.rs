@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::block::{BLOCK_BYTES, FileBlock};
+use super::block::{BLOCK_BYTES, FileBlock, replaced};
 use super::discover::{FileKey, Found};
 use super::tail::{READ_BYTES, Tail, Visit, gzip_error, read_error};
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
@@ -105,8 +105,8 @@ impl SourceReader for FiniteReader {
                 && let Some(lines) = tail.take_lines(&mut self.buffer, BLOCK_BYTES).map_err(cannot)?
             {
                 let (file, position, size) = lines;
-                let (source, path) = (Arc::clone(&self.source), Arc::clone(&part.path));
-                collector.block(part.partition, Box::new(FileBlock { source, path, file, position, size }));
+                let (source, path, key) = (Arc::clone(&self.source), Arc::clone(&part.path), part.key);
+                collector.block(part.partition, Box::new(FileBlock { source, path, key, file, position, size }));
                 part.touched = true;
                 left = left.saturating_sub(size);
                 self.open.rotate_left(1);
@@ -140,11 +140,6 @@ impl SourceReader for FiniteReader {
     fn partitions(&self) -> Option<usize> {
         Some(self.list.len())
     }
-}
-
-fn replaced(source: &str, path: &Path) -> Error {
-    Error::source(format!("source {source:?}: {path:?} was replaced by another file during the run"))
-        .hint("read files that are rotated meanwhile with follow = true")
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::block::FileBlock;
 use super::catalog::Catalog;
 use super::discover::{self, Found};
 use super::finite::FiniteReader;
 use super::follow::FollowReader;
 use super::patterns::Patterns;
-use crate::connectors::source::{SourceConnector, SourceContext, SourceReader};
+use crate::connectors::source::{Block, SourceConnector, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::settings::Section;
 
@@ -124,6 +125,10 @@ impl SourceConnector for FileSource {
             return Ok(Box::new(FollowReader::new(context, catalog, self.read_from)));
         }
         Ok(Box::new(FiniteReader::new(context, self.shared_list(context)?)?))
+    }
+
+    fn block_at(&self, name: &str, place: &[u8]) -> Result<Box<dyn Block>> {
+        Ok(Box::new(FileBlock::at(name, place)?))
     }
 }
 

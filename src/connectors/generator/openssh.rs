@@ -17,7 +17,7 @@ mod tests;
 
 use std::time::Duration;
 
-use compact_str::CompactString;
+use crate::record::Text;
 
 pub(super) use self::host::HostLog;
 pub use self::plan::{Attack, AttackKind, Plan};
@@ -35,7 +35,7 @@ pub struct LogLine {
     /// The host's number, which is its partition.
     pub partition: u32,
     /// The name of the host that writes it.
-    pub host: CompactString,
+    pub host: Text,
     /// The time that it states, if it is well-formed; in milliseconds, where the line may have whole seconds.
     pub at: EventTime,
     /// The line without a line break; not always UTF-8.
@@ -58,13 +58,10 @@ pub fn demo(seed: u64) -> GeneratorConfig {
 }
 
 /// The name of the host that is partition `partition`.
-pub fn host_name(partition: u32) -> CompactString {
+pub fn host_name(partition: u32) -> Text {
     const ROLES: [&str; 4] = ["bastion", "web", "build", "db"];
-    compact_str::format_compact!(
-        "{}-{:02}",
-        ROLES[partition as usize % ROLES.len()],
-        partition as usize / ROLES.len() + 1
-    )
+    let role = ROLES[partition as usize % ROLES.len()];
+    format!("{role}-{:02}", partition as usize / ROLES.len() + 1).into()
 }
 
 fn in_range(config: &GeneratorConfig) -> GeneratorConfig {

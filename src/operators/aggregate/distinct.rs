@@ -12,7 +12,7 @@ use super::Aggregate;
 use crate::record::Record;
 
 /// The longest list before it becomes a hash set.
-const LIST_MAX: usize = 16;
+const LIST_MAX: usize = 8;
 
 /// How many different values of something the records have.
 pub struct Distinct<F, V>(F, PhantomData<fn() -> V>);
@@ -36,9 +36,8 @@ pub enum Values<V> {
     None,
     /// One.
     One(V),
-    /// A few, in order of arrival.
-    #[expect(clippy::box_collection, reason = "a vector is three times as large as the box, for every key")]
-    Few(Box<Vec<V>>),
+    /// A few, in order of arrival, and behind them nothing.
+    Few(Box<[Option<V>; LIST_MAX]>),
     /// Many.
     Many(Box<HashSet<V>>),
 }
@@ -49,19 +48,31 @@ impl<V: Clone + Eq + Hash> Values<V> {
         match self {
             Values::None => *self = Values::One(value.clone()),
             Values::One(only) if only == value => {}
+            Values::Few(list) => {
+                for known in list.iter_mut() {
+                    match known {
+                        Some(known) if known == value => return,
+                        Some(_) => {}
+                        None => return *known = Some(value.clone()),
+                    }
+                }
+                self.grow(value);
+            }
             Values::Many(set) => {
                 set.get_or_insert_with(value, V::clone);
             }
-            Values::Few(list) if list.contains(value) => {}
-            Values::Few(list) if list.len() < LIST_MAX => list.push(value.clone()),
-            Values::One(_) | Values::Few(_) => self.grow(value),
+            Values::One(_) => self.grow(value),
         }
     }
 
     /// Moves to the next larger form, for one more value.
     fn grow(&mut self, value: &V) {
         *self = match std::mem::take(self) {
-            Values::One(only) => Values::Few(Box::new(vec![only, value.clone()])),
+            Values::One(only) => {
+                let mut list = Box::new([const { None }; LIST_MAX]);
+                (list[0], list[1]) = (Some(only), Some(value.clone()));
+                Values::Few(list)
+            }
             smaller => {
                 let mut set: HashSet<V> = smaller.into();
                 set.insert(value.clone());
@@ -74,7 +85,7 @@ impl<V: Clone + Eq + Hash> Values<V> {
         match self {
             Values::None => 0,
             Values::One(_) => 1,
-            Values::Few(list) => list.len(),
+            Values::Few(list) => list.iter().flatten().count(),
             Values::Many(set) => set.len(),
         }
     }
@@ -93,7 +104,7 @@ impl<V> From<Values<V>> for Vec<V> {
         match values {
             Values::None => Vec::new(),
             Values::One(only) => vec![only],
-            Values::Few(list) => *list,
+            Values::Few(list) => list.into_iter().flatten().collect(),
             Values::Many(set) => set.into_iter().collect(),
         }
     }

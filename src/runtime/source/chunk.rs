@@ -4,7 +4,9 @@
 //! Within a process a chunk is moved. Between processes its columns are written one after the other, and read where they
 //! were received: nothing is copied or parsed on receipt.
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::Accountable;
@@ -15,7 +17,7 @@ use timely::dataflow::channels::{ContainerBytes, Message};
 use timely::progress::Stamp;
 
 use crate::connectors::lines;
-use crate::connectors::source::Block;
+use crate::connectors::source::{Block, SourceConnector};
 use crate::error::Result;
 use crate::time::EventTime;
 
@@ -46,6 +48,8 @@ pub(super) struct Head {
 enum Columns {
     /// Not read yet.
     Unread(Arc<dyn Block>),
+    /// Not read yet, and found by another process of this machine: its bytes, and where they are.
+    Elsewhere { size: usize, place: Vec<u8> },
     /// As they are filled. Each record is followed by one byte that is not part of it; `ends` are the places of these.
     Here { offsets: Offsets, ends: Vec<u32>, bytes: Vec<u8> },
     /// As they were received: the head, `offsets`, then `ends`, `bytes` and the label, each padded to a word.
@@ -69,7 +73,8 @@ impl Default for Columns {
 /// How many bytes a record of a block is taken for, until the block is read.
 const RECORD_BYTES_GUESSED: usize = 128;
 
-/// Words before the columns: the head, the number of records, and how many bytes they and the label have.
+/// Words before the columns: the head, the number of records (or the size of a block that is not read yet), and how many bytes
+/// they (or the block's place) and the label have.
 const HEAD_WORDS: usize = 8;
 const WORD: usize = size_of::<u64>();
 
@@ -90,18 +95,33 @@ impl Chunk {
         Chunk { head: Head { lines: true, ..head }, label, columns: Columns::Unread(block) }
     }
 
-    /// Reads the records if they are not read yet. They may then include empty lines.
+    /// Whether another process of this machine can read it.
+    pub(super) fn has_place(&self) -> bool {
+        matches!(&self.columns, Columns::Unread(block) if block.place().is_some())
+    }
+
+    /// Reads the records of the source `name` if they are not read yet. They may then include empty lines.
     ///
     /// # Errors
     /// If they can no longer be read.
-    pub(super) fn read(&mut self) -> Result<()> {
-        let Columns::Unread(block) = &self.columns else { return Ok(()) };
-        let mut bytes = Vec::with_capacity(block.size());
+    pub(super) fn read(&mut self, connector: &dyn SourceConnector, name: &str, spare: &Spare) -> Result<()> {
+        let block: Arc<dyn Block> = match &self.columns {
+            Columns::Unread(block) => Arc::clone(block),
+            Columns::Elsewhere { place, .. } => connector.block_at(name, place)?.into(),
+            Columns::Here { .. } | Columns::Received { .. } => return Ok(()),
+        };
+        let (mut bytes, mut ends) = spare.take();
         block.read(&mut bytes)?;
-        let mut ends = Vec::with_capacity(bytes.len() / RECORD_BYTES_GUESSED);
         ends.extend(lines::ends(&bytes).map(|end| u32::try_from(end).expect("a block is smaller than 4 GiB")));
         self.columns = Columns::Here { offsets: Offsets::From(block.offset()), ends, bytes };
         Ok(())
+    }
+
+    /// Gives back the memory of a block that was read.
+    pub(super) fn recycle(self, spare: &Spare) {
+        if let Columns::Here { offsets: Offsets::From(_), ends, bytes } = self.columns {
+            spare.give(bytes, ends);
+        }
     }
 
     /// Appends a record. A chunk must not exceed 4 GiB.
@@ -123,6 +143,7 @@ impl Chunk {
     pub(super) fn len(&self) -> usize {
         match &self.columns {
             Columns::Unread(block) => block.size().div_ceil(RECORD_BYTES_GUESSED),
+            Columns::Elsewhere { size, .. } => size.div_ceil(RECORD_BYTES_GUESSED),
             Columns::Here { ends, .. } => ends.len(),
             Columns::Received { records, .. } => *records,
         }
@@ -132,6 +153,7 @@ impl Chunk {
     pub(super) fn bytes(&self) -> usize {
         match &self.columns {
             Columns::Unread(block) => block.size(),
+            Columns::Elsewhere { size, .. } => *size,
             Columns::Here { bytes, .. } => bytes.len(),
             Columns::Received { records, .. } => records.checked_sub(1).map_or(0, |last| self.end(last) + 1),
         }
@@ -140,7 +162,7 @@ impl Chunk {
     /// The offset of record `i` in its partition. The records must have been read.
     pub(super) fn offset(&self, i: usize) -> u64 {
         match &self.columns {
-            Columns::Unread(_) => panic!("{UNREAD}"),
+            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
             Columns::Here { offsets: Offsets::Each(offsets), .. } => offsets[i],
             Columns::Here { offsets: Offsets::From(first), .. } => first + self.start(i) as u64,
             Columns::Received { wire, .. } => word(wire, HEAD_WORDS + i),
@@ -150,12 +172,25 @@ impl Chunk {
     /// Record `i`. The records must have been read.
     #[inline]
     pub(super) fn record(&self, i: usize) -> &[u8] {
-        let bytes = match &self.columns {
-            Columns::Unread(_) => panic!("{UNREAD}"),
-            Columns::Here { bytes, .. } => bytes.as_slice(),
+        &self.every_byte()[self.start(i)..self.end(i)]
+    }
+
+    #[inline]
+    fn every_byte(&self) -> &[u8] {
+        match &self.columns {
+            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
+            Columns::Here { bytes, .. } => bytes,
             Columns::Received { records, wire } => &wire[bytes_at(*records)..],
-        };
-        &bytes[self.start(i)..self.end(i)]
+        }
+    }
+
+    /// Every record, in order. The records must have been read.
+    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let (bytes, mut start) = (self.every_byte(), 0);
+        (0..self.len()).map(move |i| {
+            let end = self.end(i);
+            &bytes[std::mem::replace(&mut start, end + 1)..end]
+        })
     }
 
     #[inline]
@@ -166,7 +201,7 @@ impl Chunk {
     #[inline]
     fn end(&self, i: usize) -> usize {
         match &self.columns {
-            Columns::Unread(_) => panic!("{UNREAD}"),
+            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
             Columns::Here { ends, .. } => ends[i] as usize,
             Columns::Received { records, wire } => {
                 let at = (HEAD_WORDS + records) * WORD + i * size_of::<u32>();
@@ -175,6 +210,13 @@ impl Chunk {
         }
     }
 }
+
+/// What a chunk on the wire holds.
+const RECORDS: u64 = 0;
+const LINES: u64 = 1;
+const UNREAD_LINES: u64 = 2;
+
+const PLACED: &str = "a block goes to another process only if it has a place, and is read before otherwise";
 
 const UNREAD: &str = "a block is read before its records are asked for";
 
@@ -203,10 +245,12 @@ impl ContainerBytes for Chunk {
             partition: u32::try_from(word(&wire, 1)).expect("a partition has 32 bits"),
             number: word(&wire, 2),
             floor: EventTime::from_millis(word(&wire, 3).cast_signed()),
-            lines: word(&wire, 4) != 0,
+            lines: word(&wire, 4) != RECORDS,
         };
+        let unread = word(&wire, 4) == UNREAD_LINES;
         let count = |at| usize::try_from(word(&wire, at)).expect("a length fits");
-        let (records, bytes, label) = (count(5), count(6), count(7));
+        let (size, bytes, label) = (count(5), count(6), count(7));
+        let records = if unread { 0 } else { size };
         let fits = [records, bytes, label].iter().all(|n| *n <= wire.len());
         let label_at = if fits { bytes_at(records) + bytes.next_multiple_of(WORD) } else { wire.len() };
         assert!(
@@ -215,30 +259,71 @@ impl ContainerBytes for Chunk {
             wire.len()
         );
         let label = String::from_utf8_lossy(&wire[label_at..label_at + label]).into();
+        if unread {
+            let place = wire[bytes_at(0)..bytes_at(0) + bytes].to_vec();
+            return Chunk { head, label, columns: Columns::Elsewhere { size, place } };
+        }
         Chunk { head, label, columns: Columns::Received { records, wire } }
     }
 
     fn length_in_bytes(&self) -> usize {
-        bytes_at(self.len()) + self.bytes().next_multiple_of(WORD) + self.label.len().next_multiple_of(WORD)
+        let (records, bytes) = match &self.columns {
+            Columns::Unread(block) => (0, block.place().expect(PLACED).len()),
+            _ => (self.len(), self.bytes()),
+        };
+        bytes_at(records) + bytes.next_multiple_of(WORD) + self.label.len().next_multiple_of(WORD)
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
-        let Columns::Here { ends, bytes, .. } = &self.columns else {
-            panic!("a chunk is read before it is sent, and sent once")
+        let place;
+        let (kind, records, ends, bytes) = match &self.columns {
+            Columns::Unread(block) => {
+                place = block.place().expect(PLACED);
+                (UNREAD_LINES, block.size(), [].as_slice(), place.as_slice())
+            }
+            Columns::Here { ends, bytes, .. } => {
+                (if self.head.lines { LINES } else { RECORDS }, ends.len(), ends.as_slice(), bytes.as_slice())
+            }
+            Columns::Elsewhere { .. } | Columns::Received { .. } => panic!("a chunk is sent once"),
         };
-        let Head { target, partition, number, floor, lines } = self.head;
-        let lengths = [ends.len(), bytes.len(), self.label.len()].map(|n| n as u64);
-        let head =
-            [target, partition.into(), number, floor.millis().cast_unsigned(), lines.into()].into_iter().chain(lengths);
+        let Head { target, partition, number, floor, .. } = self.head;
+        let head = [target, partition.into(), number, floor.millis().cast_unsigned(), kind].into_iter();
+        let lengths = [records, bytes.len(), self.label.len()].map(|n| n as u64);
         let mut write = |part: &[u8]| writer.write_all(part).expect("the mesh takes what was announced");
         let padding = |bytes: usize| &[0; WORD][..bytes.next_multiple_of(WORD) - bytes];
         let offsets = (0..ends.len()).map(|i| self.offset(i));
-        head.chain(offsets).for_each(|word| write(&word.to_le_bytes()));
+        head.chain(lengths).chain(offsets).for_each(|word| write(&word.to_le_bytes()));
         ends.iter().for_each(|end| write(&end.to_le_bytes()));
-        write(padding(size_of_val(ends.as_slice())));
-        for part in [bytes.as_slice(), self.label.as_bytes()] {
+        write(padding(size_of_val(ends)));
+        for part in [bytes, self.label.as_bytes()] {
             write(part);
             write(padding(part.len()));
+        }
+    }
+}
+
+/// Memory of blocks that one worker is done with, for the next ones: fresh memory would have to be mapped and cleared, and is in
+/// no cache.
+#[derive(Clone, Default)]
+pub(super) struct Spare(Rc<RefCell<Vec<Lined>>>);
+
+/// The bytes of a block, and where its lines end.
+type Lined = (Vec<u8>, Vec<u32>);
+
+/// How many blocks' memory is kept.
+const SPARE_MAX: usize = 16;
+
+impl Spare {
+    fn take(&self) -> Lined {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn give(&self, mut bytes: Vec<u8>, mut ends: Vec<u32>) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            bytes.clear();
+            ends.clear();
+            spare.push((bytes, ends));
         }
     }
 }
@@ -258,6 +343,7 @@ impl Distributor<Chunk> for ByTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::source::{SourceContext, SourceReader};
     use proptest::prelude::*;
     use timely::bytes::arc::BytesMut;
 
@@ -288,7 +374,8 @@ mod tests {
         }
     }
 
-    struct Lines(u64, &'static str);
+    /// A block that tells its place as its offset and its lines.
+    struct Lines(u64, String);
 
     impl Block for Lines {
         fn offset(&self) -> u64 {
@@ -303,18 +390,44 @@ mod tests {
             buffer.extend_from_slice(self.1.as_bytes());
             Ok(())
         }
+
+        fn place(&self) -> Option<Vec<u8>> {
+            Some(format!("{} {}", self.0, self.1).into_bytes())
+        }
+    }
+
+    struct Connector;
+
+    impl SourceConnector for Connector {
+        fn open(&self, _: &SourceContext) -> Result<Box<dyn SourceReader>> {
+            unreachable!("nothing is read")
+        }
+
+        fn block_at(&self, _: &str, place: &[u8]) -> Result<Box<dyn Block>> {
+            let (offset, lines) = std::str::from_utf8(place).unwrap().split_once(' ').unwrap();
+            Ok(Box::new(Lines(offset.parse().unwrap(), lines.to_owned())))
+        }
     }
 
     #[test]
     fn a_block_is_its_lines_where_they_were_and_where_they_are_sent() {
-        let mut chunk = Chunk::of_block(Head::default(), "p".into(), Arc::new(Lines(1_000, "one\n\nthree\r\n")));
-        assert!(chunk.record_count() > 0 && chunk.bytes() == 12);
-        chunk.read().unwrap();
-        for chunk in [&chunk, &received(&chunk)] {
+        let spare = Spare::default();
+        let block = Lines(1_000, "one\n\nthree\r\n".to_owned());
+        let unread = Chunk::of_block(Head::default(), "p".into(), Arc::new(block));
+        let mut read = unread.clone();
+        assert!(unread.record_count() > 0 && unread.bytes() == 12 && unread.has_place());
+        read.read(&Connector, "lines", &spare).unwrap();
+        let mut elsewhere = received(&unread);
+        assert_eq!((elsewhere.record_count(), elsewhere.bytes()), (unread.record_count(), unread.bytes()));
+        elsewhere.read(&Connector, "lines", &spare).unwrap();
+        for chunk in [&read, &received(&read), &elsewhere] {
             let lines: Vec<_> = (0..chunk.len()).map(|i| (chunk.offset(i), chunk.record(i))).collect();
-            assert!(chunk.head.lines);
+            assert!(chunk.head.lines && &*chunk.label == "p");
             assert_eq!(lines, [(1_000, &b"one"[..]), (1_004, b""), (1_005, b"three\r")]);
         }
+        read.recycle(&spare);
+        let (bytes, ends) = spare.take();
+        assert!(bytes.is_empty() && bytes.capacity() >= 12 && ends.is_empty() && ends.capacity() >= 3);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 
 use super::batch::Batches;
+use super::chunk::Spare;
 use super::decode::Decoded;
 use super::letter::Letters;
 use super::spread::Load;
@@ -29,12 +30,14 @@ type Ordered<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, Mark>, Stre
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
-/// Builds the operator; `load` learns which of the chunks that this worker gave away are done.
+/// Builds the operator; `load` learns which of the chunks that this worker gave away are done, and `spare` gets the memory of
+/// those that it decoded.
 pub(super) fn order<'s, T: Decode>(
     context: SourceContext,
     rules: TimeRules,
     metrics: SourceMetrics,
     load: Load,
+    spare: Spare,
     decoded: StreamVec<'s, Epoch, Decoded<T>>,
     marks: StreamVec<'s, Epoch, (u64, Mark)>,
 ) -> Ordered<'s, T> {
@@ -89,6 +92,7 @@ pub(super) fn order<'s, T: Decode>(
                     for mut batch in decoded.records.take() {
                         records.session(&at).give_container(&mut batch);
                     }
+                    decoded.chunk.recycle(&spare);
                     if !refused.ready.is_empty() {
                         letters.session(&letters_at).give_container(&mut refused.ready);
                     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
@@ -10,12 +11,12 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 use timely::dataflow::{ProbeHandle, Scope, Stream, StreamVec};
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, Spare};
 use super::direct::Direct;
 use super::intake::{Intake, Work};
 use super::spread::{Load, Packer};
 use super::{FlowControl, SourceStage};
-use crate::connectors::source::{Polled, SourceReader};
+use crate::connectors::source::{Polled, SourceConnector, SourceReader};
 use crate::error::Result;
 use crate::error::stage::StageName;
 use crate::operators::watermark::{Mark, WatermarkView};
@@ -119,6 +120,9 @@ struct Reading<T: Decode> {
     workers: u64,
     /// The workers of this process.
     process: Range<usize>,
+    one_machine: bool,
+    connector: Arc<dyn SourceConnector>,
+    name: String,
     control: Control,
     ticker: Ticker,
     sinks: ProbeHandle<Epoch>,
@@ -153,6 +157,9 @@ impl<T: Decode> Reading<T> {
         Some(Reading {
             reader,
             process: first..first + stage.threads,
+            one_machine: stage.one_machine,
+            connector,
+            name: context.name.clone(),
             workers: context.workers as u64,
             intake: Intake::new(&context.name, rules.idle_after, view, stage.metrics, work),
             outputs,
@@ -269,8 +276,9 @@ impl<T: Decode> Reading<T> {
                     records += chunk.len();
                     let target = packer.load.give();
                     chunk.head.target = target as u64;
-                    if !self.process.contains(&target) {
-                        chunk.read()?;
+                    let readable = self.process.contains(&target) || (self.one_machine && chunk.has_place());
+                    if !readable {
+                        chunk.read(&*self.connector, &self.name, &Spare::default())?;
                     }
                     session.give_container(&mut chunk);
                 }

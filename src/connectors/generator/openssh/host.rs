@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::Ipv4Addr;
 
-use compact_str::CompactString;
+use crate::record::Text;
 use rand_distr::{Distribution, Zipf};
 
 use super::super::GeneratorConfig;
@@ -37,7 +37,7 @@ const SERVICES: [&str; 4] = ["deploy", "ansible", "jenkins", "borg"];
 pub(in super::super) struct HostLog {
     config: GeneratorConfig,
     host: u32,
-    name: CompactString,
+    name: Text,
     ranks: Zipf<f64>,
     limit: u64,
     end_ms: i64,

@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use compact_str::CompactString;
+use crate::record::Text;
 
 use super::super::GeneratorConfig;
 use super::super::random::{Purpose, Random};
@@ -96,9 +96,9 @@ pub struct Attack {
     /// How many logins fail.
     pub failures: u64,
     /// The users that are tried, sorted, each once.
-    pub users: Vec<CompactString>,
+    pub users: Vec<Text>,
     /// The hosts that are tried, in the order of their partitions.
-    pub hosts: Vec<CompactString>,
+    pub hosts: Vec<Text>,
     pub(super) attempts: Vec<Attempt>,
 }
 
@@ -108,7 +108,7 @@ pub(super) struct Attempt {
     pub host: u32,
     pub at_ms: i64,
     pub source_ip: IpAddr,
-    pub user: CompactString,
+    pub user: Text,
     pub failures: u64,
     pub succeeds: bool,
 }
@@ -193,7 +193,7 @@ fn source_ip(seed: u64, number: u64) -> IpAddr {
 
 impl Attack {
     fn of(kind: AttackKind, attempts: Vec<Attempt>) -> Self {
-        let mut users: Vec<CompactString> = attempts.iter().map(|attempt| attempt.user.clone()).collect();
+        let mut users: Vec<Text> = attempts.iter().map(|attempt| attempt.user.clone()).collect();
         users.sort_unstable();
         users.dedup();
         let mut hosts: Vec<u32> = attempts.iter().map(|attempt| attempt.host).collect();
