@@ -141,8 +141,11 @@ impl GeneratorConfig {
     /// The event time of the `nth` record over all partitions, before any disorder.
     fn time_of(&self, nth: u128) -> i64 {
         // In thousandths of an event per second: exact, where sums of fractions are not.
-        let rate = ((self.events_per_second * 1000.0).round() as u128).max(1);
-        let offset_ms = nth.saturating_mul(1_000_000) / rate;
+        let rate = ((self.events_per_second * 1000.0).round() as u64).max(1);
+        let offset_ms = match u64::try_from(nth).ok().and_then(|nth| nth.checked_mul(1_000_000)) {
+            Some(thousandths) => u128::from(thousandths / rate),
+            None => nth.saturating_mul(1_000_000) / u128::from(rate),
+        };
         self.start.millis().saturating_add(i64::try_from(offset_ms).unwrap_or(i64::MAX))
     }
 }

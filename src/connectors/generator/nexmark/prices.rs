@@ -40,7 +40,8 @@ impl Prices {
         let exponent = random.fraction() * (DECADES * STEPS) as f64;
         let below = (exponent as usize).min(DECADES * STEPS - 1);
         let (low, high) = (self.powers[below], self.powers[below + 1]);
-        (low + (high - low) * (exponent - below as f64)).round() as u64
+        // Rounded: prices are positive.
+        (low + (high - low) * (exponent - below as f64) + 0.5) as u64
     }
 }
 
