@@ -57,9 +57,12 @@ fn record(item: &DeriveInput, fields: &Fields) -> Result<Record> {
     };
     let fields = &fields.named;
     let mut rule = None;
-    each_attribute(&item.attrs, |meta| match meta.path.is_ident("rename_all") {
-        true => Ok(rule = Some(rename_all(&meta)?)),
-        false => Err(meta.error("not an attribute of an event; expected `rename_all = \"…\"`")),
+    each_attribute(&item.attrs, |meta| {
+        if !meta.path.is_ident("rename_all") {
+            return Err(meta.error("not an attribute of an event; expected `rename_all = \"…\"`"));
+        }
+        rule = Some(rename_all(&meta)?);
+        Ok(())
     })?;
 
     let mut errors = Errors::default();

@@ -51,6 +51,7 @@ impl<'s, T: Record, K: Key, F: Fn(&T) -> K + Clone + 'static> Keyed<'s, T, K, F>
     /// }
     /// # fn main() {}
     /// ```
+    #[expect(clippy::type_complexity, reason = "the type of a closure has no name")]
     pub fn cogroup<U: Record, G: Fn(&U) -> K + Clone + 'static>(
         self,
         other: Keyed<'s, U, K, G>,

@@ -113,7 +113,8 @@ fn who_has_no_record_on_one_side_says_none_of_it() {
     let orders = vec![Order { at: at(1), user: 1 }, Order { at: at(2), user: 2 }];
     let payments = vec![Payment { at: at(3), payer: 2, amount: 9 }, Payment { at: at(4), payer: 3, amount: 8 }];
     let results = run(&[orders], &[payments]).everywhere().unwrap();
-    let rows: Vec<Window<u8, (Option<u64>, Option<u64>)>> = results.rows("rows");
+    type Values = (Option<u64>, Option<u64>);
+    let rows: Vec<Window<u8, Values>> = results.rows("rows");
     let values: Vec<_> = rows.iter().map(|row| (row.key, row.value)).collect();
     assert_eq!(values, [(1, (Some(1), None)), (2, (Some(1), Some(9))), (3, (None, Some(8)))]);
 }

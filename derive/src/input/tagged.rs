@@ -47,9 +47,12 @@ pub(super) fn read(item: &DeriveInput, data: &DataEnum) -> Result<Tagged> {
     for variant in &data.variants {
         let name = variant.ident.clone();
         let mut key = rule.map_or_else(|| name.to_string(), |rule| rule.apply_to_variant(&name.to_string()));
-        errors.keep(each_attribute(&variant.attrs, |meta| match meta.path.is_ident("rename") {
-            true => Ok(key = text(&meta)?.value()),
-            false => Err(meta.error("not an attribute of a variant; expected `rename = \"…\"`")),
+        errors.keep(each_attribute(&variant.attrs, |meta| {
+            if !meta.path.is_ident("rename") {
+                return Err(meta.error("not an attribute of a variant; expected `rename = \"…\"`"));
+            }
+            key = text(&meta)?.value();
+            Ok(())
         }));
         if variants.iter().any(|other| other.key == key) {
             errors.keep(fault(name.span(), format!("two variants are called {key:?} in JSON")));

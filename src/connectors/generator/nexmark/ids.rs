@@ -5,9 +5,8 @@
 
 use super::super::random::Random;
 
-/// Events after which the kinds repeat: first the people, then the auctions, then the bids.
+/// Events after which the kinds repeat: first a person, then the auctions, then the bids.
 pub(super) const CYCLE: u64 = 50;
-pub(super) const PEOPLE: u64 = 1;
 pub(super) const AUCTIONS: u64 = 3;
 
 /// The identifier of the first person and of the first auction.
@@ -48,14 +47,12 @@ impl Place {
     #[inline]
     pub fn of(number: u64) -> Place {
         let (cycle, step) = (number / CYCLE, number % CYCLE);
-        let auctions = (step + 1).saturating_sub(PEOPLE).min(AUCTIONS);
         let kind = match step {
-            step if step < PEOPLE => Kind::Person,
-            step if step < PEOPLE + AUCTIONS => Kind::Auction,
+            0 => Kind::Person,
+            1..=AUCTIONS => Kind::Auction,
             _ => Kind::Bid,
         };
-        let person = cycle * PEOPLE + step.min(PEOPLE - 1);
-        Place { kind, person, auction: (cycle * AUCTIONS + auctions).saturating_sub(1) }
+        Place { kind, person: cycle, auction: (cycle * AUCTIONS + step.min(AUCTIONS)).saturating_sub(1) }
     }
 
     /// The identifier of the person that this is.
