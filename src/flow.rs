@@ -3,6 +3,7 @@
 //! Code says *what*; configuration says *where and how much*. Building a dataflow does no I/O: it is built once without any
 //! connector to check it (so all faults are found together, before anything starts) and then once on every worker.
 
+mod cogroup;
 mod dataflow;
 mod dead_letters;
 mod detect;

@@ -102,6 +102,43 @@ pub use record::Event;
 /// [`codec::json`]. A field of a type that derives serde's traits, as `outcome` does, costs a little more than one of the
 /// types known to Tidewatch; one that holds an array or an object is left to the general parser with its whole record.
 ///
+/// A source of several kinds of event is an enum of structs. One field of the object, the tag, says which it is; the
+/// decoder is quickest where it comes first:
+///
+/// ```
+/// use tidewatch::codec::json::JsonDecoder;
+/// use tidewatch::prelude::*;
+/// use tidewatch::record::Decoder;
+///
+/// #[derive(Event)]
+/// #[event(tag = "type", rename_all = "snake_case")]
+/// enum Change {
+///     HostJoined(HostJoined),
+///     #[event(rename = "gone")]
+///     HostLeft(HostLeft),
+/// }
+///
+/// #[derive(Event)]
+/// struct HostJoined {
+///     #[event(time)]
+///     at: EventTime,
+///     address: IpAddr,
+/// }
+///
+/// #[derive(Event)]
+/// struct HostLeft {
+///     #[event(time)]
+///     at: EventTime,
+/// }
+///
+/// let change = JsonDecoder::new().decode(br#"{"type":"host_joined","at":5,"address":"10.0.0.7"}"#, 0).unwrap();
+/// assert_eq!(Change::event_time(&change), EventTime::from_millis(5));
+/// assert!(matches!(change, Change::HostJoined(joined) if joined.address.is_ipv4()));
+///
+/// let refused = JsonDecoder::<Change>::new().decode(br#"{"type":"renamed","at":5}"#, 0).unwrap_err();
+/// assert!(refused.detail.starts_with("field `type`: unknown variant `renamed`, expected `host_joined` or `gone`"));
+/// ```
+///
 /// A struct without `#[event(time)]` is a record, but no event:
 ///
 /// ```compile_fail,E0277
@@ -112,15 +149,46 @@ pub use record::Event;
 /// fn windowed<T: tidewatch::Event>() {}
 /// windowed::<User>();
 /// ```
+///
+/// So it cannot be in an enum of events:
+///
+/// ```compile_fail,E0277
+/// # #[derive(tidewatch::Event)]
+/// # struct User {
+/// #     name: String,
+/// # }
+/// #[derive(tidewatch::Event)]
+/// #[event(tag = "type")]
+/// enum Change {
+///     User(User),
+/// }
+/// ```
+///
+/// Nor can a struct that has a field of the tag's name:
+///
+/// ```compile_fail,E0080
+/// # use tidewatch::time::EventTime;
+/// #[derive(tidewatch::Event)]
+/// struct Sold {
+///     #[event(time)]
+///     at: EventTime,
+///     r#type: String,
+/// }
+/// #[derive(tidewatch::Event)]
+/// #[event(tag = "type")]
+/// enum Trade {
+///     Sold(Sold),
+/// }
+/// ```
 pub use tidewatch_derive::Event;
 
 /// What `#[derive(Event)]` writes refers to; not for other use.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::codec::json::{
-        Cursor, JsonDecoder, JsonRecord, KeptByDefault, KeptOrNot, Probe, ReadFast, ReadSerde,
+        Cursor, JsonDecoder, JsonRecord, KeptByDefault, KeptOrNot, Probe, ReadFast, ReadSerde, assert_no_key,
     };
-    pub use crate::record::{Decode, Event};
+    pub use crate::record::{Decode, Event, Rejection};
     pub use crate::settings::Section;
     pub use crate::time::EventTime;
     pub use serde;

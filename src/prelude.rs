@@ -12,7 +12,7 @@ pub use crate::detect::alert::{Alert, Severity};
 pub use crate::detect::baseline::{Baseline, Scored};
 pub use crate::error::{Error, Result};
 pub use crate::flow::{Flow, NoParams, Source, Stream, dataflow};
-pub use crate::operators::aggregate::{Aggregate, Count, Distinct, Max, Mean, Min, Sum, Variance};
+pub use crate::operators::aggregate::{Aggregate, Count, Distinct, Max, MaxBy, Mean, Min, Sides, Sum, Variance};
 pub use crate::operators::interval::{Hopping, Tumbling, Window};
 pub use crate::record::{Ignored, Record, Text};
 pub use crate::time::EventTime;

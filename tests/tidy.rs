@@ -115,8 +115,25 @@ fn every_dataflow_has_a_config_and_is_registered() {
     let configs = tree.stems("config", "toml");
     let registry = tree.text("dataflows/main.rs");
     let flows: Vec<_> = tree.modules("dataflows").into_iter().filter(|name| name != "main").collect();
-    let findings: Vec<_> = flows.iter().flat_map(|name| rules::unregistered(name, &configs, registry)).collect();
-    expect_none(&findings, "Add config/NAME.toml, `mod name;` and `dataflow(\"name\", …)` in dataflows/main.rs.");
+    let findings: Vec<_> = flows
+        .iter()
+        .flat_map(|name| {
+            let members: Vec<_> =
+                tree.under(&format!("dataflows/{name}")).map(|f| (f.path.as_str(), f.text.as_str())).collect();
+            match members.is_empty() {
+                true => rules::unregistered(name, &configs, registry),
+                false => {
+                    let family = tree.text(&format!("dataflows/{name}.rs"));
+                    rules::unregistered_family(name, &configs, registry, family, &members)
+                }
+            }
+        })
+        .collect();
+    expect_none(
+        &findings,
+        "Add config/NAME.toml, `mod name;` and `dataflow(\"name\", …)` in dataflows/main.rs. Dataflows in a folder have one \
+         configuration, and are registered in dataflows/FOLDER.rs as \"FOLDER-FILE\".",
+    );
 }
 
 #[test]
@@ -238,5 +255,21 @@ mod can_fail {
         assert_eq!(check(&["ssh_brute_force"], registry), 1);
         assert_eq!(check(&["ssh-brute-force"], "mod ssh_brute_force;"), 1);
         assert_eq!(check(&[], ""), 3);
+    }
+
+    #[test]
+    fn registration_of_a_family() {
+        let check = |configs: &[&str], registry: &str, family: &str| {
+            let configs: Vec<_> = configs.iter().map(ToString::to_string).collect();
+            let members =
+                [("dataflows/mark/q0.rs", "use super::parts::Part;"), ("dataflows/mark/parts.rs", "struct Part;")];
+            unregistered_family("mark", &configs, registry, family, &members).len()
+        };
+        let registry = "mod mark;\nmain(mark::dataflows())";
+        assert_eq!(check(&["mark"], registry, "dataflow(\"mark-q0\", q0::build)"), 0);
+        assert_eq!(check(&[], registry, "dataflow(\"mark-q0\", q0::build)"), 1);
+        assert_eq!(check(&["mark"], "mod mark;", "dataflow(\"mark-q0\", q0::build)"), 1);
+        assert_eq!(check(&["mark"], registry, "dataflow(\"q0\", q0::build)"), 1);
+        assert_eq!(check(&[], "", ""), 4);
     }
 }

@@ -4,29 +4,40 @@
 //! reader takes the fields in the order of their declaration, and gives up at anything else: a general parser decides
 //! then, so nothing here has to be complete, but whatever it accepts has to be right.
 
+mod tagged;
+
 use proc_macro2::{Literal, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
+use syn::Type;
 use syn::spanned::Spanned;
 
-use crate::input::{Field, Record};
+use crate::input::{Declaration, Field, Record};
 use crate::names::quoted;
 
-/// All implementations for `record`.
-pub fn expand(record: &Record) -> TokenStream {
-    let parts = [clone(record), debug(record), serialize(record), deserialize(record), fast(record), decode(record)];
+/// All implementations for `declaration`.
+pub fn expand(declaration: &Declaration) -> TokenStream {
+    let parts = match declaration {
+        Declaration::Record(record) => of_record(record),
+        Declaration::Tagged(tagged) => tagged::expand(tagged),
+    };
     quote! {
         const _: () = {
             use ::tidewatch::__private as __tidewatch;
-            #(#parts)*
+            #parts
         };
     }
+}
+
+fn of_record(record: &Record) -> TokenStream {
+    let parts = [clone(record), debug(record), serialize(record), deserialize(record), fast(record), decode(record)];
+    quote!(#(#parts)*)
 }
 
 fn clone(record: &Record) -> TokenStream {
     let name = &record.name;
     let clones = record.fields.iter().map(|f| {
         let field = &f.name;
-        quote_spanned!(span(f)=> #field: ::core::clone::Clone::clone(&self.#field))
+        quote_spanned!(span(&f.ty)=> #field: ::core::clone::Clone::clone(&self.#field))
     });
     quote! {
         #[automatically_derived]
@@ -44,7 +55,7 @@ fn debug(record: &Record) -> TokenStream {
     let title = name.to_string();
     let shown = record.fields.iter().map(|f| {
         let (field, title) = (&f.name, f.name.to_string());
-        quote_spanned!(span(f)=> .field(#title, &self.#field))
+        quote_spanned!(span(&f.ty)=> .field(#title, &self.#field))
     });
     quote! {
         #[automatically_derived]
@@ -68,7 +79,7 @@ fn serialize(record: &Record) -> TokenStream {
     });
     let written = record.fields.iter().map(|f| {
         let (field, key) = (&f.name, &f.key);
-        quote_spanned!(span(f)=> __struct.serialize_field(#key, &self.#field)?)
+        quote_spanned!(span(&f.ty)=> __struct.serialize_field(#key, &self.#field)?)
     });
     let flags: Vec<_> = (0..fields.len()).map(|i| format_ident!("__kept{i}")).collect();
     quote! {
@@ -122,15 +133,33 @@ fn deserialize(record: &Record) -> TokenStream {
 
 /// The first field has to be there; the ones after it may be absent if their type or `default` says so.
 fn fast(record: &Record) -> TokenStream {
-    let (name, fields) = (&record.name, names(record));
-    if fields.is_empty() {
-        return quote!(#[automatically_derived] impl __tidewatch::JsonRecord for #name {});
+    let name = &record.name;
+    let keys = record.fields.iter().map(|f| &f.key);
+    let readers = match record.fields.is_empty() {
+        true => TokenStream::new(),
+        false => {
+            let readers = [reader(record, "read_fast", '{'), reader(record, "read_behind_tag", ',')];
+            quote!(#(#readers)*)
+        }
+    };
+    quote! {
+        #[automatically_derived]
+        impl __tidewatch::JsonRecord for #name {
+            const KEYS: &'static [&'static str] = &[#(#keys),*];
+
+            #readers
+        }
     }
+}
+
+/// A function that reads every field, the first of them behind `lead`, and the end of the object.
+fn reader(record: &Record, function: &str, lead: char) -> TokenStream {
+    let (name, fields, function) = (&record.name, names(record), format_ident!("{function}"));
     let values: Vec<_> = (0..fields.len()).map(|i| format_ident!("__value{i}")).collect();
     let reads = record.fields.iter().enumerate().map(|(i, field)| {
         let ty = &field.ty;
-        let probe = quote_spanned!(span(field)=> (&&__tidewatch::Probe::<#ty>::NEW));
-        let lead = if i == 0 { '{' } else { ',' };
+        let probe = quote_spanned!(span(&field.ty)=> (&&__tidewatch::Probe::<#ty>::NEW));
+        let lead = if i == 0 { lead } else { ',' };
         let key = Literal::byte_string(format!("{lead}{}:", quoted(&field.key)).as_bytes());
         let absent = match (i, field.default) {
             (0, _) => quote!(return ::core::option::Option::None),
@@ -140,18 +169,15 @@ fn fast(record: &Record) -> TokenStream {
         quote!(if __cursor.literal(#key) { #probe.read(__cursor)? } else { #absent })
     });
     quote! {
-        #[automatically_derived]
-        impl __tidewatch::JsonRecord for #name {
-            #[inline(always)]
-            fn read_fast(__cursor: &mut __tidewatch::Cursor<'_>) -> ::core::option::Option<Self> {
-                #[allow(unused_imports)]
-                use __tidewatch::{ReadFast as _, ReadSerde as _};
-                #(let #values = #reads;)*
-                if !__cursor.literal(b"}") || !__cursor.is_at_end() {
-                    return ::core::option::Option::None;
-                }
-                ::core::option::Option::Some(#name { #(#fields: #values,)* })
+        #[inline(always)]
+        fn #function(__cursor: &mut __tidewatch::Cursor<'_>) -> ::core::option::Option<Self> {
+            #[allow(unused_imports)]
+            use __tidewatch::{ReadFast as _, ReadSerde as _};
+            #(let #values = #reads;)*
+            if !__cursor.literal(b"}") || !__cursor.is_at_end() {
+                return ::core::option::Option::None;
             }
+            ::core::option::Option::Some(#name { #(#fields: #values,)* })
         }
     }
 }
@@ -160,7 +186,7 @@ fn decode(record: &Record) -> TokenStream {
     let name = &record.name;
     let time = record.fields.iter().find(|f| f.time).map(|f| {
         let field = &f.name;
-        quote_spanned!(span(f)=> self.#field)
+        quote_spanned!(span(&f.ty)=> self.#field)
     });
     let event = time.as_ref().map(|time| {
         quote! {
@@ -177,6 +203,12 @@ fn decode(record: &Record) -> TokenStream {
         Some(time) => quote!(::core::option::Option::Some(#time)),
         None => quote!(::core::option::Option::None),
     };
+    let decode = decode_json(name, &time);
+    quote!(#decode #event)
+}
+
+/// How a record is decoded; `time` is its event time, an `Option`.
+fn decode_json(name: &syn::Ident, time: &TokenStream) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl __tidewatch::Decode for #name {
@@ -194,13 +226,12 @@ fn decode(record: &Record) -> TokenStream {
                 #time
             }
         }
-        #event
     }
 }
 
-/// Where an error about the field's type is shown; names mean what they mean at the derive.
-fn span(field: &Field) -> Span {
-    field.ty.span().resolved_at(Span::call_site())
+/// Where an error about a type is shown; names mean what they mean at the derive.
+fn span(ty: &Type) -> Span {
+    ty.span().resolved_at(Span::call_site())
 }
 
 fn names(record: &Record) -> Vec<&syn::Ident> {

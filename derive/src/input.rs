@@ -1,10 +1,22 @@
 //! The declaration as written, checked: what is derived for, or an error that points at the mistake.
 
+mod tagged;
+
 use proc_macro2::Span;
+use syn::meta::ParseNestedMeta;
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
 
+pub use self::tagged::{Tagged, Variant};
 use crate::names::Rule;
+
+/// What to derive for.
+pub enum Declaration {
+    /// A struct.
+    Record(Record),
+    /// An enum of structs.
+    Tagged(Tagged),
+}
 
 /// A struct to derive for.
 pub struct Record {
@@ -24,27 +36,34 @@ pub struct Field {
     pub default: bool,
 }
 
-/// Reads the declaration; all mistakes of the fields are reported together.
-pub fn read(item: &DeriveInput) -> Result<Record> {
-    let fields = match &item.data {
-        Data::Struct(data) => match &data.fields {
-            Fields::Named(fields) => &fields.named,
-            _ => return Err(Error::new(item.ident.span(), "an event is a struct with named fields")),
-        },
-        Data::Enum(data) => {
-            let message = "an event is a struct with named fields, not an enum; \
-                           a field may be an enum that derives serde's traits";
-            return Err(Error::new(data.enum_token.span, message));
-        }
-        Data::Union(data) => {
-            return Err(Error::new(data.union_token.span, "an event is a struct with named fields, not a union"));
-        }
-    };
+/// Reads the declaration; all mistakes of the fields, or of the variants, are reported together.
+pub fn read(item: &DeriveInput) -> Result<Declaration> {
     if !item.generics.params.is_empty() {
         let message = "an event has no generic parameters and no lifetimes: it owns its fields, of fixed types";
         return Err(Error::new(item.generics.span(), message));
     }
-    let rule = struct_rule(&item.attrs)?;
+    match &item.data {
+        Data::Struct(data) => record(item, &data.fields).map(Declaration::Record),
+        Data::Enum(data) => tagged::read(item, data).map(Declaration::Tagged),
+        Data::Union(data) => {
+            Err(Error::new(data.union_token.span, "an event is a struct with named fields or an enum, not a union"))
+        }
+    }
+}
+
+fn record(item: &DeriveInput, fields: &Fields) -> Result<Record> {
+    let Fields::Named(fields) = fields else {
+        return Err(Error::new(item.ident.span(), "an event is a struct with named fields"));
+    };
+    let fields = &fields.named;
+    let mut rule = None;
+    each_attribute(&item.attrs, |meta| {
+        if !meta.path.is_ident("rename_all") {
+            return Err(meta.error("not an attribute of an event; expected `rename_all = \"…\"`"));
+        }
+        rule = Some(rename_all(&meta)?);
+        Ok(())
+    })?;
 
     let mut errors = Errors::default();
     let mut read = Vec::with_capacity(fields.len());
@@ -69,20 +88,20 @@ pub fn read(item: &DeriveInput) -> Result<Record> {
     errors.finish(Record { name: item.ident.clone(), fields: read })
 }
 
-fn struct_rule(attributes: &[Attribute]) -> Result<Option<Rule>> {
-    let mut rule = None;
-    for attribute in attributes.iter().filter(|a| a.path().is_ident("event")) {
-        attribute.parse_nested_meta(|meta| {
-            if !meta.path.is_ident("rename_all") {
-                let message = "not an attribute of an event; expected `rename_all = \"…\"`";
-                return Err(meta.error(message));
-            }
-            let name: LitStr = meta.value()?.parse()?;
-            rule = Some(Rule::parse(&name.value()).map_err(|message| Error::new(name.span(), message))?);
-            Ok(())
-        })?;
-    }
-    Ok(rule)
+/// Every entry of every `#[event(…)]`.
+fn each_attribute(attributes: &[Attribute], mut read: impl FnMut(ParseNestedMeta<'_>) -> Result<()>) -> Result<()> {
+    let mut ours = attributes.iter().filter(|a| a.path().is_ident("event"));
+    ours.try_for_each(|attribute| attribute.parse_nested_meta(&mut read))
+}
+
+/// The text of `name = "text"`.
+fn text(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
+    meta.value()?.parse()
+}
+
+fn rename_all(meta: &ParseNestedMeta<'_>) -> Result<Rule> {
+    let name = text(meta)?;
+    Rule::parse(&name.value()).map_err(|message| Error::new(name.span(), message))
 }
 
 #[derive(Default)]
@@ -94,21 +113,19 @@ struct FieldAttributes {
 
 impl FieldAttributes {
     fn read(&mut self, attributes: &[Attribute]) -> Result<()> {
-        for attribute in attributes.iter().filter(|a| a.path().is_ident("event")) {
-            attribute.parse_nested_meta(|meta| {
-                if meta.path.is_ident("time") {
-                    self.time = true;
-                } else if meta.path.is_ident("default") {
-                    self.default = true;
-                } else if meta.path.is_ident("rename") {
-                    self.rename = Some(meta.value()?.parse::<LitStr>()?.value());
-                } else {
-                    let message = "not an attribute of a field; expected `time`, `rename = \"…\"` or `default`";
-                    return Err(meta.error(message));
-                }
-                Ok(())
-            })?;
-        }
+        each_attribute(attributes, |meta| {
+            if meta.path.is_ident("time") {
+                self.time = true;
+            } else if meta.path.is_ident("default") {
+                self.default = true;
+            } else if meta.path.is_ident("rename") {
+                self.rename = Some(text(&meta)?.value());
+            } else {
+                let message = "not an attribute of a field; expected `time`, `rename = \"…\"` or `default`";
+                return Err(meta.error(message));
+            }
+            Ok(())
+        })?;
         if self.time && self.default {
             return fault(attributes[0].span(), "the event time cannot be missing: remove `default`");
         }
@@ -142,7 +159,7 @@ impl Errors {
 mod tests {
     use super::*;
 
-    fn errors(declaration: &str) -> Vec<String> {
+    pub(super) fn errors(declaration: &str) -> Vec<String> {
         let item = syn::parse_str(declaration).unwrap();
         read(&item).err().unwrap().into_iter().map(|e| e.to_string()).collect()
     }
@@ -156,14 +173,14 @@ mod tests {
                 source_ip: IpAddr,
                 #[event(default)] r#type: Text,
             }"#;
-        let record = read(&syn::parse_str(declaration).unwrap()).unwrap();
+        let read = read(&syn::parse_str(declaration).unwrap()).unwrap();
+        let Declaration::Record(record) = read else { panic!("a struct is a record") };
         let fields: Vec<_> = record.fields.iter().map(|f| (f.key.as_str(), f.time, f.default)).collect();
         assert_eq!(fields, [("@timestamp", true, false), ("sourceIp", false, false), ("type", false, true)]);
     }
 
     #[test]
     fn refuses_what_is_not_a_struct_of_named_fields() {
-        assert!(errors("enum E { A }")[0].contains("not an enum"));
         assert!(errors("union U { a: u8 }")[0].contains("not a union"));
         assert!(errors("struct T(u8);")[0].contains("named fields"));
         assert!(errors("struct U;")[0].contains("named fields"));

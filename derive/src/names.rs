@@ -51,6 +51,28 @@ impl Rule {
             Rule::ScreamingKebab => field.to_ascii_uppercase().replace('_', "-"),
         }
     }
+
+    /// The name in JSON of a variant that is `variant` in Rust, where names are in Pascal case.
+    pub fn apply_to_variant(self, variant: &str) -> String {
+        match self {
+            Rule::Lower => variant.to_ascii_lowercase(),
+            Rule::Upper => variant.to_ascii_uppercase(),
+            Rule::Pascal => variant.to_owned(),
+            words => words.apply(&snake(variant)),
+        }
+    }
+}
+
+/// `NewHost` is `new_host`.
+fn snake(pascal: &str) -> String {
+    let mut snake = String::new();
+    for c in pascal.chars() {
+        if c.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
 }
 
 fn capitalised(word: &str) -> String {
@@ -86,6 +108,8 @@ mod tests {
         let expected =
             ["source_ip", "SOURCE_IP", "SourceIp", "sourceIp", "source_ip", "SOURCE_IP", "source-ip", "SOURCE-IP"];
         assert_eq!(named, expected);
+        let named: Vec<_> = RULES.iter().map(|(_, rule)| rule.apply_to_variant("SourceIp")).collect();
+        assert_eq!(named, [&["sourceip", "SOURCEIP"], &expected[2..]].concat());
         assert_eq!(Rule::Camel.apply("_"), "");
         assert!(Rule::parse("camel").is_err_and(|e| e.contains("\"camelCase\"")));
     }

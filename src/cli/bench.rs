@@ -151,7 +151,9 @@ fn defaults(prepared: &Prepared, sinks: &[String], folder: &Path) -> Vec<String>
         format!("{{kind=\"file\", path={path}}}")
     };
     let mut set = Vec::new();
-    for sink in sinks.iter().filter(|sink| !written(&["sinks", sink])) {
+    // Rows that go nowhere by default need no file.
+    let nowhere = |sink: &str| prepared.environment.node(&["sinks", sink]).is_some_and(|node| input::is_of(node, "null"));
+    for sink in sinks.iter().filter(|sink| !written(&["sinks", sink]) && !nowhere(sink)) {
         set.push(format!("sinks.{sink}={}", file(sink)));
     }
     if prepared.environment.node(&["dead_letters"]).is_some() && !written(&["dead_letters"]) {

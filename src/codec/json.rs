@@ -32,11 +32,52 @@ pub use fuzz::fuzz;
 ///
 /// For a type that has `Deserialize` by other means, an empty implementation is enough.
 pub trait JsonRecord: DeserializeOwned {
+    /// The names of its fields.
+    #[doc(hidden)]
+    const KEYS: &'static [&'static str] = &[];
+
     /// Reads a whole record in its usual form, or gives up; must agree with `Deserialize` wherever it does not.
     #[doc(hidden)]
     #[inline]
     fn read_fast(_: &mut Cursor<'_>) -> Option<Self> {
         None
+    }
+
+    /// The same, of an object whose first field, the tag, has been read.
+    #[doc(hidden)]
+    #[inline]
+    fn read_behind_tag(_: &mut Cursor<'_>) -> Option<Self> {
+        None
+    }
+
+    /// Reads a whole record in any form, or says why it is none; must agree with `Deserialize`.
+    ///
+    /// # Errors
+    /// [`Reason::TooDeep`](crate::record::Reason::TooDeep) or [`Reason::Malformed`](crate::record::Reason::Malformed).
+    #[doc(hidden)]
+    fn read_general(text: &str) -> Result<Self, Rejection> {
+        general::decode(text)
+    }
+}
+
+/// Fails the compilation if `tag` is one of `keys`: the same field would be written twice.
+#[doc(hidden)]
+pub const fn assert_no_key(keys: &[&str], tag: &str) {
+    let mut i = 0;
+    while i < keys.len() {
+        assert!(!same(keys[i].as_bytes(), tag.as_bytes()), "a struct in the enum has a field of the tag's name");
+        i += 1;
+    }
+}
+
+/// `a == b`, which traits cannot say in a constant.
+const fn same(mut a: &[u8], mut b: &[u8]) -> bool {
+    loop {
+        match (a, b) {
+            ([], []) => return true,
+            ([x, more_a @ ..], [y, more_b @ ..]) if *x == *y => (a, b) = (more_a, more_b),
+            _ => return false,
+        }
     }
 }
 
@@ -80,7 +121,7 @@ impl<T: JsonRecord + 'static> Decoder<T> for JsonDecoder<T> {
         let text = utf8(bytes)?;
         match T::read_fast(&mut Cursor::new(text)) {
             Some(record) => Ok(record),
-            None => general::decode(text),
+            None => T::read_general(text),
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::state::key::Key;
 
 /// Records grouped by a key. All records of a key are worked on by one worker.
 pub struct Keyed<'s, T, K, F> {
-    stream: Stream<'s, T>,
-    key: F,
+    pub(super) stream: Stream<'s, T>,
+    pub(super) key: F,
     of: std::marker::PhantomData<fn() -> K>,
 }
 

@@ -27,6 +27,23 @@ pub struct Stream<'s, T> {
     pub(super) watermark: StreamVec<'s, Epoch, EventTime>,
 }
 
+/// The least of several watermarks, each of which may be given more than once; `name` is who asks.
+pub(super) fn least_watermark<'s>(
+    name: &str,
+    watermarks: impl IntoIterator<Item = StreamVec<'s, Epoch, EventTime>>,
+) -> StreamVec<'s, Epoch, EventTime> {
+    let mut different: Vec<StreamVec<'s, Epoch, EventTime>> = Vec::new();
+    for watermark in watermarks {
+        if !different.iter().any(|known| known.name() == watermark.name()) {
+            different.push(watermark);
+        }
+    }
+    match different.len() {
+        1 => different.remove(0),
+        _ => least(&format!("{name}.watermark"), different),
+    }
+}
+
 type Builder<T> = CapacityContainerBuilder<Vec<T>>;
 
 impl<'s, T: Record> Stream<'s, T> {
@@ -128,16 +145,7 @@ impl<'s, T: Record> Stream<'s, T> {
         let all = || std::iter::once(self).chain(others.iter().copied());
         let scope = self.records.scope();
         let records = scope.concatenate(all().map(|stream| stream.records.clone()));
-        let mut watermarks: Vec<StreamVec<'s, Epoch, EventTime>> = Vec::new();
-        for stream in all() {
-            if !watermarks.iter().any(|known| known.name() == stream.watermark.name()) {
-                watermarks.push(stream.watermark.clone());
-            }
-        }
-        let watermark = match watermarks.len() {
-            1 => self.watermark.clone(),
-            _ => least(&format!("{name}.watermark"), watermarks),
-        };
+        let watermark = least_watermark(name, all().map(|stream| stream.watermark.clone()));
         Stream::new(self.flow.handle(), records, watermark)
     }
 

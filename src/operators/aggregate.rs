@@ -4,11 +4,15 @@
 //! they were split over workers before being merged. So sums are kept in integers or fixed point, never in floats.
 
 mod distinct;
+mod max_by;
 mod numeric;
+mod sides;
 mod tuple;
 
 pub use distinct::Distinct;
+pub use max_by::MaxBy;
 pub use numeric::{Fixed, Max, Mean, Min, Number, Sum, Variance};
+pub use sides::{Side, Sides};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::rows::order;
+use super::rows::{json, order};
 use crate::connectors::capture::{Capture, Row};
-use crate::flow::DEAD_LETTERS;
+use crate::flow::{Change, DEAD_LETTERS};
 use crate::record::DeadLetter;
 use crate::telemetry::Totals;
 
@@ -40,6 +40,31 @@ impl Results {
     #[track_caller]
     pub fn json(&self, sink: &str) -> Vec<Value> {
         self.rows(sink)
+    }
+
+    /// What the changes in `sink` come to: the rows of the collection after the last [`Change`], each as often as it is
+    /// there, sorted. In which steps it changed depends on the cut into epochs; this does not.
+    ///
+    /// # Panics
+    /// If there is no such sink, its rows are no changes of a `T`, or a row is taken away more often than it was there.
+    #[track_caller]
+    pub fn collection<T: DeserializeOwned>(&self, sink: &str) -> Vec<T> {
+        let mut times: BTreeMap<String, (i64, Value)> = BTreeMap::new();
+        for Change { row, by } in self.rows::<Change<Value>>(sink) {
+            times.entry(json(&row)).or_insert((0, row)).0 += by;
+        }
+        let mut rows = Vec::new();
+        for (text, (times, row)) in times {
+            let times =
+                usize::try_from(times).unwrap_or_else(|_| panic!("sink {sink:?}: {text} is there {times} times"));
+            rows.extend(std::iter::repeat_n(row, times));
+        }
+        rows.sort_by(order);
+        let typed = |row: Value| {
+            let text = row.to_string();
+            serde_json::from_value(row).unwrap_or_else(|why| panic!("sink {sink:?}: {text} is not of the type: {why}"))
+        };
+        rows.into_iter().map(typed).collect()
     }
 
     /// The rows of `sink` with the keys that [`sink_keyed`](crate::flow::Stream::sink_keyed) gave them (empty for

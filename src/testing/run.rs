@@ -36,6 +36,7 @@ pub struct TestRun {
     start: EventTime,
     allow_late: bool,
     pub(super) paced: bool,
+    pub(super) changes: BTreeSet<String>,
 }
 
 impl TestRun {
@@ -50,6 +51,7 @@ impl TestRun {
             start: START,
             allow_late: false,
             paced: true,
+            changes: BTreeSet::new(),
         }
     }
 
@@ -104,6 +106,13 @@ impl TestRun {
     /// left to chance, as it is outside of tests. Results must not depend on it.
     pub fn unpaced(mut self) -> Self {
         self.paced = false;
+        self
+    }
+
+    /// Says that the rows of `sink` are [`Change`](crate::flow::Change)s: [`everywhere`](TestRun::everywhere) then compares
+    /// what they come to, since the steps on the way depend on the cut into epochs.
+    pub fn changes(mut self, sink: &str) -> Self {
+        self.changes.insert(sink.to_owned());
         self
     }
 

@@ -147,3 +147,29 @@ fn a_name_stands_for_one_thing_but_a_sink_may_have_that_of_its_stage() {
 fn asking_for_a_sink_that_is_not_there_says_which_are() {
     TestRun::new(counts()).source("ticks", [at(1)]).run().unwrap().json("rows");
 }
+
+#[test]
+fn changes_are_held_to_what_they_come_to() {
+    let counted = dataflow("counted", |flow: &Flow, _: &NoParams| {
+        let lines = flow.source::<Line>("lines")?.map("text", |line| line.text.to_string());
+        lines.with_collection("count", |lines| lines.count()).sink("counts")
+    });
+    let run = TestRun::new(counted).partitions("lines", [vec!["a", "b", "a"], vec!["a", "c"]]);
+    // How often "a" was there on the way depends on the cut into epochs.
+    let error = run.everywhere().unwrap_err().to_string();
+    assert!(error.contains("sink \"counts\": "), "{error}");
+
+    let results = run.changes("counts").everywhere().unwrap();
+    assert_eq!(results.collection::<(String, u64)>("counts"), [("a".into(), 3), ("b".into(), 1), ("c".into(), 1)]);
+    assert!(results.json("counts").len() > 3, "the steps are there, too");
+}
+
+#[test]
+#[should_panic(expected = "\"a\" is there -1 times")]
+fn a_row_that_was_not_there_cannot_be_taken_away() {
+    let negated = dataflow("negated", |flow: &Flow, _: &NoParams| {
+        let lines = flow.source::<Line>("lines")?.map("text", |line| line.text.to_string());
+        lines.with_collection("negate", |lines| lines.negate()).sink("rows")
+    });
+    TestRun::new(negated).source("lines", ["a"]).run().unwrap().collection::<String>("rows");
+}

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod cogroup;
 mod conservation;
 mod examples;
 mod kit;
 mod ladder;
+mod nexmark;
 mod oracle;
 mod real_data;
 mod shipped;

@@ -186,16 +186,47 @@ pub(crate) fn machine_paths(path: &str, text: &str) -> Vec<Finding> {
 /// What a dataflow lacks: its configuration, its `mod` line, its registration.
 pub(crate) fn unregistered(module: &str, configs: &[String], registry: &str) -> Vec<Finding> {
     let (path, name) = (format!("dataflows/{module}.rs"), dashed(module));
-    let code = code_only(registry);
+    let mut findings = unwired(module, configs, registry);
+    if !registry.contains(&format!("\"{name}\"")) {
+        findings.push(Finding::file(&path, format!("\"{name}\" is not registered in dataflows/main.rs")));
+    }
+    findings
+}
+
+/// What a family of dataflows lacks, which are files in a folder: their one configuration, the module's `mod` line and use,
+/// and the registration of each, unless it is a part that others use. `members` are the folder's files with their texts.
+pub(crate) fn unregistered_family(
+    module: &str,
+    configs: &[String],
+    registry: &str,
+    family: &str,
+    members: &[(&str, &str)],
+) -> Vec<Finding> {
+    let mut findings = unwired(module, configs, registry);
+    if !code_only(registry).contains(&format!("{module}::")) {
+        let what = format!("`{module}::` is not used in dataflows/main.rs");
+        findings.push(Finding::file(&format!("dataflows/{module}.rs"), what));
+    }
+    for (path, _) in members {
+        let stem = path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+        let shared = members.iter().any(|(_, text)| code_only(text).contains(&format!("super::{stem}::")));
+        let name = format!("{}-{}", dashed(module), dashed(stem));
+        if !shared && !family.contains(&format!("\"{name}\"")) {
+            findings.push(Finding::file(path, format!("\"{name}\" is not registered in dataflows/{module}.rs")));
+        }
+    }
+    findings
+}
+
+/// What a module of dataflows lacks in any case.
+fn unwired(module: &str, configs: &[String], registry: &str) -> Vec<Finding> {
+    let (path, name) = (format!("dataflows/{module}.rs"), dashed(module));
     let mut findings = Vec::new();
     if !configs.contains(&name) {
         findings.push(Finding::file(&path, format!("no config/{name}.toml")));
     }
-    if !code.contains(&format!("mod {module};")) {
+    if !code_only(registry).contains(&format!("mod {module};")) {
         findings.push(Finding::file(&path, format!("no `mod {module};` in dataflows/main.rs")));
-    }
-    if !registry.contains(&format!("\"{name}\"")) {
-        findings.push(Finding::file(&path, format!("\"{name}\" is not registered in dataflows/main.rs")));
     }
     findings
 }

@@ -58,7 +58,7 @@ pub(super) fn make(
 fn generator_of(prepared: &Prepared, name: &str) -> Result<Option<GeneratorConfig>> {
     let node = prepared.environment.node(&["sources", name]);
     if let Some(node) = node
-        && matches!(node.get("kind"), Some(Node { value: Value::String(kind), .. }) if kind == "generator")
+        && is_of(node, "generator")
     {
         // It was checked before; keys that every source has are none of the generator's.
         let mut checked = Vec::new();
@@ -75,6 +75,11 @@ fn generator_of(prepared: &Prepared, name: &str) -> Result<Option<GeneratorConfi
              --set bench.sources.{name}.profile=auth-events"
         ))
     })
+}
+
+/// Whether a source or a sink is of this kind.
+pub(super) fn is_of(node: &Node, kind: &str) -> bool {
+    matches!(node.get("kind"), Some(Node { value: Value::String(named), .. }) if named == kind)
 }
 
 /// Whether the user wrote any of it, in a file or on the command line.

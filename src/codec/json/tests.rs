@@ -1,5 +1,7 @@
 //! The two ways agree; what is refused, and why; what is written is read back.
 
+mod tagged;
+
 use proptest::prelude::*;
 
 use super::fuzz::{Outcome, Sample};

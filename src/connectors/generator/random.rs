@@ -20,6 +20,10 @@ pub(super) enum Purpose {
     Attack = 3,
     /// A block of lines, by host and number.
     Block = 4,
+    /// An event of the profile `nexmark`, by number.
+    NexmarkEvent = 5,
+    /// The letters that texts of the profile `nexmark` are cut from.
+    NexmarkLetters = 6,
 }
 
 /// A sequence of random numbers.
@@ -47,7 +51,12 @@ impl Random {
 
     /// True with probability `share`.
     pub fn chance(&mut self, share: f64) -> bool {
-        ((self.0.next_u64() >> 11) as f64) < share * (1u64 << 53) as f64
+        self.fraction() < share
+    }
+
+    /// A number from 0 to 1, which is not included.
+    pub fn fraction(&mut self) -> f64 {
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// One of `items`, which are not empty.

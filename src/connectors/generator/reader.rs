@@ -1,8 +1,10 @@
 //! Hands generated records to the collector: in turn from every partition of this worker, at the configured rate.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::auth_events::AuthEvents;
+use super::nexmark::Nexmark;
 use super::openssh::HostLog;
 use super::{GeneratorConfig, Profile};
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
@@ -34,18 +36,38 @@ struct Generated {
 }
 
 enum Records {
-    AuthEvents { make: AuthEvents, end: Option<u64> },
+    /// Each can be made alone. `end` of them, if they end.
+    Numbered { make: Rc<Make>, end: Option<u64> },
+    /// Each follows from those before it.
     Openssh(Box<HostLog>),
 }
 
+/// Puts the record of a partition that has a number into a line.
+type Make = dyn Fn(u32, u64, &mut Vec<u8>);
+
+/// How the records of a profile are made that can be made alone.
+fn numbered(config: &GeneratorConfig) -> Option<Rc<Make>> {
+    match config.profile {
+        Profile::AuthEvents => {
+            let events = AuthEvents::new(config);
+            Some(Rc::new(move |partition, number, line| events.write(partition, number, line)))
+        }
+        Profile::Nexmark => {
+            let events = Nexmark::new(config);
+            Some(Rc::new(move |partition, number, line| events.write(partition, number, line)))
+        }
+        Profile::Openssh => None,
+    }
+}
+
 impl Generated {
-    fn new(config: &GeneratorConfig, partition: u32) -> Self {
-        let (label, records) = match config.profile {
-            Profile::AuthEvents => {
+    fn new(config: &GeneratorConfig, partition: u32, numbered: Option<&Rc<Make>>) -> Self {
+        let (label, records) = match numbered {
+            Some(make) => {
                 let end = config.events_of(partition);
-                (partition.to_string(), Records::AuthEvents { make: AuthEvents::new(config), end })
+                (partition.to_string(), Records::Numbered { make: Rc::clone(make), end })
             }
-            Profile::Openssh => {
+            None => {
                 let log = HostLog::new(config, partition);
                 (log.name().to_owned(), Records::Openssh(Box::new(log)))
             }
@@ -56,12 +78,8 @@ impl Generated {
     /// Puts the next record into `line` and tells its offset; `None` after the last one.
     fn next(&mut self, line: &mut Vec<u8>) -> Option<u64> {
         match &mut self.records {
-            Records::AuthEvents { make, end } => {
-                if end.is_some_and(|end| self.next >= end) {
-                    return None;
-                }
-                make.write(self.partition.0, self.next, line);
-            }
+            Records::Numbered { end: Some(end), .. } if self.next >= *end => return None,
+            Records::Numbered { make, .. } => make(self.partition.0, self.next, line),
             Records::Openssh(log) => *line = log.next()?.bytes,
         }
         self.next += 1;
@@ -73,7 +91,8 @@ impl Reader {
     /// `config` is in range.
     pub fn new(config: &GeneratorConfig, context: &SourceContext) -> Self {
         let owned = (0..config.partitions).filter(|p| context.owns(Partition(*p)));
-        let partitions: Vec<Generated> = owned.map(|p| Generated::new(config, p)).collect();
+        let numbered = numbered(config);
+        let partitions: Vec<Generated> = owned.map(|p| Generated::new(config, p, numbered.as_ref())).collect();
         let share = partitions.len() as f64 / f64::from(config.partitions);
         Reader {
             pace: config.rate.map(|rate| Pace { per_second: rate * share, since: None, given: 0 }),

@@ -10,7 +10,7 @@ use crate::time::EventTime;
 
 /// Reads the section; what is missing or faulty has its default.
 pub(super) fn read(section: &mut Section<'_>) -> GeneratorConfig {
-    let profiles = [("auth-events", Profile::AuthEvents), ("openssh", Profile::Openssh)];
+    let profiles = [("auth-events", Profile::AuthEvents), ("openssh", Profile::Openssh), ("nexmark", Profile::Nexmark)];
     let default = GeneratorConfig::of(section.choice("profile", &profiles, Profile::AuthEvents));
     let written = |section: &mut Section<'_>, key: &str| section.node(key).is_some();
     let rate_max = default.profile.rate_max();
@@ -18,13 +18,18 @@ pub(super) fn read(section: &mut Section<'_>) -> GeneratorConfig {
     if !(EventTime::from_millis(0)..=START_MAX).contains(&start) {
         section.fault("start", format!("expected a time from 1970-01-01T00:00:00Z to {START_MAX}"));
     }
+    // Events of an auction site have no addresses: there the keys are unknown.
+    let (skew, keys) = match default.profile {
+        Profile::Nexmark => (default.skew, default.keys),
+        _ => (section.within("skew", 0.0..=SKEW_MAX, default.skew), section.within("keys", 1..=KEYS_MAX, default.keys)),
+    };
     GeneratorConfig {
         events: written(section, "events").then(|| section.within("events", 0..=i64::MAX.unsigned_abs(), 0)),
         rate: written(section, "rate").then(|| section.within("rate", RATE_MIN..=RATE_MAX, RATE_MAX)),
         partitions: section.within("partitions", 1..=PARTITIONS_MAX, default.partitions),
         seed: section.or("seed", default.seed),
-        skew: section.within("skew", 0.0..=SKEW_MAX, default.skew),
-        keys: section.within("keys", 1..=KEYS_MAX, default.keys),
+        skew,
+        keys,
         disorder: section.within("disorder", Duration::ZERO..=DISORDER_MAX, default.disorder),
         malformed: section.within("malformed", 0.0..=1.0, default.malformed),
         start,

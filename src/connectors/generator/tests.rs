@@ -56,7 +56,7 @@ fn events(n: u64, partitions: u32) -> GeneratorConfig {
 
 #[test]
 fn workers_share_partitions_by_rule_and_read_the_same_as_one() {
-    for profile in [Profile::AuthEvents, Profile::Openssh] {
+    for profile in [Profile::AuthEvents, Profile::Openssh, Profile::Nexmark] {
         let config = GeneratorConfig { events: Some(5_003), partitions: 5, ..GeneratorConfig::of(profile) };
         let alone = read(&config, 0, 1, 1 << 20);
         assert_eq!(alone.records.len(), 5_003);
@@ -239,4 +239,17 @@ fn reports_every_value_out_of_range() {
     let (_, faults) =
         configured(&[("profile", Value::String("openssh".into())), ("events_per_second", Value::Integer(20_001))]);
     assert_eq!(faults, ["<code>: s.events_per_second: expected 0.001 to 20000.0, found 20001.0"]);
+    let (_, faults) = configured(&[("profile", Value::String("nexmark".into())), ("keys", Value::Integer(5))]);
+    assert!(faults.len() == 1 && faults[0].starts_with("<code>: s.keys: unknown key"), "{faults:#?}");
+}
+
+#[test]
+fn times_are_exact_also_where_64_bits_are_too_few() {
+    let config = GeneratorConfig { start: EventTime::from_millis(7), events_per_second: 0.003, ..events(1, 1) };
+    // 3 events in 1 000 s.
+    assert_eq!([0, 1, 2, 3].map(|nth| config.time_of(nth)), [7, 333_340, 666_673, 1_000_007]);
+    // A thousand a millisecond; their number times a million is more than 64 bits hold.
+    let config = GeneratorConfig { events_per_second: 1e6, ..config };
+    assert!(18_446_744_074_000u64.checked_mul(1_000_000).is_none());
+    assert_eq!(config.time_of(18_446_744_074_000), 7 + 18_446_744_074);
 }
