@@ -26,7 +26,10 @@ fn main() -> ExitCode {
     let started = Instant::now();
     match consume(brokers, topic, properties) {
         Ok((records, bytes)) => {
-            println!("kafka-consume: {records} records read in {:.3} s ({bytes} bytes)", started.elapsed().as_secs_f64());
+            println!(
+                "kafka-consume: {records} records read in {:.3} s ({bytes} bytes)",
+                started.elapsed().as_secs_f64()
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {

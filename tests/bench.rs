@@ -69,6 +69,16 @@ fn every_combination_is_measured_and_all_give_the_same_answer() {
 }
 
 #[test]
+fn rows_that_are_changes_may_differ_in_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["nexmark-q4", "--events", "20000", "--workers", "1,2", "--repeats", "2", "--changes", "rows"];
+    let ended = end(bench(&[&arguments[..], &["--set", "engine.tick=5ms", "--json", "-"]].concat(), folder.path()));
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    let results: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(of(&results, "/combinations/1/runs/1/rows/rows").as_u64().unwrap() > 0);
+}
+
+#[test]
 fn a_rate_is_kept_and_latency_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("rate.json");
@@ -118,6 +128,7 @@ fn a_run_that_fails_says_why_with_its_exit_code() {
         &["no-such-flow"][..],
         &["auth-windows", "--set", "bench.sources.events.keyz=1"],
         &["auth-windows", "--workers", "0"],
+        &["auth-windows", "--changes", "windos"],
         &[],
     ] {
         let ended = end(bench(wrong, folder.path()));

@@ -46,6 +46,10 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
     let folder = tempfile::Builder::new().prefix("tidewatch-bench-").tempdir().map_err(no_room)?;
 
     let parts = launch::parts(dataflow, &prepared.environment);
+    if let Some(name) = args.changes.iter().find(|name| !parts.sinks.contains(name)) {
+        let hint = format!("{:?} has: {}", dataflow.name(), parts.sinks.join(", "));
+        return Err(Error::config(format!("--changes: there is no sink {name:?}")).hint(hint));
+    }
     let mut config = args.config.clone();
     config.set.extend(defaults(&prepared, &parts.sinks, &folder.path().join(RUN)));
     let mut generated = Vec::new();
@@ -138,6 +142,7 @@ impl Results {
             generated,
             rate: args.rate,
             warmup: args.warmup,
+            changes: args.changes.clone(),
             combinations: combinations.map(|combination| Measured { combination, runs: Vec::new() }).collect(),
         })
     }
@@ -152,7 +157,8 @@ fn defaults(prepared: &Prepared, sinks: &[String], folder: &Path) -> Vec<String>
     };
     let mut set = Vec::new();
     // Rows that go nowhere by default need no file.
-    let nowhere = |sink: &str| prepared.environment.node(&["sinks", sink]).is_some_and(|node| input::is_of(node, "null"));
+    let nowhere =
+        |sink: &str| prepared.environment.node(&["sinks", sink]).is_some_and(|node| input::is_of(node, "null"));
     for sink in sinks.iter().filter(|sink| !written(&["sinks", sink]) && !nowhere(sink)) {
         set.push(format!("sinks.{sink}={}", file(sink)));
     }

@@ -39,6 +39,17 @@ pub(super) fn make(
         let events = args.events.or(args.rate.map(|rate| rate.saturating_mul(SECONDS_DEFAULT)));
         config.events = Some(events.unwrap_or(EVENTS_DEFAULT));
         config.rate = None;
+        // What arrives now happened now, unless somebody says how fast the events' own time is.
+        let own = |table: &[&str]| {
+            let path = [table, &[name, "events_per_second"]].concat();
+            prepared.environment.node(&path).is_some_and(is_written)
+        };
+        if let Some(rate) = args.rate
+            && !own(&["sources"])
+            && !own(&["bench", "sources"])
+        {
+            config.events_per_second = rate as f64;
+        }
         let folder = folder.join(format!("input-{name}"));
         made.push(generate(name, &config, &folder, args.rate)?);
     }

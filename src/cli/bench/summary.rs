@@ -90,14 +90,15 @@ pub(super) fn agree(results: &Results) -> Result<()> {
     let mut runs = results.combinations.iter().flat_map(|m| m.runs.iter().zip(1..).map(|run| (m.combination, run)));
     let Some((first, (reference, _))) = runs.next() else { return Ok(()) };
     for (combination, (run, number)) in runs {
-        if let Some(difference) = reference.answer.difference(&run.answer) {
+        if let Some(difference) = reference.answer.difference(&run.answer, &results.changes) {
             let message = format!(
                 "the runs of {:?} disagree: {difference}, in run 1 of {first} and run {number} of {combination}",
                 results.dataflow
             );
             return Err(Error::new(ErrorKind::Internal, message).hint(
                 "what was measured is not one computation: look for input that changes meanwhile, or for a stage whose \
-                 output depends on more than its input",
+                 output depends on more than its input; rows that are changes of a view may differ in number: name their \
+                 sink with --changes",
             ));
         }
     }

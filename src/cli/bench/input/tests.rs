@@ -53,6 +53,29 @@ fn a_rate_is_that_of_the_generated_bytes_and_decides_how_many_there_are() {
 }
 
 #[test]
+fn at_a_rate_events_happen_as_fast_as_they_arrive_unless_told_otherwise() {
+    let span_ms = |typed: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let made = made(
+            &flow(NAMED),
+            &[&["--events", "1000", "--set", "bench.sources.lines.disorder=0s"], typed].concat(),
+            folder.path(),
+        );
+        let lines: Vec<String> = made.unwrap()[0]
+            .0
+            .files
+            .iter()
+            .flat_map(|file| std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let times = || lines.iter().map(|line| line[6..19].parse::<i64>().unwrap());
+        times().max().unwrap() - times().min().unwrap()
+    };
+    assert_eq!(span_ms(&["--rate", "100"]), 9_990);
+    assert_eq!(span_ms(&["--rate", "100", "--set", "bench.sources.lines.events_per_second=1000.0"]), 999);
+    assert_eq!(span_ms(&[]), 199, "the generator's own 5000 a second");
+}
+
+#[test]
 fn a_generator_that_is_wired_is_what_generates() {
     let folder = tempfile::tempdir().unwrap();
     let flow = flow("[sources.lines]\nkind = \"generator\"\nprofile = \"openssh\"\nrate = 10.0\n");

@@ -40,6 +40,7 @@ pub(in crate::cli::bench) fn results(combinations: Vec<(u16, u16, Vec<Run>)>) ->
         generated: Vec::new(),
         rate: None,
         warmup: 1,
+        changes: Vec::new(),
         combinations: combinations
             .into_iter()
             .map(|(processes, workers, runs)| Measured { combination: Combination { processes, workers }, runs })
@@ -96,6 +97,16 @@ fn runs_that_differ_in_what_they_did_are_an_error() {
     assert!(said.contains("dead letters late of source \"in\": 3 and 0"), "{said}");
     let said = differing(|answer| answer.rows.extend([("other".to_owned(), 1)]));
     assert!(said.contains("rows of sink \"other\": 0 and 1"), "{said}");
+}
+
+#[test]
+fn rows_that_are_changes_may_differ_in_number_and_nothing_else_may() {
+    let mut results = results(vec![(1, 1, vec![run(1.0, 1.0), run(1.0, 1.0)])]);
+    results.changes = vec!["out".to_owned()];
+    results.combinations[0].runs[1].answer.rows.insert("out".to_owned(), 11);
+    assert!(agree(&results).is_ok());
+    results.combinations[0].runs[1].answer.records.insert("in".to_owned(), 11);
+    assert!(agree(&results).is_err());
 }
 
 #[test]
