@@ -1,4 +1,4 @@
-//! The command line: `tidewatch list | check | run | cluster | demo`.
+//! The command line: `tidewatch list | check | run | cluster | bench | demo`.
 //!
 //! A user's own binary gets all of it: `tidewatch::main([dataflow("mine", mine)])`. Rows may go to standard output, so
 //! everything that is for people (logs, progress, the summary) goes to standard error.
@@ -6,11 +6,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is what prints")]
 
 mod args;
+mod bench;
+mod child;
 mod cluster;
 #[cfg(feature = "kafka")]
 mod demo;
 mod list;
 mod prepare;
+mod report;
 mod run;
 mod signals;
 mod summary;
@@ -70,6 +73,7 @@ fn dispatch(dataflows: &[Dataflow], args: Args) -> Result<ExitCode> {
         }
         Command::Run(args) => return run::run(find(dataflows, &args.dataflow)?, &args),
         Command::Cluster(args) => return cluster::cluster(find(dataflows, &args.dataflow)?, &args),
+        Command::Bench(args) => return bench::bench(dataflows, &args),
         #[cfg(feature = "kafka")]
         Command::Demo(args) => demo::demo(find(dataflows, demo::DATAFLOW)?, &args)?,
     }

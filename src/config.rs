@@ -4,6 +4,7 @@
 //! [`EngineConfig`], a connector's beside the connector. Nothing stops at the first mistake: all faults are collected, and
 //! [`report`] shows them together.
 
+mod bench;
 mod engine;
 mod fingerprint;
 mod kinds;
@@ -17,6 +18,7 @@ mod text;
 
 pub use engine::{Admin, EngineConfig};
 pub use fingerprint::fingerprint;
+pub(crate) use kinds::SOURCE_KEYS;
 pub use layers::{CONFIG_BYTES_MAX, Layers};
 pub(crate) use prepare::{Prepared, prepare};
 pub use report::report;
@@ -36,6 +38,7 @@ pub fn fuzz(bytes: &[u8]) {
         Layers::new("fuzz").defaults(defaults).set(&*text),
         Layers::new("fuzz").defaults(&*text).set("sources.a.kind=kafka"),
         Layers::new("fuzz").defaults(defaults).set(format!("engine.tick={text}")),
+        Layers::new("fuzz").defaults(defaults).set(format!("bench.sources.a={text}")),
         Layers::new("fuzz").defaults(defaults).set(format!("sinks.b.0.{text}=1")),
     ] {
         match layers.merge() {
@@ -43,6 +46,7 @@ pub fn fuzz(bytes: &[u8]) {
                 fingerprint(&tree);
                 let mut root = Section::new("", Some(&tree), &mut faults);
                 EngineConfig::read(root.section("engine"));
+                bench::read(root.section("bench"));
                 root.deserialize::<std::collections::BTreeMap<String, serde::de::IgnoredAny>>("params");
                 root.finish();
             }

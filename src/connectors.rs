@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod kinds;
 pub(crate) mod lines;
 pub mod null;
+pub mod paced;
 pub mod script;
 pub mod sink;
 pub mod source;

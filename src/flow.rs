@@ -38,8 +38,10 @@ use crate::connectors;
 use crate::connectors::sink::{SinkConnector, SinkContext};
 use crate::error::{Error, Result};
 use crate::record::{DeadLetter, Record};
+use crate::runtime::release::{Reads, release};
 use crate::runtime::sink::{KeyOf, SinkStage, sink};
 use crate::settings::{Fault, Location, Node, Section, Value};
+use crate::telemetry::SourceMetrics;
 use crate::time::Epoch;
 
 /// A dataflow under construction on one worker.
@@ -56,6 +58,10 @@ pub(crate) struct Building<'s> {
     names: RefCell<BTreeSet<(Part, String)>>,
     faults: RefCell<Vec<Fault>>,
     letters: RefCell<Vec<StreamVec<'s, Epoch, DeadLetter>>>,
+    /// What each source has read.
+    reads: RefCell<Vec<Reads>>,
+    /// How far each sink is.
+    progress: RefCell<Vec<StreamVec<'s, Epoch, ()>>>,
     sink_count: Cell<usize>,
 }
 
@@ -99,6 +105,8 @@ impl<'s> Flow<'s> {
             names: RefCell::default(),
             faults: RefCell::default(),
             letters: RefCell::default(),
+            reads: RefCell::default(),
+            progress: RefCell::default(),
             sink_count: Cell::new(0),
         }))
     }
@@ -133,6 +141,11 @@ impl<'s> Flow<'s> {
         names.insert((part, name.to_owned()));
     }
 
+    /// The names of its parts of one sort, in order.
+    fn names(&self, part: Part) -> Vec<String> {
+        self.0.names.borrow().iter().filter(|(p, _)| *p == part).map(|(_, name)| name.clone()).collect()
+    }
+
     /// Reports a mistake in the construction.
     pub(crate) fn fault(&self, name: &str, message: String) {
         let environment = &self.0.environment;
@@ -154,6 +167,13 @@ impl<'s> Flow<'s> {
 
     pub(crate) fn dead_letters(&self, letters: StreamVec<'s, Epoch, DeadLetter>) {
         self.0.letters.borrow_mut().push(letters);
+    }
+
+    /// What a source has read and the sinks are not done with.
+    pub(crate) fn reads(&self, metrics: SourceMetrics) -> Reads {
+        let reads = Reads::new(metrics);
+        self.0.reads.borrow_mut().push(reads.clone());
+        reads
     }
 
     /// The connectors that a sink is wired to: one, or several to write every row to each.
@@ -187,8 +207,7 @@ impl<'s> Flow<'s> {
         connectors: Vec<Arc<dyn SinkConnector>>,
         key: Option<&KeyOf<R>>,
     ) {
-        use timely::dataflow::operators::Probe;
-        let Building { scope, environment, sinks, sink_count, .. } = &*self.0;
+        let Building { scope, environment, progress, sink_count, .. } = &*self.0;
         let several = connectors.len() > 1;
         for (index, connector) in connectors.into_iter().enumerate() {
             if environment.planning {
@@ -210,7 +229,7 @@ impl<'s> Flow<'s> {
                 ticker: environment.ticker.clone(),
                 metrics: environment.metrics.sink(&counted, scope.index()),
             };
-            sink(rows.clone(), stage).probe_with(sinks);
+            progress.borrow_mut().push(sink(rows.clone(), stage));
         }
         sink_count.set(sink_count.get() + 1);
     }
@@ -224,6 +243,7 @@ impl<'s> Flow<'s> {
             );
         }
         dead_letters::attach(self, self.0.letters.take());
+        release(self.0.scope, self.0.progress.take(), self.0.reads.take(), &self.0.sinks);
         let environment = &self.0.environment;
         for part in [Part::Source, Part::Sink] {
             let names = self.0.names.borrow();

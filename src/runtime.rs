@@ -4,6 +4,7 @@ pub mod control;
 pub mod execute;
 pub mod mesh;
 pub mod panic;
+pub mod release;
 pub mod sink;
 pub mod source;
 pub mod supervise;

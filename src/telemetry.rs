@@ -5,6 +5,7 @@
 //! Nothing here can change a result: the data path only ever writes to it.
 
 mod admin;
+mod distribution;
 mod graph;
 mod io;
 mod log;
@@ -15,8 +16,10 @@ mod stages;
 mod table;
 mod timely_log;
 mod totals;
+mod usage;
 
 pub use admin::{Admin, AdminLimits, AdminOptions, Readiness};
+pub use distribution::{DURATION_MAX, Distribution};
 pub use graph::{Arrangement, Channel, Frontier, Operator, WorkerGraph};
 pub use io::IoThread;
 pub use log::{LogFormat, LogOptions, init_log};
@@ -27,3 +30,4 @@ pub use stages::StageMetrics;
 pub use table::{Definition, Kind, Metric, render_markdown};
 pub use timely_log::{PUBLISH_INTERVAL, WorkerLog, arrangement_bytes};
 pub use totals::{SinkTotals, SourceTotals, StageTotals, Totals};
+pub use usage::Usage;

@@ -115,10 +115,11 @@ impl Ticker {
         self.clock.now_ms()
     }
 
-    /// How long until the next epoch begins; at most a tick.
+    /// How long until the next epoch begins; at most a tick, at least a millisecond. The millisecond that an epoch is named
+    /// after is its last.
     pub fn until_next(&self) -> Duration {
         let now = self.clock.now_ms();
-        Duration::from_millis(self.tick_ms - now % self.tick_ms)
+        Duration::from_millis(self.tick_ms - now.saturating_sub(1) % self.tick_ms)
     }
 }
 
@@ -131,6 +132,24 @@ mod tests {
         assert_eq!(EventTime::from_millis(61_000).align_down(60_000).millis(), 60_000);
         assert_eq!(EventTime::from_millis(-1).align_down(60_000).millis(), -60_000);
         assert_eq!(EventTime::MIN.align_down(60_000), EventTime::MIN);
+    }
+
+    struct At(u64);
+
+    impl Clock for At {
+        fn now_ms(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn whoever_waits_until_the_next_epoch_finds_it_begun() {
+        for now in [1, 99, 100, 101, 150, 199, 200, 201, 1_000] {
+            let ticker = |now| Ticker::new(Arc::new(At(now)), Duration::from_millis(100));
+            let next = now + ticker(now).until_next().as_millis() as u64;
+            assert!(ticker(next).epoch() > ticker(now).epoch(), "at {now}");
+            assert_eq!(ticker(next - 1).epoch(), ticker(now).epoch(), "at {now}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::bench::{BenchArgs, Replay};
+
 /// Streaming detection on timely and differential dataflow.
 #[derive(Debug, Parser)]
 #[command(version, about, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -21,7 +23,9 @@ Examples:
   tidewatch check ssh-brute-force --config my.toml
       every fault of a configuration at once, with file and line
   tidewatch cluster auth-windows --processes 2 --workers 1 --set sources.events.path=in.jsonl
-      two local processes under a supervisor";
+      two local processes under a supervisor
+  tidewatch bench auth-windows --workers 1,2
+      how many events a second, at what cost, on one worker and on two";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -33,12 +37,14 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Runs a dataflow in several local processes under a supervisor.
     Cluster(ClusterArgs),
+    /// Measures a dataflow: throughput, CPU time and memory, and latency at a rate.
+    Bench(BenchArgs),
     /// Shows brute-force detection end to end over an embedded Kafka broker; needs nothing installed.
     #[cfg(feature = "kafka")]
     Demo(DemoArgs),
 }
 
-#[derive(Clone, Debug, ClapArgs)]
+#[derive(Clone, Debug, Default, ClapArgs)]
 pub(super) struct ConfigArgs {
     /// A TOML file over the dataflow's defaults.
     #[arg(long, value_name = "FILE")]
@@ -46,6 +52,9 @@ pub(super) struct ConfigArgs {
     /// Overrides one key, such as sources.events.path=in.jsonl; VALUE is TOML, else text. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Files in place of a source, as JSON.
+    #[arg(long, hide = true)]
+    pub replay: Vec<Replay>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -65,6 +74,9 @@ pub(super) struct RunArgs {
     pub workers: u16,
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Writes what the run came to, as JSON, to a file: counts, seconds, latencies, CPU time and memory.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     #[command(flatten)]
     pub mesh: MeshArgs,
 }
@@ -103,6 +115,9 @@ pub(super) struct ClusterArgs {
     pub workers: u16,
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Writes what the run came to, as JSON, to a file: counts, seconds, latencies, CPU time and memory.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 #[cfg(feature = "kafka")]

@@ -3,17 +3,16 @@
 //! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is gone when the
 //! cluster is. Standard input belongs to process 0.
 
-use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use tempfile::TempDir;
 
-use super::args::{ClusterArgs, ConfigArgs};
+use super::args::ClusterArgs;
+use super::child::{option, this_program};
 use super::prepare::prepare;
 use super::run::log;
-use super::{signals, summary};
+use super::{report, signals, summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flow::Dataflow;
 use crate::runtime::mesh::{Secret, free_loopback_addresses};
@@ -32,6 +31,7 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     match Supervisor::start(&folder.socket(), commands)?.run(&requests)? {
         Ending::Finished(finished, stopped) => {
             summary::print(dataflow.name(), &finished, stopped);
+            report::write(args.report.as_deref(), finished, stopped)?;
             Ok(ExitCode::SUCCESS)
         }
         Ending::Forced => Ok(ExitCode::from(signals::EXIT_FORCED)),
@@ -76,33 +76,10 @@ impl Folder {
         command.arg("run").arg(&args.dataflow);
         command.arg("--process").arg(process.to_string()).arg("--workers").arg(args.workers.to_string());
         command.arg("--generation").arg(generation.to_string());
-        command.arg(option("--hosts", &self.hosts())).arg(option("--secret-file", &self.secret()));
-        command.arg(option("--supervisor", &self.socket()));
-        let ConfigArgs { config, set } = &args.config;
-        command.args(config.iter().map(|file| option("--config", file)));
-        command.args(set.iter().map(|set| option("--set", Path::new(set))));
+        command.arg(option("--hosts", self.hosts())).arg(option("--secret-file", self.secret()));
+        command.arg(option("--supervisor", self.socket()));
+        args.config.pass_on(&mut command);
         command.stdin(if process == 0 { Stdio::inherit() } else { Stdio::null() });
         Ok(command)
     }
-}
-
-/// `--name=value`, so that a value may begin with a hyphen.
-fn option(name: &str, value: &Path) -> OsString {
-    let mut option = OsString::from(name);
-    option.push("=");
-    option.push(value);
-    option
-}
-
-/// The very program that runs, even if its file was replaced or deleted since: processes of different builds refuse each
-/// other.
-fn this_program() -> Result<Command> {
-    let path = std::env::current_exe()
-        .map_err(|why| Error::new(ErrorKind::Mesh, "cannot find the program that runs").because(why))?;
-    if !cfg!(target_os = "linux") {
-        return Ok(Command::new(path));
-    }
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0(path);
-    Ok(command)
 }

@@ -92,5 +92,5 @@ fn configuration(args: &DemoArgs, log: &Log, brokers: &str) -> ConfigArgs {
     if let Some(year) = log.year {
         set.push(format!("sources.auth.year={year}"));
     }
-    ConfigArgs { config: None, set }
+    ConfigArgs { set, ..ConfigArgs::default() }
 }

@@ -16,5 +16,7 @@ pub(super) fn prepare(dataflow: &Dataflow, args: &ConfigArgs) -> Result<Prepared
         let layers = args.config.iter().fold(defaults, |layers, file| layers.file(file));
         args.set.iter().fold(layers, |layers, set| layers.set(set))
     };
-    config::prepare(dataflow, layers, Arc::new(SystemClock), |_| {})
+    config::prepare(dataflow, layers, Arc::new(SystemClock), |environment| {
+        environment.sources.extend(args.replay.iter().map(|replay| (replay.source.clone(), replay.connector())));
+    })
 }

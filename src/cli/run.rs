@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::args::{MeshArgs, RunArgs};
 use super::prepare::{Prepared, prepare};
 use super::signals::{self, Stopping};
-use super::summary;
+use super::{report, summary};
 use crate::config::EngineConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flow::{Dataflow, launch};
@@ -19,13 +19,15 @@ use crate::runtime::execute::Peers;
 use crate::runtime::mesh::{self, Identity, MeshConfig};
 use crate::runtime::panic;
 use crate::runtime::supervise::{Finished, Link, Report};
-use crate::telemetry::{Admin, AdminLimits, AdminOptions, IoThread, LogOptions, Readiness, init_log};
+use crate::telemetry::{Admin, AdminLimits, AdminOptions, IoThread, LogOptions, Readiness, Usage, init_log};
 
 pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<ExitCode> {
     let Some(socket) = &args.mesh.supervisor else {
         let (name, outcome) = run_linked(dataflow, args, None)?;
         summary::print(&name, &outcome.finished, outcome.stopped);
-        return outcome.result.map(|()| ExitCode::SUCCESS);
+        outcome.result?;
+        report::write(args.report.as_deref(), outcome.finished, outcome.stopped)?;
+        return Ok(ExitCode::SUCCESS);
     };
     let link = Link::connect(socket, args.mesh.process.unwrap_or(0))?;
     let outcome = run_linked(dataflow, args, Some(&link))
@@ -189,6 +191,8 @@ impl Session {
         let result = launch::run(&prepared.dataflow, prepared.environment, workers, peers);
         let seconds = started.elapsed().as_secs_f64();
         self.readiness.stopping();
-        Outcome { result, finished: Finished { totals: metrics.totals(), seconds }, stopped: self.control.stopping() }
+        let (totals, latency) = (metrics.totals(), metrics.latency());
+        let finished = Finished { totals, seconds, latency, usage: Usage::of_this_process() };
+        Outcome { result, finished, stopped: self.control.stopping() }
     }
 }

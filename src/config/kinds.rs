@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::settings::{Location, Node, Value};
 
 /// Keys of a source that mean the same for every kind.
-const SOURCE_KEYS: [&str; 5] = ["out_of_order", "idle_after", "future_max", "record_bytes_max", "year"];
+pub(crate) const SOURCE_KEYS: [&str; 5] = ["out_of_order", "idle_after", "future_max", "record_bytes_max", "year"];
 
 /// The layer that was merged last.
 pub(super) enum Layer<'a> {

@@ -1,9 +1,11 @@
 //! From layers of configuration to what can be run: merges them, reads what the engine needs, and checks the dataflow against
 //! them. All faults are reported together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{EngineConfig, Layers, fingerprint, report};
+use super::{EngineConfig, Layers, bench, fingerprint, report};
+use crate::connectors::generator::GeneratorConfig;
 use crate::error::Result;
 use crate::flow::launch::check;
 use crate::flow::{Dataflow, Environment};
@@ -18,10 +20,12 @@ pub(crate) struct Prepared {
     pub(crate) engine: EngineConfig,
     /// The same for the same configuration, whatever its layers.
     pub(crate) fingerprint: String,
+    /// What to generate for which source, to measure the dataflow.
+    pub(crate) bench: BTreeMap<String, GeneratorConfig>,
 }
 
 /// The tables and keys that a configuration may have.
-const ROOT: [&str; 6] = ["dataflow", PARAMS, "sources", "sinks", "dead_letters", "engine"];
+const ROOT: [&str; 7] = ["dataflow", PARAMS, "sources", "sinks", "dead_letters", "engine", "bench"];
 
 const PARAMS: &str = "params";
 
@@ -60,6 +64,7 @@ pub(crate) fn prepare(
         }
     }
     let engine = EngineConfig::read(root.section("engine"));
+    let bench = bench::read(root.section("bench"));
     root.finish();
 
     let fingerprint = fingerprint(&tree);
@@ -74,7 +79,7 @@ pub(crate) fn prepare(
     if !faults.is_empty() {
         return Err(report(dataflow.name(), &faults));
     }
-    Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint })
+    Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint, bench })
 }
 
 /// Checks the dataflow; with faulty parameters it cannot be built, so its other parts are checked with the default ones.

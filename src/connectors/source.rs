@@ -58,6 +58,12 @@ pub trait SourceReader {
     /// If a partition can no longer be read; a failure that may pass is retried inside the reader instead.
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled>;
 
+    /// How long the first of the records that the last poll handed over had been there by the beginning of that poll, for
+    /// the measurement of latency. Default: zero, for readers that do not know.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// How many partitions there are on all workers together, as far as is known when the reader opens. Where there are fewer
     /// than workers, all workers decode their records. Default: `None`, which is many.
     fn partitions(&self) -> Option<usize> {

@@ -6,7 +6,7 @@ use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
 use super::dataflow::{BuildError, Dataflow};
-use super::{Environment, Flow};
+use super::{Environment, Flow, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::execute::{Peers, Plan, execute};
 use crate::settings::Fault;
@@ -17,6 +17,26 @@ pub fn check(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
     let environment = Arc::new(Environment { planning: true, ..environment.clone() });
     let dataflow = dataflow.clone();
     timely::execute_directly(move |worker| build(worker, &dataflow, &environment).err().unwrap_or_default())
+}
+
+/// The names of a dataflow's parts, in order.
+pub(crate) struct Parts {
+    pub(crate) sources: Vec<String>,
+    pub(crate) sinks: Vec<String>,
+}
+
+/// Builds the dataflow once without opening anything and returns what it consists of.
+pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
+    let environment = Arc::new(Environment { planning: true, ..environment.clone() });
+    let dataflow = dataflow.clone();
+    timely::execute_directly(move |worker| {
+        worker.dataflow_named::<Epoch, _, _>(&dataflow.name, |scope| {
+            let flow = Flow::new(scope, Arc::clone(&environment));
+            // Who asks has checked it; what a faulty one has until its fault will do.
+            let _ = (dataflow.build)(&flow, environment.node(&["params"]));
+            Parts { sources: flow.names(Part::Source), sinks: flow.names(Part::Sink) }
+        })
+    })
 }
 
 /// Runs a dataflow to its end on `workers` threads of this process, and with `peers` in others.

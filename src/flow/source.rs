@@ -98,6 +98,7 @@ impl<'s> Flow<'s> {
 
         let (worker, workers) = (building.scope.index(), building.scope.peers());
         let validations = Validations::default();
+        let metrics = environment.metrics.source(name, worker);
         let stage = SourceStage {
             threads: environment.threads,
             one_machine: environment.one_machine,
@@ -115,7 +116,8 @@ impl<'s> Flow<'s> {
             ticker: environment.ticker.clone(),
             sinks: building.sinks.clone(),
             flow_control: environment.flow_control,
-            metrics: environment.metrics.source(name, worker),
+            reads: self.reads(metrics.clone()),
+            metrics,
         };
         let (records, watermark, letters) = source(building.scope, stage);
         self.dead_letters(letters);

@@ -31,6 +31,7 @@ use self::decode::{DecodeStage, decode};
 use self::order::order;
 use self::read::{Read, read};
 use super::control::Control;
+use super::release::Reads;
 use crate::connectors::source::{SourceConnector, SourceContext};
 use crate::operators::admission::TimeRules;
 use crate::operators::watermark::{WatermarkView, watermark};
@@ -79,6 +80,8 @@ pub struct SourceStage<T: Decode> {
     pub flow_control: FlowControl,
     /// Where the source counts.
     pub metrics: SourceMetrics,
+    /// What was read and is not released.
+    pub reads: Reads,
 }
 
 /// The streams of a source: records, the watermark, and dead letters.

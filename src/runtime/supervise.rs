@@ -48,7 +48,8 @@ impl StopRequests {
         self.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn count(&self) -> usize {
+    /// How often.
+    pub fn count(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
 }

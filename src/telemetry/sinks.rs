@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use prometheus::{Gauge, Histogram, IntCounter};
+use prometheus::{Gauge, IntCounter};
 
+use super::distribution::Durations;
 use super::metrics::{Families, seconds};
 use super::table::Metric;
 use super::totals::SinkTotals;
@@ -22,7 +23,7 @@ struct Inner {
     worker: String,
     records: IntCounter,
     bytes: IntCounter,
-    commit: Histogram,
+    commit: Durations,
     durable: OnceLock<Gauge>,
     errors: IntCounter,
     retries: IntCounter,
@@ -54,7 +55,7 @@ impl SinkMetrics {
 
     /// All rows up to `epoch` are durable, `latency` after it was sealed.
     pub fn durable(&self, epoch: Epoch, latency: Duration) {
-        self.inner.commit.observe(latency.as_secs_f64());
+        self.inner.commit.record([(latency, 1)]);
         let labels = [self.inner.sink.as_str(), &self.inner.worker];
         let gauge = self.inner.durable.get_or_init(|| self.inner.families.gauge(Metric::SinkDurable, &labels));
         gauge.set(seconds(epoch));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use prometheus::{Counter, Gauge, IntCounter};
 
+use super::distribution::{Distribution, Durations};
 use super::metrics::{Families, lock};
 use super::table::Metric;
 use super::totals::SourceTotals;
@@ -37,6 +38,7 @@ struct Inner {
     connected: Gauge,
     epochs_in_flight: Gauge,
     backpressured: Counter,
+    release: Durations,
     partitions: Mutex<BTreeMap<String, PartitionMetrics>>,
 }
 
@@ -55,6 +57,7 @@ impl SourceMetrics {
             connected: families.gauge(Metric::SourceConnected, &labels),
             epochs_in_flight: families.gauge(Metric::SourceEpochsInFlight, &labels),
             backpressured: families.seconds(Metric::SourceBackpressured, &labels),
+            release: families.histogram(Metric::SourceRelease, &labels),
             partitions: Mutex::default(),
             source: source.to_owned(),
             worker,
@@ -119,6 +122,16 @@ impl SourceMetrics {
     /// The source held back for `time` because too many epochs were in flight.
     pub fn backpressured(&self, time: Duration) {
         self.inner.backpressured.inc_by(time.as_secs_f64());
+    }
+
+    /// Records were released: how long after they were read, and how many of them.
+    pub fn released(&self, durations: impl IntoIterator<Item = (Duration, u64)>) {
+        self.inner.release.record(durations);
+    }
+
+    /// How long records took to be released.
+    pub fn latency(&self) -> Distribution {
+        self.inner.release.get()
     }
 
     pub(super) fn add_to(&self, totals: &mut SourceTotals) {

@@ -29,12 +29,13 @@ const PLACES: &[(&str, &[&str])] = &[
     ("timely", &["operators", "detect", "state", "telemetry", "runtime", "flow", "testing"]),
     ("differential_dataflow", &["flow", "telemetry"]),
     ("prometheus", &["telemetry"]),
+    ("hdrhistogram", &["telemetry"]),
     ("hyper", &["telemetry", "connectors"]),
     ("clap", &["cli"]),
 ];
 
 /// Modules in `src/connectors` that need no page: the contracts, what several connectors share, and the test doubles.
-pub(crate) const WITHOUT_PAGE: [&str; 6] = ["source", "sink", "kinds", "lines", "script", "capture"];
+pub(crate) const WITHOUT_PAGE: [&str; 7] = ["source", "sink", "kinds", "lines", "paced", "script", "capture"];
 
 /// Modules whose output must be a function of their input alone.
 const DATA_PATH: &[&str] = &["operators", "detect", "codec", "state", "record"];

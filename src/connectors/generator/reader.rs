@@ -25,6 +25,7 @@ pub(super) struct Reader {
     pace: Option<Pace>,
     line: Vec<u8>,
     record_bytes_max: usize,
+    waited: Duration,
 }
 
 struct Generated {
@@ -101,6 +102,7 @@ impl Reader {
             turn: 0,
             line: Vec::new(),
             record_bytes_max: context.record_bytes_max,
+            waited: Duration::ZERO,
         }
     }
 
@@ -137,7 +139,8 @@ impl SourceReader for Reader {
                 collector.joined(generated.partition, &generated.label);
             }
         }
-        let mut due = self.pace.as_mut().map_or(u64::MAX, Pace::due);
+        let (mut due, waited) = self.pace.as_mut().map_or((u64::MAX, Duration::ZERO), Pace::due);
+        self.waited = waited;
         let mut bytes = 0;
         while !self.partitions.is_empty() {
             if due == 0 {
@@ -158,6 +161,11 @@ impl SourceReader for Reader {
     fn partitions(&self) -> Option<usize> {
         Some(self.all)
     }
+
+    /// Since the first record was due: the pace does not wait for whoever reads.
+    fn waited(&self) -> Duration {
+        self.waited
+    }
 }
 
 /// Spreads records over the wall clock, from the first poll on.
@@ -168,15 +176,21 @@ struct Pace {
 }
 
 impl Pace {
-    /// How many records should have been given by now and were not.
-    fn due(&mut self) -> u64 {
-        let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
-        ((elapsed.as_secs_f64() * self.per_second) as u64).saturating_sub(self.given)
+    /// How many records should have been given by now and were not, and for how long the first of them.
+    fn due(&mut self) -> (u64, Duration) {
+        let elapsed = self.since.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
+        let due = ((elapsed * self.per_second) as u64).saturating_sub(self.given);
+        (due, Duration::from_secs_f64((elapsed - self.next_due()).max(0.0)))
+    }
+
+    /// When the next record is due, in seconds from the first poll on.
+    fn next_due(&self) -> f64 {
+        (self.given + 1) as f64 / self.per_second
     }
 
     /// How long until the next record is due.
     fn until_next(&self) -> Duration {
         let elapsed = self.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-        Duration::from_secs_f64(((self.given + 1) as f64 / self.per_second - elapsed).clamp(0.000_1, 1.0))
+        Duration::from_secs_f64((self.next_due() - elapsed).clamp(0.000_1, 1.0))
     }
 }

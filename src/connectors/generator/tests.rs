@@ -150,6 +150,25 @@ fn a_rate_paces_and_changes_nothing_else() {
 }
 
 #[test]
+fn whoever_reads_late_is_told_how_long_records_were_due() {
+    let config = GeneratorConfig { rate: Some(10_000.0), ..events(100_000, 1) };
+    let mut reader = Generator::new(&config).open(&context(0, 1)).unwrap();
+    let mut heard = Heard::default();
+    reader.poll(0, &mut heard).unwrap();
+    assert_eq!(reader.waited(), Duration::ZERO);
+    std::thread::sleep(Duration::from_millis(60));
+    reader.poll(1, &mut heard).unwrap();
+    let behind = reader.waited();
+    assert!(behind >= Duration::from_millis(59), "{behind:?}");
+    // What the first poll left is still late in the second one; a reader that has caught up is not.
+    reader.poll(1 << 20, &mut heard).unwrap();
+    assert!(reader.waited() >= behind - Duration::from_millis(1), "{:?} after {behind:?}", reader.waited());
+    assert!(heard.records.len() >= 595, "{}", heard.records.len());
+    let unpaced = Generator::new(&events(10, 1)).open(&context(0, 1)).unwrap();
+    assert_eq!(unpaced.waited(), Duration::ZERO);
+}
+
+#[test]
 fn records_that_are_too_long_are_rejected() {
     let mut reader =
         Generator::new(&events(10, 1)).open(&SourceContext { record_bytes_max: 100, ..context(0, 1) }).unwrap();

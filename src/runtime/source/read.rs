@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::operators::Capability;
@@ -22,6 +22,7 @@ use crate::error::stage::StageName;
 use crate::operators::watermark::{Mark, WatermarkView};
 use crate::record::{DeadLetter, Decode, Decoder};
 use crate::runtime::control::Control;
+use crate::runtime::release::Reads;
 use crate::time::{Epoch, Ticker};
 
 /// How many bytes one activation reads at most: enough to amortise scheduling, little enough to stay in the cache.
@@ -133,6 +134,7 @@ struct Reading<T: Decode> {
     /// Epochs in which this worker read something that is not committed yet. Counted rather than measured by the clock, so that
     /// a host whose clock is ahead is not throttled for it.
     in_flight: VecDeque<Epoch>,
+    reads: Reads,
 }
 
 impl<T: Decode> Reading<T> {
@@ -169,6 +171,7 @@ impl<T: Decode> Reading<T> {
             announced: false,
             in_epoch: 0,
             in_flight: VecDeque::new(),
+            reads: stage.reads,
         })
     }
 
@@ -180,6 +183,7 @@ impl<T: Decode> Reading<T> {
         if self.announced {
             self.end_epoch(now);
         }
+        let began = Instant::now();
         let polled = match self.poll(now) {
             Ok(polled) => polled,
             Err(error) => {
@@ -191,7 +195,7 @@ impl<T: Decode> Reading<T> {
             // The first poll announced the partitions: all are known, on every worker, before the first epoch begins.
             self.end_epoch(now);
         }
-        if let Err(error) = self.send() {
+        if let Err(error) = self.send(began.checked_sub(self.reader.waited()).unwrap_or(began)) {
             self.control.fail(error);
             return Next::Over;
         }
@@ -253,8 +257,8 @@ impl<T: Decode> Reading<T> {
         }
     }
 
-    /// Sends what was read.
-    fn send(&mut self) -> Result<()> {
+    /// Sends what was read, of which the first was there at `read_at`.
+    fn send(&mut self, read_at: Instant) -> Result<()> {
         self.intake.count();
         let read = match &mut self.intake.work {
             Work::Here(direct) => {
@@ -284,6 +288,7 @@ impl<T: Decode> Reading<T> {
         self.in_epoch += read as u64;
         let letters = &mut self.intake.letters.ready;
         let epoch = *self.capabilities[RECORDS].time();
+        self.reads.read(epoch, read_at, (read + letters.len()) as u64);
         if (read > 0 || !letters.is_empty()) && self.in_flight.back() != Some(&epoch) {
             self.in_flight.push_back(epoch);
         }

@@ -1,8 +1,10 @@
 //! What goes over the link between a process and its supervisor: one JSON value a line.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::telemetry::Totals;
+use crate::telemetry::{Distribution, Totals, Usage};
 
 /// What the supervisor sends to ask a process to finish.
 pub(super) const STOP: &[u8] = b"stop\n";
@@ -44,6 +46,10 @@ pub struct Finished {
     pub totals: Totals,
     /// How long the dataflow ran, in seconds.
     pub seconds: f64,
+    /// How long records took from being read to being released, per source.
+    pub latency: BTreeMap<String, Distribution>,
+    /// What it cost.
+    pub usage: Usage,
 }
 
 impl Finished {
@@ -51,5 +57,9 @@ impl Finished {
     pub fn merge(&mut self, other: &Finished) {
         self.totals.merge(&other.totals);
         self.seconds = self.seconds.max(other.seconds);
+        for (source, latency) in &other.latency {
+            self.latency.entry(source.clone()).or_default().merge(latency);
+        }
+        self.usage.add(&other.usage);
     }
 }

@@ -28,6 +28,7 @@ fn busy() -> Metrics {
         source.connected(true);
         source.epochs_in_flight(2);
         source.backpressured(Duration::from_millis(250));
+        source.released([(Duration::from_millis(105), 8), (Duration::from_millis(30), 2)]);
         let stage = metrics.stage("failures", worker);
         stage.records_in(7);
         stage.records_out(4);
@@ -61,6 +62,13 @@ fn totals_add_up_over_workers() {
 }
 
 #[test]
+fn latencies_are_merged_over_workers() {
+    let latency = &busy().latency()["logins"];
+    assert_eq!(latency.count(), 20);
+    assert_eq!((latency.quantile(0.2).unwrap().as_millis(), latency.quantile(0.99).unwrap().as_millis()), (30, 105));
+}
+
+#[test]
 fn totals_travel_and_merge() {
     let totals = busy().totals();
     let mut twice: Totals = serde_json::from_str(&serde_json::to_string(&totals).unwrap()).unwrap();
@@ -86,6 +94,9 @@ fn text_has_help_type_and_the_series() {
         "tidewatch_source_watermark_seconds{source=\"logins\",worker=\"0\",dataflow=\"flow\"} 9",
         "tidewatch_source_watermark_lag_seconds{source=\"logins\",worker=\"0\",dataflow=\"flow\"} 0.5",
         "tidewatch_source_backpressured_seconds_total{source=\"logins\",worker=\"0\",dataflow=\"flow\"} 0.25",
+        "tidewatch_source_release_seconds_bucket{source=\"logins\",worker=\"0\",dataflow=\"flow\",le=\"0.1\"} 2",
+        "tidewatch_source_release_seconds_bucket{source=\"logins\",worker=\"0\",dataflow=\"flow\",le=\"0.11\"} 10",
+        "tidewatch_source_release_seconds_count{source=\"logins\",worker=\"0\",dataflow=\"flow\"} 10",
         "tidewatch_stage_windows_closed_total{stage=\"failures\",worker=\"0\",dataflow=\"flow\"} 6",
         "tidewatch_sink_commit_seconds_bucket{sink=\"alerts\",worker=\"0\",dataflow=\"flow\",le=\"0.0025\"} 0",
         "tidewatch_sink_commit_seconds_bucket{sink=\"alerts\",worker=\"0\",dataflow=\"flow\",le=\"0.005\"} 1",

@@ -1,0 +1,113 @@
+//! From runs to figures: medians with what they vary by, and whether the runs agree.
+
+use super::results::{Combination, Latency, Measured, Results, Run};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The middle of some values, and the least and the greatest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spread {
+    pub median: f64,
+    pub min: f64,
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of some values; `None` of none. The median of an even number of values is the mean of the two in the middle.
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
+        Some(Spread { median: f64::midpoint(low, high), min, max })
+    }
+
+    /// The same in another unit.
+    pub fn times(self, factor: f64) -> Self {
+        Spread { median: self.median * factor, min: self.min * factor, max: self.max * factor }
+    }
+}
+
+/// The figures of one combination.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Figures {
+    pub combination: Combination,
+    pub events_per_second: Spread,
+    pub bytes_per_second: Spread,
+    pub seconds: Spread,
+    pub cpu_seconds: Spread,
+    pub cpu_us_per_event: Spread,
+    pub cores: Spread,
+    pub memory_peak_bytes: Option<Spread>,
+    /// The 50th, 99th and 99.9th percentile and the maximum, in milliseconds.
+    pub latency_ms: Option<[Spread; 4]>,
+}
+
+impl Figures {
+    /// Of the runs of one combination; `None` if there are none.
+    pub fn of(measured: &Measured) -> Option<Self> {
+        let spread = |figure: fn(&Run) -> f64| Spread::of(measured.runs.iter().map(figure));
+        let latency = |figure: fn(Latency) -> f64| {
+            let figures: Option<Vec<f64>> = measured.runs.iter().map(|run| run.latency.map(figure)).collect();
+            Spread::of(figures?)
+        };
+        let memory: Option<Vec<f64>> =
+            measured.runs.iter().map(|run| run.memory_peak_bytes.map(|bytes| bytes as f64)).collect();
+        let latency_ms = (|| {
+            Some([latency(|l| l.p50_ms)?, latency(|l| l.p99_ms)?, latency(|l| l.p99_9_ms)?, latency(|l| l.max_ms)?])
+        })();
+        Some(Figures {
+            combination: measured.combination,
+            events_per_second: spread(Run::events_per_second)?,
+            bytes_per_second: spread(Run::bytes_per_second)?,
+            seconds: spread(|run| run.seconds)?,
+            cpu_seconds: spread(|run| run.cpu_seconds)?,
+            cpu_us_per_event: spread(Run::cpu_us_per_event)?,
+            cores: spread(Run::cores)?,
+            memory_peak_bytes: memory.and_then(Spread::of),
+            latency_ms,
+        })
+    }
+
+    /// How many times as fast as `first` this is.
+    pub fn speed_up(&self, first: &Figures) -> f64 {
+        self.events_per_second.median / first.events_per_second.median
+    }
+
+    /// How much of the speed of a worker of `first` a worker of this has.
+    pub fn per_worker(&self, first: &Figures) -> f64 {
+        self.speed_up(first) * first.combination.workers_in_all() / self.combination.workers_in_all()
+    }
+}
+
+/// The figures of all combinations, in their order.
+pub(super) fn figures(results: &Results) -> Vec<Figures> {
+    results.combinations.iter().filter_map(Figures::of).collect()
+}
+
+/// Holds every run to the first one: a benchmark of wrong answers is worth nothing. Combinations are held to each other, too,
+/// since neither workers nor processes may change an answer.
+pub(super) fn agree(results: &Results) -> Result<()> {
+    let mut runs = results.combinations.iter().flat_map(|m| m.runs.iter().zip(1..).map(|run| (m.combination, run)));
+    let Some((first, (reference, _))) = runs.next() else { return Ok(()) };
+    for (combination, (run, number)) in runs {
+        if let Some(difference) = reference.answer.difference(&run.answer, &results.changes) {
+            let message = format!(
+                "the runs of {:?} disagree: {difference}, in run 1 of {first} and run {number} of {combination}",
+                results.dataflow
+            );
+            return Err(Error::new(ErrorKind::Internal, message).hint(
+                "what was measured is not one computation: look for input that changes meanwhile, or for a stage whose \
+                 output depends on more than its input; rows that are changes of a view may differ in number: name their \
+                 sink with --changes",
+            ));
+        }
+    }
+    if reference.records() == 0 {
+        return Err(Error::config("no record was read, so nothing was measured")
+            .hint("check what the sources are wired to: tidewatch run shows what it reads"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests;

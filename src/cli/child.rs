@@ -1,0 +1,40 @@
+//! The command line of another process of this very program.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::args::ConfigArgs;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The very program that runs, even if its file was replaced or deleted since: processes of different builds refuse each
+/// other, and a measurement is one of this build.
+pub(super) fn this_program() -> Result<Command> {
+    let path = std::env::current_exe()
+        .map_err(|why| Error::new(ErrorKind::Mesh, "cannot find the program that runs").because(why))?;
+    if !cfg!(target_os = "linux") {
+        return Ok(Command::new(path));
+    }
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(path);
+    Ok(command)
+}
+
+/// `--name=value`, so that a value may begin with a hyphen.
+pub(super) fn option(name: &str, value: impl AsRef<Path>) -> OsString {
+    let mut option = OsString::from(name);
+    option.push("=");
+    option.push(value.as_ref());
+    option
+}
+
+impl ConfigArgs {
+    /// Gives `command` the same configuration.
+    pub(super) fn pass_on(&self, command: &mut Command) {
+        let ConfigArgs { config, set, replay } = self;
+        command.args(config.iter().map(|file| option("--config", file)));
+        command.args(set.iter().map(|set| option("--set", set)));
+        command.args(replay.iter().map(|replay| option("--replay", replay.to_string())));
+    }
+}
