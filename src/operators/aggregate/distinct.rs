@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use hashbrown::HashSet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Aggregate;
 use crate::record::Record;
@@ -28,8 +28,8 @@ impl Distinct<(), ()> {
 
 /// A set of values. Most keys of a window see one value and few see many, so a set takes as little room as one value, and
 /// what is larger is elsewhere.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<V>", into = "Vec<V>", bound = "V: Record + Eq + Hash")]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Vec<V>", bound = "V: Record + Eq + Hash")]
 pub enum Values<V> {
     /// None.
     #[default]
@@ -80,8 +80,27 @@ impl<V: Clone + Eq + Hash> Values<V> {
     }
 }
 
+/// A list: serde's own `into` would clone every value to make one.
+impl<V: Serialize> Serialize for Values<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Values::None => serializer.collect_seq::<[&V; 0]>([]),
+            Values::One(only) => serializer.collect_seq([only]),
+            Values::Few(list) => serializer.collect_seq(list.iter()),
+            Values::Many(set) => serializer.collect_seq(set.iter()),
+        }
+    }
+}
+
 impl<V: Clone + Eq + Hash> From<Vec<V>> for Values<V> {
-    fn from(values: Vec<V>) -> Self {
+    fn from(mut values: Vec<V>) -> Self {
+        // What was written by one of these holds every value once: it is taken as it is.
+        let differ = |values: &[V]| (1..values.len()).all(|i| !values[..i].contains(&values[i]));
+        match values.len() {
+            1 => return Values::One(values.swap_remove(0)),
+            2..=LIST_MAX if differ(&values) => return Values::Few(Box::new(values)),
+            _ => {}
+        }
         let mut set = Values::None;
         values.iter().for_each(|value| set.insert(value));
         set
