@@ -90,7 +90,12 @@ fn measure<R: Clone, C: ContainerBytes + From<Vec<R>>>(
     group.throughput(Throughput::Elements(rows.len() as u64));
     let batch = || C::from(rows.to_vec());
     let bytes = message(&batch());
-    println!("{name}: {} rows, {} bytes, {:.1} per row", rows.len(), bytes.len(), bytes.len() as f64 / rows.len() as f64);
+    println!(
+        "{name}: {} rows, {} bytes, {:.1} per row",
+        rows.len(),
+        bytes.len(),
+        bytes.len() as f64 / rows.len() as f64
+    );
     let mut to = vec![0; bytes.len()];
     group.bench_function("write", |b| b.iter_batched_ref(batch, |batch| write(batch, &mut to), BatchSize::SmallInput));
     let mut owned = Vec::with_capacity(rows.len());

@@ -2,12 +2,17 @@
 //! and read where they were received.
 //!
 //! A [`Batch`] is a container of timely's. Its [`Format`] says how rows are written: [`Columns`] for rows with a time, a key
-//! and a value. `Vec`, timely's own container, writes them with bincode. What each costs, and when to use which, is in
+//! and a value, [`Abomonated`](abomonated) (with the feature `abomonation`) for rows as they lie in memory. `Vec`, timely's own
+//! container, writes them with bincode. What each costs, and when to use which, is in
 //! `docs/design/0003-exchange.md`.
 //!
 //! The invariant: as many rows arrive as were sent, whatever the way, since timely counts them.
 
+#[cfg(feature = "abomonation")]
+pub mod abomonated;
 mod columns;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -23,6 +28,8 @@ use timely::dataflow::channels::ContainerBytes;
 use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 
+#[cfg(feature = "abomonation")]
+pub use abomonated::Abomonated;
 pub use columns::{Columns, KeyedRow};
 
 use crate::time::Epoch;
