@@ -193,11 +193,51 @@ impl<F: Format> Batch<F> {
 /// What fills batches.
 pub type BatchBuilder<F> = CapacityContainerBuilder<Batch<F>>;
 
-/// Sends each of `rows` to the worker `route(row)` modulo the number of workers, in format `F`: two operators, of which the
-/// second has the name `name`.
+/// Sends each of `rows` to worker `route(row)` modulo the number of workers, in format `F`, by two operators: `name` with `.pack`
+/// behind it, and `name`. A row's epoch stays as it is. For a stage of one's own that needs the rows of a key on one worker:
 ///
 /// ```
-/// use tidewatch::flow::timely::dataflow::operators::{ToStream, vec::Map};
+/// use tidewatch::flow::timely::dataflow::operators::vec::Filter;
+/// use tidewatch::operators::exchange::{Columns, KeyedRow, exchange};
+/// use tidewatch::prelude::*;
+/// use tidewatch::state::key::key_group;
+///
+/// #[derive(Event)]
+/// struct Login {
+///     #[event(time)]
+///     at: EventTime,
+///     user: Text,
+///     host: Text,
+/// }
+///
+/// impl KeyedRow for Login {
+///     type Key = Text;
+///     type Value = Text;
+///
+///     fn columns(&self) -> (EventTime, &Text, &Text) {
+///         (self.at, &self.user, &self.host)
+///     }
+///
+///     fn of_columns(at: EventTime, user: Text, host: Text) -> Self {
+///         Login { at, user, host }
+///     }
+/// }
+///
+/// fn first_seen(flow: &Flow, _: &NoParams) -> Result<()> {
+///     let logins = flow.source::<Login>("logins")?;
+///     let first = logins.with_timely("first", |logins| {
+///         let by_user = exchange::<Columns<Login>>("by-user", logins, |login| key_group(&login.user));
+///         let mut seen = std::collections::BTreeSet::new();
+///         by_user.filter(move |login| seen.insert(login.user.clone()))
+///     });
+///     first.map("user", |login| login.user).sink("users")
+/// }
+/// # use tidewatch::testing::{TestRun, assert_same_rows, item};
+/// # let login = |user: &str| item(serde_json::json!({ "at": 1, "user": user, "host": "h" }));
+/// # let run = TestRun::new(dataflow("first-seen", first_seen));
+/// # let results = run.partitions("logins", [["ann", "bob"], ["bob", "bob"]].map(|users| users.map(login))).everywhere()?;
+/// # assert_same_rows(["ann", "bob"], results.json("users"));
+/// # Ok::<(), tidewatch::error::Error>(())
 /// ```
 pub fn exchange<'s, F: Format>(
     name: &str,
