@@ -1,5 +1,7 @@
 //! The dataflows that ship with Tidewatch. They use what any user can use: `tidewatch`'s public API.
 
+#![forbid(unsafe_code)]
+
 mod auth_windows;
 mod nexmark;
 mod ssh_brute_force;

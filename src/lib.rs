@@ -42,6 +42,8 @@
 //!
 //! Not there yet: checkpoints, exactly-once sinks, results that are corrected by late events.
 
+#![cfg_attr(not(feature = "abomonation"), forbid(unsafe_code))]
+
 extern crate self as tidewatch;
 
 pub mod cli;

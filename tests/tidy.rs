@@ -53,6 +53,14 @@ fn only_the_command_line_prints() {
 }
 
 #[test]
+fn one_file_has_unsafe_code() {
+    let tree = Tree::read();
+    let mut findings: Vec<_> = tree.rust().flat_map(|f| rules::unsafe_out_of_place(&f.path, &f.text)).collect();
+    findings.extend(rules::FORBIDDING.iter().filter_map(|path| rules::forbids_no_unsafe(path, tree.text(path))));
+    expect_none(&findings, "Write it without; only the feature `abomonation` has some, in one file, and says why.");
+}
+
+#[test]
 fn files_are_short() {
     let tree = Tree::read();
     let findings: Vec<_> = tree.rust().filter_map(|f| rules::too_long(&f.path, &f.text)).collect();
@@ -208,6 +216,17 @@ mod can_fail {
         assert_eq!(check("src/flow.rs", "/// ```\n/// println!(\"x\");\n/// ```\n"), []);
         assert_eq!(check("src/cli/run.rs", "println!(\"x\");"), []);
         assert_eq!(check("src/runtime/panic.rs", "eprintln!(\"x\");"), []);
+    }
+
+    #[test]
+    fn unsafe_code() {
+        let check = |path: &str, text: &str| lines(unsafe_out_of_place(path, text));
+        assert_eq!(check("src/state.rs", "fn f() {\n    unsafe { g() }\n}"), [2]);
+        assert_eq!(check("benches/window.rs", "#![expect(unsafe_code, reason = \"quick\")]"), [1]);
+        assert_eq!(check("src/state.rs", "#![forbid(unsafe_code)] // nothing unsafe"), []);
+        assert_eq!(check("src/operators/exchange/abomonated.rs", "unsafe impl Plain for u8 {}"), []);
+        assert!(forbids_no_unsafe("src/lib.rs", "#![forbid(unsafe_code)]").is_none());
+        assert!(forbids_no_unsafe("src/lib.rs", "// #![forbid(unsafe_code)]").is_some());
     }
 
     #[test]

@@ -15,6 +15,8 @@
 //! Use it through the crate `tidewatch`, which documents it with an example that runs. This crate reads the declaration
 //! (`input`), names the fields (`names`) and writes the implementations (`expand`); it decides nothing at run time.
 
+#![forbid(unsafe_code)]
+
 mod expand;
 mod input;
 mod names;

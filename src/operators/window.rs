@@ -13,14 +13,14 @@ mod merge;
 
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 
 use super::aggregate::Aggregate;
+use super::exchange::{Batch, BatchBuilder, Columns, KeyedRow};
 use super::interval::{Intervals, Window};
 use crate::error::Error;
-use crate::record::{DeadLetter, Event};
+use crate::record::{DeadLetter, Event, Record};
 use crate::state::key::Key;
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime};
@@ -43,12 +43,28 @@ pub struct WindowStage {
 pub type Windowed<'s, K, V> = (StreamVec<'s, Epoch, Window<K, V>>, StreamVec<'s, Epoch, DeadLetter>);
 
 /// What one worker's records say of a key in a window that has closed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 struct Part<K, S> {
     start: EventTime,
     key: K,
     state: S,
 }
+
+impl<K: Record, S: Record> KeyedRow for Part<K, S> {
+    type Key = K;
+    type Value = S;
+
+    fn columns(&self) -> (EventTime, &K, &S) {
+        (self.start, &self.key, &self.state)
+    }
+
+    fn of_columns(start: EventTime, key: K, state: S) -> Self {
+        Part { start, key, state }
+    }
+}
+
+/// Parts on their way to the workers of their keys.
+type Parts<K, S> = Columns<Part<K, S>>;
 
 type Builder<D> = CapacityContainerBuilder<Vec<D>>;
 

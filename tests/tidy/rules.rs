@@ -32,7 +32,14 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hdrhistogram", &["telemetry"]),
     ("hyper", &["telemetry", "connectors"]),
     ("clap", &["cli"]),
+    ("bincode", &["operators/exchange"]),
+    ("abomonation", &["operators/exchange/abomonated"]),
 ];
+
+/// The one file with unsafe code, which only the feature `abomonation` compiles.
+const UNSAFE: &str = "src/operators/exchange/abomonated.rs";
+/// Roots of crates that forbid unsafe code; the first one unless that feature is on.
+pub(crate) const FORBIDDING: [&str; 3] = ["src/lib.rs", "dataflows/main.rs", "derive/src/lib.rs"];
 
 /// Modules in `src/connectors` that need no page: the contracts, what several connectors share, and the test doubles.
 pub(crate) const WITHOUT_PAGE: [&str; 7] = ["source", "sink", "kinds", "lines", "paced", "script", "capture"];
@@ -135,6 +142,20 @@ pub(crate) fn prints(path: &str, text: &str) -> Vec<Finding> {
         Some(Finding::new(path, n + 1, format!("prints with `{printer}`")))
     };
     code.lines().enumerate().filter_map(line).collect()
+}
+
+/// Unsafe code, and leave for it, outside the one file.
+pub(crate) fn unsafe_out_of_place(path: &str, text: &str) -> Vec<Finding> {
+    if path == UNSAFE {
+        return Vec::new();
+    }
+    let words = ["unsafe", "allow(unsafe_code", "expect(unsafe_code", "warn(unsafe_code"];
+    find_words(path, &code_only(text), &words, "unsafe code")
+}
+
+/// A root that does not forbid unsafe code.
+pub(crate) fn forbids_no_unsafe(path: &str, text: &str) -> Option<Finding> {
+    (!code_only(text).contains("forbid(unsafe_code)")).then(|| Finding::file(path, "does not forbid unsafe code"))
 }
 
 /// A file over the limit.

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use hashbrown::HashSet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Aggregate;
 use crate::record::Record;
@@ -28,8 +28,8 @@ impl Distinct<(), ()> {
 
 /// A set of values. Most keys of a window see one value and few see many, so a set takes as little room as one value, and
 /// what is larger is elsewhere.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<V>", into = "Vec<V>", bound = "V: Record + Eq + Hash")]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Vec<V>", bound = "V: Record + Eq + Hash")]
 pub enum Values<V> {
     /// None.
     #[default]
@@ -91,8 +91,27 @@ impl<V: Clone + Eq + Hash> Values<V> {
     }
 }
 
+/// A list: serde's own `into` would clone every value to make one.
+impl<V: Serialize> Serialize for Values<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Values::None => serializer.collect_seq::<[&V; 0]>([]),
+            Values::One(only) => serializer.collect_seq([only]),
+            // A format may want the number before the values.
+            Values::Few(list) => {
+                let values = list[..list.iter().flatten().count()].iter();
+                serializer.collect_seq(values.map(|value| value.as_ref().expect("values have no gap between them")))
+            }
+            Values::Many(set) => serializer.collect_seq(set.iter()),
+        }
+    }
+}
+
 impl<V: Clone + Eq + Hash> From<Vec<V>> for Values<V> {
-    fn from(values: Vec<V>) -> Self {
+    fn from(mut values: Vec<V>) -> Self {
+        if values.len() == 1 {
+            return Values::One(values.swap_remove(0));
+        }
         let mut set = Values::None;
         values.iter().for_each(|value| set.insert(value));
         set
@@ -154,6 +173,7 @@ mod tests {
                 distinct.add(if i < cut { &mut one } else { &mut other }, value);
             }
             let restored: Values<u32> = serde_json::from_str(&serde_json::to_string(&other).unwrap()).unwrap();
+            let restored: Values<u32> = bincode::deserialize(&bincode::serialize(&restored).unwrap()).unwrap();
             Aggregate::<u32>::merge(&distinct, &mut one, restored);
             prop_assert_eq!(Aggregate::<u32>::result(&distinct, one), expected);
         }

@@ -1,12 +1,13 @@
 //! Adds records to the windows of the worker where they are.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
+use timely::dataflow::{Stream, StreamVec};
 
-use super::{Builder, Part, WindowStage};
+use super::{Batch, BatchBuilder, Builder, Part, Parts, WindowStage};
 use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
 use crate::operators::aggregate::Aggregate;
@@ -17,7 +18,7 @@ use crate::state::windows::{Hashed, WindowStore};
 use crate::time::{Epoch, EventTime};
 
 /// The parts of windows that have closed, and records that came behind the watermark.
-type Parts<'s, K, S> = (StreamVec<'s, Epoch, Part<K, S>>, StreamVec<'s, Epoch, DeadLetter>);
+type Closed<'s, K, S> = (Stream<'s, Epoch, Batch<Parts<K, S>>>, StreamVec<'s, Epoch, DeadLetter>);
 
 /// Aggregates this worker's `records`; a window's parts leave when the watermark has passed its end.
 pub(super) fn local<'s, T, K, A>(
@@ -26,7 +27,7 @@ pub(super) fn local<'s, T, K, A>(
     watermark: StreamVec<'s, Epoch, EventTime>,
     key: impl Fn(&T) -> K + 'static,
     aggregate: Rc<A>,
-) -> Parts<'s, K, A::State>
+) -> Closed<'s, K, A::State>
 where
     T: Event,
     K: Key,
@@ -36,9 +37,9 @@ where
     let name = StageName::of(&stage.name);
     let mut records = builder.new_input(records, Pipeline);
     let mut watermarks = builder.new_input(watermark, Pipeline);
-    let (parts, parts_stream) = builder.new_output::<Vec<Part<K, A::State>>>();
+    let (parts, parts_stream) = builder.new_output::<Batch<Parts<K, A::State>>>();
     let (late, late_stream) = builder.new_output::<Vec<DeadLetter>>();
-    let mut parts = OutputBuilder::<_, Builder<_>>::from(parts);
+    let mut parts = OutputBuilder::<_, BatchBuilder<_>>::from(parts);
     let mut late = OutputBuilder::<_, Builder<_>>::from(late);
 
     builder.build(move |capabilities| {
@@ -82,7 +83,7 @@ where
                 if let Some((capability, Some(watermark))) = closing.take(open) {
                     // One session for all parts: a session sends what it holds when it ends.
                     let mut session = parts.session(&capability);
-                    state.close(watermark, |part| session.give(part));
+                    state.close(watermark, |part| session.give(Cow::Owned(part)));
                 }
                 let next = [waiting.first(), closing.first()].into_iter().flatten().min();
                 open = next.unwrap_or(upper).min(upper);

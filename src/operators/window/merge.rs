@@ -1,12 +1,14 @@
 //! Brings the workers' parts of closed windows together, each key's on its own worker.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Exchange;
+use timely::container::DrainContainer;
+use timely::dataflow::channels::pact::ExchangeCore;
 use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::{Stream, StreamVec};
 
-use super::{Builder, Part};
+use super::{Batch, Builder, Part, Parts};
 use crate::error::stage::StageName;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::interval::{Intervals, Window};
@@ -20,7 +22,7 @@ pub(super) fn merge<'s, T, K, A>(
     stage: &str,
     intervals: Intervals,
     metrics: StageMetrics,
-    parts: StreamVec<'s, Epoch, Part<K, A::State>>,
+    parts: Stream<'s, Epoch, Batch<Parts<K, A::State>>>,
     aggregate: Rc<A>,
 ) -> StreamVec<'s, Epoch, Window<K, A::Output>>
 where
@@ -29,7 +31,7 @@ where
     A: Aggregate<T>,
 {
     let name = StageName::of(stage);
-    let route = Exchange::new(|part: &Part<K, A::State>| key_group(&part.key));
+    let route = ExchangeCore::new(|part: &Cow<'_, Part<K, A::State>>| key_group(&part.key));
     parts.unary_frontier::<Builder<Window<K, A::Output>>, _, _, _>(
         route,
         &format!("{stage}.merge"),
@@ -40,7 +42,7 @@ where
                 let _stage = name.enter();
                 input.for_each(|capability, batch| {
                     let Some(pending) = pending.at(&capability) else { return };
-                    pending.append(batch);
+                    pending.extend(batch.drain().map(Cow::into_owned));
                 });
                 let open = frontier.frontier().first().copied();
                 while let Some((capability, mut parts)) = pending.take_complete(open) {
