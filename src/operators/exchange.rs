@@ -2,7 +2,7 @@
 //! and read where they were received.
 //!
 //! A [`Batch`] is a container of timely's. Its [`Format`] says how rows are written: [`Columns`] for rows with a time, a key
-//! and a value, [`Abomonated`](abomonated) (with the feature `abomonation`) for rows as they lie in memory. `Vec`, timely's own
+//! and a value, `Abomonated` (with the feature `abomonation`) for rows as they lie in memory. `Vec`, timely's own
 //! container, writes them with bincode. What each costs, and when to use which, is in
 //! `docs/design/0003-exchange.md`.
 //!
