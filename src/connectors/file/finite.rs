@@ -241,8 +241,8 @@ mod tests {
     fn blocks_hold_the_lines_that_are_not_handed_over() {
         let dir = tempfile::tempdir().unwrap();
         // Short and empty lines, lines that are too long, and one in which no end is found for a while.
-        let lines = (0..150_000).map(|i| match i {
-            75_000 => "x".repeat(3 * BLOCK_BYTES),
+        let lines = (0..600_000).map(|i| match i {
+            300_000 => "x".repeat(3 * BLOCK_BYTES),
             _ => ["", "\r", "0123456789", "01234567890"].get(i % 97).map_or(format!("{i}"), |s| (*s).to_owned()),
         });
         fs::write(dir.path().join("a.log"), lines.collect::<Vec<_>>().join("\n")).unwrap();

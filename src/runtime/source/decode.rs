@@ -62,8 +62,8 @@ type Decoding<'s, T> =
     (StreamVec<'s, Epoch, Decoded<T>>, StreamVec<'s, Epoch, (u64, Mark)>, StreamVec<'s, Epoch, DeadLetter>);
 
 /// How many bytes one activation decodes at most; a chunk may run over. What comes behind takes the records while they are in the
-/// cache, and whoever reads learns in time that there is room for more chunks.
-const DECODE_BYTES: usize = 256 * 1024;
+/// cache, and whoever reads learns in time that there is room for more chunks. More of it means fewer messages between processes.
+const DECODE_BYTES: usize = 1024 * 1024;
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 

@@ -26,7 +26,7 @@ use crate::runtime::release::Reads;
 use crate::time::{Epoch, Ticker};
 
 /// How many bytes one activation reads at most: enough to amortise scheduling, little enough to stay in the cache.
-const POLL_BYTES: usize = 256 * 1024;
+const POLL_BYTES: usize = 512 * 1024;
 
 /// How long a source waits before it looks again whether the sinks have caught up.
 const BACKPRESSURE_WAIT: Duration = Duration::from_millis(1);

@@ -19,11 +19,11 @@ use crate::time::EventTime;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How many chunks one worker may have before it: bounds what is in memory.
-const CHUNKS_WAITING_MAX: u32 = 64;
+const CHUNKS_WAITING_MAX: u32 = 16;
 
 /// How many chunks each other worker has before the worker that reads keeps one for itself: what it keeps it decodes before it
 /// reads on, and meanwhile the others must not run dry.
-const CHUNKS_AHEAD: u32 = 32;
+const CHUNKS_AHEAD: u32 = 8;
 
 /// Packs the records of one worker's partitions.
 pub(super) struct Packer {
