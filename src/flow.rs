@@ -35,7 +35,7 @@ pub use source::Source;
 pub use stream::Stream;
 
 use crate::connectors;
-use crate::connectors::sink::{SinkConnector, SinkContext};
+use crate::connectors::sink::SinkConnector;
 use crate::error::{Error, Result};
 use crate::record::{DeadLetter, Record};
 use crate::runtime::release::{Reads, release};
@@ -217,12 +217,11 @@ impl<'s> Flow<'s> {
             let counted = if several { format!("{name}.{index}") } else { name.to_owned() };
             tracing::debug!(sink = name, delivery = %connector.delivery(), "sink attached");
             let stage = SinkStage {
-                context: SinkContext {
-                    name: name.to_owned(),
-                    worker: scope.index(),
-                    workers: scope.peers(),
-                    run_ms: environment.run_ms,
-                },
+                name: name.to_owned(),
+                worker: scope.index(),
+                workers: scope.peers(),
+                run_ms: environment.run_ms,
+                durable: None,
                 connector,
                 key: key.cloned(),
                 control: environment.control.clone(),

@@ -40,7 +40,7 @@ struct Writer {
 
 impl SinkConnector for Unwritable {
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
-        Ok(Box::new(Writer { fails: context.worker == WORKER, sealed: None }))
+        Ok(Box::new(Writer { fails: context.shard == WORKER, sealed: None }))
     }
 
     fn delivery(&self) -> Delivery {

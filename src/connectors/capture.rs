@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn rows_are_seen_once_sealed() {
         let capture = Capture::new();
-        let context = SinkContext { name: "out".into(), worker: 0, workers: 1, run_ms: 0 };
+        let context = SinkContext { name: "out".into(), shard: 0, shards: 1, run_ms: 0, generation: None };
         let mut writer = capture.open(&context).unwrap();
         writer.write(Some(b"k"), b"b").unwrap();
         writer.write(None, b"a").unwrap();

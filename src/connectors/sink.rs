@@ -27,17 +27,30 @@ impl fmt::Display for Delivery {
     }
 }
 
-/// Where a writer runs.
+/// Which part of a sink a writer is for.
 #[derive(Clone, Debug)]
 pub struct SinkContext {
     /// The sink's name in the dataflow, for errors and file names.
     pub name: String,
-    /// This worker, from 0, over all processes.
-    pub worker: usize,
-    /// Workers in all processes.
-    pub workers: usize,
-    /// When this run started, in milliseconds since the Unix epoch: tells its files from those of other runs.
+    /// The shard, from 0. A row's shard depends on the row alone while `shards` stays the same.
+    pub shard: usize,
+    /// Shards of the sink: as many as workers, or as many as the state directory was made for.
+    pub shards: usize,
+    /// When this run started, in milliseconds since the Unix epoch, or when its state directory was made: tells its files from
+    /// those of other runs.
     pub run_ms: u64,
+    /// The run's place in the life of its state directory; `None` if it has none, and a failure is the end of it.
+    pub generation: Option<Generation>,
+}
+
+/// A run that goes on where the one before it stopped or was killed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// The identity of the state directory: letters and digits, the same in all generations.
+    pub state: String,
+    /// Counts the runs on the state directory, from 1. One of a lower number may not be quite dead yet, and must be kept from
+    /// writing.
+    pub number: u64,
 }
 
 /// A configured sink, the same on every worker.
@@ -48,11 +61,16 @@ pub trait SinkConnector: Send + Sync {
     /// If the external system says no; the dataflow then stops with exit code 4.
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>>;
 
-    /// What this sink promises.
+    /// What this sink promises if the dataflow has a state directory. Without one, what was not durable when a run was killed is
+    /// lost, and what was may be written again by the next.
     fn delivery(&self) -> Delivery;
 }
 
-/// Writes one worker's rows. Epochs arrive in order and only after the frontier has passed them.
+/// Writes the rows of one shard. Epochs arrive in order and only after the frontier has passed them.
+///
+/// A writer that delivers exactly once records, atomically with the rows, the newest epoch whose rows it has made durable, and
+/// says it in [`committed`](Self::committed) when it is opened again. It records no epoch that has no rows: only of those that have
+/// is it certain that the next generation does not use them for something else.
 pub trait SinkWriter {
     /// Takes one encoded row, without a delimiter; `key` is the flow's choice for systems that partition by key.
     ///
@@ -60,7 +78,14 @@ pub trait SinkWriter {
     /// If the row can never be written; a failure that may pass is retried inside.
     fn write(&mut self, key: Option<&[u8]>, row: &[u8]) -> Result<()>;
 
-    /// All rows of `epoch` and before have been given. The writer makes them durable in its own time.
+    /// The newest epoch whose rows an earlier generation made durable, as found when the writer was opened: rows up to it are
+    /// not given again. Default: `None`.
+    fn committed(&self) -> Option<Epoch> {
+        None
+    }
+
+    /// All rows of `epoch` and before have been given. The writer makes them durable in its own time. Called for every epoch
+    /// that has rows, and now and then for one that has none.
     ///
     /// # Errors
     /// As for [`write`](Self::write).

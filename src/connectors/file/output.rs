@@ -15,19 +15,19 @@ use crate::error::{Error, Result};
 /// How many taken names in a row are stepped over before something must be wrong.
 const TAKEN_MAX: u32 = 10_000;
 
-/// What the files of one worker's shard of a sink are called.
+/// What the files of one shard of a sink are called.
 #[derive(Clone, Debug)]
 pub(super) struct Naming {
     sink: String,
     folder: PathBuf,
-    /// The sink, the run and the worker.
+    /// The sink, the run and the shard.
     stem: String,
 }
 
 impl Naming {
     /// The names in `folder` of the shard that `context` describes.
     pub(super) fn new(context: &SinkContext, folder: &Path) -> Self {
-        let stem = format!("{}-{}-w{:02}", file_safe(&context.name), stamp(context.run_ms), context.worker);
+        let stem = format!("{}-{}-s{:02}", file_safe(&context.name), stamp(context.run_ms), context.shard);
         Naming { sink: context.name.clone(), folder: folder.to_owned(), stem }
     }
 
@@ -166,16 +166,17 @@ mod tests {
 
     #[test]
     fn names_are_sortable_and_safe() {
-        let context = SinkContext { name: "a/b.c".into(), worker: 3, workers: 4, run_ms: 1_769_903_999_123 };
+        let context =
+            SinkContext { name: "a/b.c".into(), shard: 3, shards: 4, run_ms: 1_769_903_999_123, generation: None };
         let naming = Naming::new(&context, Path::new("out"));
-        assert_eq!(naming.finished(7), Path::new("out/a_b_c-20260131T235959123Z-w03-000007.jsonl"));
-        assert_eq!(naming.partial(7), Path::new("out/.a_b_c-20260131T235959123Z-w03-000007.jsonl.partial"));
+        assert_eq!(naming.finished(7), Path::new("out/a_b_c-20260131T235959123Z-s03-000007.jsonl"));
+        assert_eq!(naming.partial(7), Path::new("out/.a_b_c-20260131T235959123Z-s03-000007.jsonl.partial"));
     }
 
     #[test]
     fn nothing_is_overwritten_at_the_start_or_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
-        let context = SinkContext { name: "s".into(), worker: 0, workers: 1, run_ms: 0 };
+        let context = SinkContext { name: "s".into(), shard: 0, shards: 1, run_ms: 0, generation: None };
         let naming = Naming::new(&context, folder.path());
         fs::write(naming.finished(0), "old").unwrap();
         fs::write(naming.partial(1), "old").unwrap();
@@ -199,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let context = SinkContext { name: "alerts".into(), worker: 0, workers: 1, run_ms: 0 };
+        let context = SinkContext { name: "alerts".into(), shard: 0, shards: 1, run_ms: 0, generation: None };
         let error = Naming::new(&context, &file).prepare(true).unwrap_err().to_string();
         assert!(
             error.contains("\"alerts\"") && error.contains("/file\"") && error.contains("names a folder"),

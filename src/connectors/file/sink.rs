@@ -1,4 +1,4 @@
-//! The configured file sink and the writer of one worker's shard.
+//! The configured file sink and the writer of one shard.
 //!
 //! Files roll only between epochs, so the rows of an epoch are never split over files, and by the time of epochs, not of the
 //! wall clock. There is no file without rows. What is reported durable is in the hands of the operating system; it is
@@ -64,7 +64,7 @@ impl FileSink {
 impl SinkConnector for FileSink {
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
         let naming = Naming::new(context, &self.folder);
-        naming.prepare(context.worker == 0)?;
+        naming.prepare(context.shard == 0)?;
         Ok(Box::new(FileWriter {
             sink: context.name.clone(),
             naming,
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn context() -> SinkContext {
-        SinkContext { name: "alerts".into(), worker: 0, workers: 1, run_ms: 0 }
+        SinkContext { name: "alerts".into(), shard: 0, shards: 1, run_ms: 0, generation: None }
     }
 
     /// Finished and hidden files, by name, with their texts.

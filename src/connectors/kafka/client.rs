@@ -29,7 +29,7 @@ pub fn produce<K: AsRef<[u8]>, R: AsRef<[u8]>>(
     rows: impl IntoIterator<Item = (Option<K>, R)>,
     deadline: Duration,
 ) -> Result<u64> {
-    let context = SinkContext { name: NAME.into(), worker: 0, workers: 1, run_ms: 0 };
+    let context = SinkContext { name: NAME.into(), shard: 0, shards: 1, run_ms: 0, generation: None };
     let mut writer = KafkaSink::new(connection.clone()).writer(&context)?;
     let mut count = 0;
     for (key, row) in rows {

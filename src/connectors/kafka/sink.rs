@@ -93,7 +93,7 @@ impl KafkaSink {
         let connection = &self.connection;
         let producing =
             Producing { logs: Logs::new(format!("sink \"{}\"", context.name)), ledger: Mutex::new(Ledger::default()) };
-        let client_id = format!("tidewatch-{}-{}", context.name, context.worker);
+        let client_id = format!("tidewatch-{}-{}", context.name, context.shard);
         let linger = self.linger.as_millis().to_string();
         let own = [("compression.codec", self.compression.as_str()), ("linger.ms", linger.as_str())];
         let producer: BaseProducer<Producing> = connection

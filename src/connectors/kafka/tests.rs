@@ -65,7 +65,7 @@ fn source_context(worker: usize, workers: usize) -> SourceContext {
 }
 
 fn sink_context() -> SinkContext {
-    SinkContext { name: "alerts".into(), worker: 0, workers: 1, run_ms: 0 }
+    SinkContext { name: "alerts".into(), shard: 0, shards: 1, run_ms: 0, generation: None }
 }
 
 fn finite(connection: &Connection) -> KafkaSource {
