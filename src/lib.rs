@@ -46,6 +46,7 @@
 
 extern crate self as tidewatch;
 
+pub mod checkpoint;
 pub mod cli;
 pub mod codec;
 pub mod config;

@@ -1,0 +1,191 @@
+//! Reads what earlier generations bound.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::from_line;
+use super::{Binding, History, VERSION};
+use crate::error::{Error, ErrorKind, Result};
+
+/// The first frame of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    pub(super) bindings: u32,
+    /// The identity of the state directory.
+    pub(super) state: String,
+    pub(super) generation: u64,
+    pub(super) process: usize,
+}
+
+/// The file of a process.
+pub(super) fn file_name(generation: u64, process: usize) -> String {
+    format!("{generation:010}-{process:03}.log")
+}
+
+/// Everything that was bound in the state directory at `directory`, whose identity is `state`. It is on the disk when this
+/// returns, also if the process that wrote it was killed before it could see to that.
+///
+/// # Errors
+/// Of kind `State`: if a file cannot be read, is damaged other than at its end, or contradicts another.
+pub fn recover(directory: &Path, state: &str) -> Result<History> {
+    let folder = directory.join("bindings");
+    let unreadable = |path: &Path, why: io::Error| {
+        Error::new(ErrorKind::State, format!("state directory: cannot read {path:?}")).because(why)
+    };
+    let mut paths: Vec<PathBuf> = fs::read_dir(&folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(|why| unreadable(&folder, why))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    // By generation: of a partition the first binding says where it begins.
+    paths.sort();
+    let mut history = History::default();
+    for path in paths {
+        let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
+        File::open(&path).and_then(|file| file.sync_all()).map_err(|why| unreadable(&path, why))?;
+        read_file(&path, &bytes, state, &mut history)?;
+    }
+    check(&history, &folder)?;
+    Ok(history)
+}
+
+fn read_file(path: &Path, bytes: &[u8], state: &str, history: &mut History) -> Result<()> {
+    let damaged = |at: usize, why: &str| {
+        Error::new(ErrorKind::State, format!("state directory: {path:?} is damaged at byte {at}: {why}"))
+            .hint("restore the file from a copy; without it the epochs after that place cannot be made again")
+    };
+    let (mut at, mut header) = (0, None);
+    while at < bytes.len() {
+        let end = memchr::memchr(b'\n', &bytes[at..]).map(|end| at + end);
+        let line = &bytes[at..end.unwrap_or(bytes.len())];
+        let next = end.map_or(bytes.len(), |end| end + 1);
+        let taken = if end.is_none() {
+            Err("it has no end".to_owned())
+        } else if header.is_none() {
+            from_line::<Header>(line).map(|read| header = Some(read))
+        } else {
+            from_line::<Vec<Binding>>(line).map(|bindings| bindings.into_iter().for_each(|b| history.add(b)))
+        };
+        if let Err(why) = taken {
+            // A frame that was being written when the process or the machine died. Nothing was made of it.
+            if next < bytes.len() {
+                return Err(damaged(at, &why));
+            }
+            tracing::info!(file = %path.display(), byte = at, "the last frame is torn, as a kill leaves it: not used");
+            break;
+        }
+        at = next;
+        if let Some(Header { bindings, state: of, .. }) = &header
+            && (*bindings != VERSION || of != state)
+        {
+            return Err(damaged(0, &format!("it is of version {bindings} and state {of}, not {VERSION} and {state}")));
+        }
+    }
+    Ok(())
+}
+
+impl History {
+    fn add(&mut self, binding: Binding) {
+        self.last = self.last.max(Some(binding.epoch));
+        let source = self.sources.entry(binding.source).or_default();
+        let epoch = source.epochs.entry(binding.epoch).or_default();
+        // The last one counts; `check` sees offsets that go back.
+        epoch.extend(binding.partitions.into_iter().map(|partition| (partition.partition, partition)));
+    }
+}
+
+/// Whether every partition has a beginning and moves forward.
+fn check(history: &History, folder: &Path) -> Result<()> {
+    for (name, source) in &history.sources {
+        let mut reached = std::collections::BTreeMap::new();
+        for (epoch, partitions) in &source.epochs {
+            for (partition, binding) in partitions {
+                let begins = binding.joined.as_ref().map(|joined| joined.from);
+                let before = reached.insert(*partition, binding.next);
+                let fits = match (before, begins) {
+                    (Some(before), None) => before <= binding.next,
+                    (None, Some(from)) => from <= binding.next,
+                    _ => false,
+                };
+                if !fits {
+                    let message = format!(
+                        "state directory: the files in {folder:?} contradict each other about partition {partition} of \
+                         source {name:?} at epoch {epoch}: {before:?} before, {binding:?}"
+                    );
+                    return Err(Error::new(ErrorKind::State, message).hint("a file is missing, or is from elsewhere"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::to_line;
+    use super::super::{Joined, PartitionBinding, Phase};
+    use super::*;
+
+    fn header(generation: u64) -> Vec<u8> {
+        to_line(&Header { bindings: VERSION, state: "s".into(), generation, process: 0 })
+    }
+
+    fn bound(epoch: u64, next: u64, joined: bool) -> Vec<u8> {
+        let joined = joined.then(|| Joined { label: "p".into(), from: 0 });
+        let partition = PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None };
+        to_line(&vec![Binding { source: "in".into(), epoch, partitions: vec![partition] }])
+    }
+
+    fn folder(files: &[Vec<Vec<u8>>]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("bindings")).unwrap();
+        for (generation, frames) in (1..).zip(files) {
+            fs::write(folder.path().join("bindings").join(file_name(generation, 0)), frames.concat()).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn files_of_several_generations_are_one_history() {
+        let folder = folder(&[
+            vec![header(1), bound(0, 0, true), bound(100, 5, false)],
+            vec![header(2), bound(200, 9, false)],
+            vec![],
+        ]);
+        let history = recover(folder.path(), "s").unwrap();
+        assert_eq!(history.last, Some(200));
+        let source = &history.sources["in"];
+        assert_eq!(source.epochs.keys().copied().collect::<Vec<_>>(), [0, 100, 200]);
+        let known = source.partitions();
+        assert_eq!((known[0].from, known[0].next, known[0].label.as_str()), (0, 9, "p"));
+    }
+
+    #[test]
+    fn a_torn_end_is_not_used_and_any_other_damage_is_an_error() {
+        let frames = [header(1), bound(0, 0, true), bound(100, 5, false)];
+        let whole = frames.concat();
+        let last = whole.len() - frames[2].len();
+        for cut in last..whole.len() {
+            let folder = folder(&[vec![whole[..cut].to_vec()]]);
+            assert_eq!(recover(folder.path(), "s").unwrap().last, Some(0), "cut at {cut}");
+        }
+        for at in 0..last - 1 {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            let folder = folder(&[vec![flipped]]);
+            let error = recover(folder.path(), "s").unwrap_err().to_string();
+            assert!(error.contains("damaged at byte") && error.contains("0000000001-000.log"), "{at}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_an_error() {
+        let error = |frames: Vec<Vec<u8>>, state: &str| recover(folder(&[frames]).path(), state).unwrap_err().to_string();
+        assert!(error(vec![header(1)], "other").contains("state s, not"));
+        assert!(error(vec![header(1), bound(100, 5, false)], "s").contains("contradict"));
+        let back = vec![header(1), bound(0, 0, true), bound(100, 5, false), bound(200, 4, false)];
+        assert!(error(back, "s").contains("epoch 200"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Appends bindings: one thread per process, one flush to the disk for everything that waits.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::frame::to_line;
+use super::read::{Header, file_name};
+use super::{Binding, PartitionBinding, VERSION};
+use crate::checkpoint::directory::StateDirectory;
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::Epoch;
+
+/// What a log tells of itself.
+pub trait LogObserver: Send {
+    /// A flush to the disk took so long, and made so many bytes durable.
+    fn flushed(&self, took: Duration, bytes: usize);
+
+    /// The log cannot be written: nothing that was not durable before ever will be.
+    fn failed(&self, error: Error);
+}
+
+/// The log of one process. Dropping the last clone ends its thread, once everything is written.
+#[derive(Clone)]
+pub struct BindingLog(Sender<Submission>);
+
+struct Submission {
+    binding: Binding,
+    /// Gets the epoch, plus one, once it is durable.
+    durable: Arc<AtomicU64>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl BindingLog {
+    /// Begins the log of process `process` in the generation of `directory`.
+    ///
+    /// # Errors
+    /// Of kind `State`: if the file cannot be made.
+    pub fn begin(directory: &StateDirectory, process: usize, observer: impl LogObserver + 'static) -> Result<Self> {
+        let folder = directory.path().join("bindings");
+        let (generation, state) = (directory.generation(), directory.identity().id.clone());
+        let path = folder.join(file_name(generation, process));
+        let header = to_line(&Header { bindings: VERSION, state, generation, process });
+        let file = create(&folder, &path, &header).map_err(|why| unwritable(&path, why))?;
+        let (sender, submitted) = channel();
+        std::thread::Builder::new()
+            .name("bindings".to_owned())
+            .spawn(move || append_all(&path, file, &submitted, &observer))
+            .map_err(|why| Error::new(ErrorKind::State, "cannot start the thread that writes bindings").because(why))?;
+        Ok(BindingLog(sender))
+    }
+
+    /// A handle for one worker's source; `wake` is called, from another thread, whenever something of it became durable.
+    pub fn binder(&self, source: &str, wake: impl Fn() + Send + Sync + 'static) -> Binder {
+        Binder { source: source.to_owned(), submissions: self.0.clone(), durable: Arc::default(), wake: Arc::new(wake) }
+    }
+}
+
+/// Binds the epochs of one worker's source.
+pub struct Binder {
+    source: String,
+    submissions: Sender<Submission>,
+    /// The newest durable epoch plus one, or 0.
+    durable: Arc<AtomicU64>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Binder {
+    /// Has `partitions` bound to `epoch`, which is greater than all before. Never waits.
+    pub fn bind(&self, epoch: Epoch, partitions: Vec<PartitionBinding>) {
+        let binding = Binding { source: self.source.clone(), epoch, partitions };
+        let (durable, wake) = (Arc::clone(&self.durable), Arc::clone(&self.wake));
+        // A log that failed has said so, and takes nothing more.
+        let _ = self.submissions.send(Submission { binding, durable, wake });
+    }
+
+    /// Whether the binding of `epoch` and all before it are on the disk.
+    pub fn is_durable(&self, epoch: Epoch) -> bool {
+        epoch < self.durable.load(Ordering::Acquire)
+    }
+}
+
+fn create(folder: &Path, path: &Path, header: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(header)?;
+    file.sync_all()?;
+    File::open(folder)?.sync_all()?;
+    Ok(file)
+}
+
+fn append_all(path: &PathBuf, mut file: File, submitted: &Receiver<Submission>, observer: &impl LogObserver) {
+    while let Ok(first) = submitted.recv() {
+        let all: Vec<Submission> = std::iter::once(first).chain(submitted.try_iter()).collect();
+        let line = to_line(&all.iter().map(|submission| &submission.binding).collect::<Vec<_>>());
+        let began = Instant::now();
+        // After a flush that failed nobody can say what is on the disk, so it is not tried again.
+        if let Err(why) = file.write_all(&line).and_then(|()| file.sync_data()) {
+            observer.failed(unwritable(path, why));
+            return;
+        }
+        observer.flushed(began.elapsed(), line.len());
+        for Submission { binding, durable, wake } in all {
+            durable.fetch_max(binding.epoch + 1, Ordering::AcqRel);
+            wake();
+        }
+    }
+}
+
+fn unwritable(path: &Path, why: io::Error) -> Error {
+    let full = matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let error = Error::new(ErrorKind::State, format!("state directory: cannot write {path:?}")).because(why);
+    error.hint(if full {
+        "free some space, then start again: nothing is lost"
+    } else {
+        "check the disk, then start again: what was bound before is not lost"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::checkpoint::bindings::{Joined, Phase, recover};
+    use crate::checkpoint::directory::Purpose;
+    use crate::checkpoint::identity::Fingerprint;
+
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    impl LogObserver for Seen {
+        fn flushed(&self, _: Duration, bytes: usize) {
+            self.0.lock().unwrap().push(format!("flushed {}", bytes > 0));
+        }
+        fn failed(&self, error: Error) {
+            self.0.lock().unwrap().push(error.to_string());
+        }
+    }
+
+    fn begin(path: &Path) -> StateDirectory {
+        StateDirectory::begin(path, &Purpose { fingerprint: Fingerprint::default(), workers: 1, now_ms: 0 }).unwrap()
+    }
+
+    fn partition(next: u64, joined: bool) -> PartitionBinding {
+        let joined = joined.then(|| Joined { label: "p".into(), from: 0 });
+        PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None }
+    }
+
+    #[test]
+    fn what_is_durable_is_found_by_the_next_generation() {
+        let folder = tempfile::tempdir().unwrap();
+        let (woken, wakes) = channel();
+        for generation in 1..=2u64 {
+            let directory = begin(folder.path());
+            let log = BindingLog::begin(&directory, 0, Seen::default()).unwrap();
+            let woken = woken.clone();
+            let binder = log.binder("in", move || woken.send(()).unwrap());
+            assert!(!binder.is_durable(0));
+            binder.bind(generation * 100, vec![partition(generation, generation == 1)]);
+            wakes.recv().unwrap();
+            assert!(binder.is_durable(generation * 100) && !binder.is_durable(generation * 100 + 1));
+            drop((log, binder, directory));
+            let history = recover(folder.path(), begin(folder.path()).identity().id.as_str()).unwrap();
+            assert_eq!(history.last, Some(generation * 100));
+        }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_written_says_so_and_makes_nothing_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("full");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let (sender, submitted) = channel();
+        let durable = Arc::new(AtomicU64::new(0));
+        let binding = Binding { source: "in".into(), epoch: 1, partitions: vec![partition(1, true)] };
+        sender.send(Submission { binding, durable: Arc::clone(&durable), wake: Arc::new(|| panic!("woken")) }).unwrap();
+        let seen = Seen::default();
+        append_all(&path, OpenOptions::new().append(true).open(&path).unwrap(), &submitted, &seen);
+        let said = seen.0.lock().unwrap();
+        assert_eq!((said.len(), durable.load(Ordering::Acquire)), (1, 0));
+        assert!(said[0].contains("cannot write") && said[0].contains("free some space"), "{said:?}");
+    }
+}

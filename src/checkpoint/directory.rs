@@ -1,0 +1,299 @@
+//! The state directory: made once, entered by one generation of processes at a time.
+//!
+//! ```text
+//! identity.json    whose it is; never changes
+//! generation       how many runs there have been on it
+//! lock             locked by whoever is using it, for as long as they live
+//! bindings/        what was read in which epoch, a file per generation and process
+//! ```
+//!
+//! Whoever starts a generation locks the directory for itself alone, so no process of an older one is left, then counts the
+//! generation up and shares the lock with the processes of its own. The operating system drops the lock of a process that dies,
+//! however it dies.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::identity::{FORMAT, Fingerprint, Identity};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long the start of a generation waits for the processes of the one before to be gone.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// How many differences of a dataflow are told.
+const DIFFERENCES_MAX: usize = 5;
+
+/// The most shards of a sink.
+pub const SINK_SHARDS_MAX: usize = 16;
+
+/// A state directory in use. Dropping it lets others in.
+#[derive(Debug)]
+pub struct StateDirectory {
+    path: PathBuf,
+    lock: File,
+    identity: Identity,
+    generation: u64,
+}
+
+/// What a state directory must be for.
+#[derive(Clone, Debug)]
+pub struct Purpose {
+    /// The dataflow.
+    pub fingerprint: Fingerprint,
+    /// How many workers there are: a directory that is made now gets as many shards per sink, up to [`SINK_SHARDS_MAX`].
+    pub workers: usize,
+    /// The time of day, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+impl StateDirectory {
+    /// Begins a generation in the directory at `path`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Of kind `State`: if it is in use and stays so for 10 s, belongs to another dataflow, has another format, or cannot be
+    /// read or written.
+    pub fn begin(path: &Path, purpose: &Purpose) -> Result<Self> {
+        let failed = |why| failed(path, "cannot make", why);
+        DirBuilder::new().recursive(true).mode(0o700).create(path.join("bindings")).map_err(failed)?;
+        let lock = open_lock(path).map_err(failed)?;
+        lock_alone(path, &lock)?;
+        let identity = match fs::read(path.join("identity.json")) {
+            Ok(text) => known(path, &text, purpose)?,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => make(path, purpose)?,
+            Err(why) => return Err(failed(why)),
+        };
+        let generation = read_generation(path)?;
+        let mut directory = StateDirectory { path: path.to_owned(), lock, identity, generation };
+        directory.count_up()?;
+        Ok(directory)
+    }
+
+    /// Takes part in the generation that another process began.
+    ///
+    /// # Errors
+    /// Of kind `State`: if that generation is over, or the directory cannot be read.
+    pub fn join(path: &Path, purpose: &Purpose, generation: u64) -> Result<Self> {
+        let lock = open_lock(path).map_err(|why| failed(path, "cannot open", why))?;
+        lock.lock_shared().map_err(|why| failed(path, "cannot lock", why))?;
+        let text = fs::read(path.join("identity.json")).map_err(|why| failed(path, "cannot read", why))?;
+        let identity = known(path, &text, purpose)?;
+        let now = read_generation(path)?;
+        if now != generation {
+            let message = format!("state directory {path:?} is at generation {now}, and this process is of {generation}");
+            return Err(Error::new(ErrorKind::State, message).hint("another run took over; this one has nothing to do"));
+        }
+        Ok(StateDirectory { path: path.to_owned(), lock, identity, generation })
+    }
+
+    /// Begins the next generation, once every process of this one is gone.
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin).
+    pub fn next(&mut self) -> Result<()> {
+        self.lock.unlock().map_err(|why| failed(&self.path, "cannot unlock", why))?;
+        lock_alone(&self.path, &self.lock)?;
+        let now = read_generation(&self.path)?;
+        if now != self.generation {
+            let message = format!("state directory {:?} was taken over by another run (generation {now})", self.path);
+            return Err(Error::new(ErrorKind::State, message));
+        }
+        self.count_up()
+    }
+
+    fn count_up(&mut self) -> Result<()> {
+        self.generation += 1;
+        write_whole(&self.path, "generation", self.generation.to_string().as_bytes())?;
+        // Whoever comes in between, alone, has counted further, and then those of this generation do not come in.
+        self.lock.lock_shared().map_err(|why| failed(&self.path, "cannot lock", why))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose it is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How many runs there have been on it, this one included.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path.join("lock"))
+}
+
+fn lock_alone(path: &Path, lock: &File) -> Result<()> {
+    let since = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_WAIT => std::thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("state directory {path:?} is in use by another run");
+                return Err(Error::new(ErrorKind::State, message).hint(
+                    "a dataflow runs once on a state directory: stop the other one, or give this one a directory of its own",
+                ));
+            }
+            Err(TryLockError::Error(why)) => return Err(failed(path, "cannot lock", why)),
+        }
+    }
+}
+
+/// The identity of a directory, if it is of this dataflow.
+fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
+    let damaged = |why| failed(path, "has a damaged identity.json:", why);
+    let value: serde_json::Value = serde_json::from_slice(text).map_err(|why| damaged(why.into()))?;
+    if value["format"] != FORMAT {
+        let message = format!("state directory {path:?} has format {}, and this program reads {FORMAT}", value["format"]);
+        return Err(Error::new(ErrorKind::State, message).hint("use the version of the program that made it"));
+    }
+    let identity: Identity = serde_json::from_value(value).map_err(|why| damaged(why.into()))?;
+    let differences = identity.fingerprint.differences(&purpose.fingerprint, DIFFERENCES_MAX);
+    if differences.is_empty() {
+        return Ok(identity);
+    }
+    let message = format!("state directory {path:?} is of another dataflow: {}", differences.join("; "));
+    Err(Error::new(ErrorKind::State, message)
+        .hint("its epochs cannot be made again by this one: go back to what was, or begin with a new state directory"))
+}
+
+fn make(path: &Path, purpose: &Purpose) -> Result<Identity> {
+    let mut random = [0; 8];
+    SysRng.try_fill_bytes(&mut random).map_err(|why| failed(path, "cannot make", io::Error::other(why)))?;
+    let identity = Identity {
+        format: FORMAT,
+        id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        created_ms: purpose.now_ms,
+        sink_shards: purpose.workers.clamp(1, SINK_SHARDS_MAX),
+        fingerprint: purpose.fingerprint.clone(),
+    };
+    let text = serde_json::to_vec_pretty(&identity).expect("an identity can be written as JSON");
+    write_whole(path, "identity.json", &text)?;
+    Ok(identity)
+}
+
+fn read_generation(path: &Path) -> Result<u64> {
+    let file = path.join("generation");
+    match fs::read_to_string(&file) {
+        Ok(text) => text.trim().parse().map_err(|why| failed(&file, "is damaged:", io::Error::other(why))),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(why) => Err(failed(&file, "cannot read", why)),
+    }
+}
+
+/// Writes a file so that it is there whole or not at all, whatever happens.
+fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let (new, path) = (folder.join(format!("{name}.new")), folder.join(name));
+    let write = || {
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|why| failed(&path, "cannot write", why))
+}
+
+fn failed(path: &Path, what: &str, why: io::Error) -> Error {
+    let error = Error::new(ErrorKind::State, format!("state directory: {what} {path:?}")).because(why);
+    error.hint("it must be on a local disk, and this user must be able to write there: see engine.state_dir")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purpose(size: &str, workers: usize) -> Purpose {
+        let fingerprint = Fingerprint([("params.size".to_owned(), size.to_owned())].into());
+        Purpose { fingerprint, workers, now_ms: 7 }
+    }
+
+    #[test]
+    fn generations_count_up_and_the_identity_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/state");
+        let first = StateDirectory::begin(&path, &purpose("1", 3)).unwrap();
+        let identity = first.identity().clone();
+        assert_eq!((first.generation(), identity.sink_shards, identity.created_ms), (1, 3, 7));
+        assert_eq!(identity.id.len(), 16);
+        drop(first);
+        let mut second = StateDirectory::begin(&path, &Purpose { workers: 8, now_ms: 9, ..purpose("1", 0) }).unwrap();
+        assert_eq!((second.generation(), second.identity()), (2, &identity));
+        second.next().unwrap();
+        assert_eq!(second.generation(), 3);
+        drop(second);
+        assert_eq!(StateDirectory::begin(&path, &purpose("1", 1)).unwrap().generation(), 4);
+    }
+
+    #[test]
+    fn shards_have_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = StateDirectory::begin(folder.path(), &purpose("1", 1_000)).unwrap();
+        assert_eq!(directory.identity().sink_shards, SINK_SHARDS_MAX);
+    }
+
+    #[test]
+    fn another_dataflow_is_refused_with_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(StateDirectory::begin(folder.path(), &purpose("1", 1)).unwrap());
+        let error = StateDirectory::begin(folder.path(), &purpose("2", 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::State);
+        assert!(error.to_string().contains("params.size was 1 and is 2"), "{error}");
+    }
+
+    #[test]
+    fn members_join_the_generation_that_began_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut starter = StateDirectory::begin(folder.path(), &purpose("1", 1)).unwrap();
+        let member = StateDirectory::join(folder.path(), &purpose("1", 1), 1).unwrap();
+        assert_eq!(member.identity(), starter.identity());
+        let error = StateDirectory::join(folder.path(), &purpose("1", 1), 2).unwrap_err().to_string();
+        assert!(error.contains("generation 1") && error.contains("of 2"), "{error}");
+        drop(member);
+        starter.next().unwrap();
+        assert!(StateDirectory::join(folder.path(), &purpose("1", 1), 1).is_err());
+        assert!(StateDirectory::join(folder.path(), &purpose("1", 1), 2).is_ok());
+    }
+
+    #[test]
+    fn a_generation_waits_for_the_processes_of_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut starter = StateDirectory::begin(folder.path(), &purpose("1", 1)).unwrap();
+        let member = StateDirectory::join(folder.path(), &purpose("1", 1), 1).unwrap();
+        let gone = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(200));
+            drop(member);
+        });
+        let since = Instant::now();
+        starter.next().unwrap();
+        assert!(since.elapsed() >= Duration::from_millis(150), "{:?}", since.elapsed());
+        gone.join().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_state_directory_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("identity.json"), "{\"format\":99}").unwrap();
+        let error = StateDirectory::begin(folder.path(), &purpose("1", 1)).unwrap_err().to_string();
+        assert!(error.contains("format 99"), "{error}");
+        fs::write(folder.path().join("identity.json"), "{\"format\":1").unwrap();
+        let error = StateDirectory::begin(folder.path(), &purpose("1", 1)).unwrap_err().to_string();
+        assert!(error.contains("damaged identity.json"), "{error}");
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(StateDirectory::begin(&folder.path().join("file"), &purpose("1", 1)).is_err());
+    }
+}
