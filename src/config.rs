@@ -9,6 +9,7 @@ mod engine;
 mod fingerprint;
 mod kinds;
 mod layers;
+mod lineage;
 mod prepare;
 mod report;
 mod set;
@@ -20,6 +21,7 @@ pub use engine::{Admin, EngineConfig};
 pub use fingerprint::fingerprint;
 pub(crate) use kinds::SOURCE_KEYS;
 pub use layers::{CONFIG_BYTES_MAX, Layers};
+pub(crate) use lineage::lineage;
 pub(crate) use prepare::{Prepared, prepare};
 pub use report::report;
 

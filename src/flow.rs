@@ -215,13 +215,14 @@ impl<'s> Flow<'s> {
             }
             // Rows that are written twice are counted apart.
             let counted = if several { format!("{name}.{index}") } else { name.to_owned() };
+            let durability = &environment.durability;
             tracing::debug!(sink = name, delivery = %connector.delivery(), "sink attached");
             let stage = SinkStage {
                 name: name.to_owned(),
                 worker: scope.index(),
                 workers: scope.peers(),
-                run_ms: environment.run_ms,
-                durable: None,
+                run_ms: durability.as_ref().map_or(environment.run_ms, |durability| durability.created_ms),
+                durable: durability.as_ref().map(|d| (d.generation.clone(), d.sink_shards)),
                 connector,
                 key: key.cloned(),
                 control: environment.control.clone(),

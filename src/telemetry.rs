@@ -5,6 +5,7 @@
 //! Nothing here can change a result: the data path only ever writes to it.
 
 mod admin;
+mod bindings;
 mod distribution;
 mod graph;
 mod io;
@@ -19,6 +20,7 @@ mod totals;
 mod usage;
 
 pub use admin::{Admin, AdminLimits, AdminOptions, Readiness};
+pub use bindings::BindingMetrics;
 pub use distribution::{DURATION_MAX, Distribution};
 pub use graph::{Arrangement, Channel, Frontier, Operator, WorkerGraph};
 pub use io::IoThread;

@@ -101,6 +101,8 @@ pub struct KnownPartition {
     pub from: u64,
     /// Records before this offset must be there.
     pub next: u64,
+    /// Whether it ended there: nothing after that belongs to it.
+    pub ended: bool,
 }
 
 impl SourceHistory {
@@ -110,10 +112,14 @@ impl SourceHistory {
         for binding in self.epochs.values().flat_map(BTreeMap::values) {
             let partition = binding.partition;
             match (known.get_mut(&partition), &binding.joined) {
-                (Some(known), _) => known.next = binding.next,
+                (Some(known), _) => {
+                    known.next = binding.next;
+                    known.ended = binding.phase == Phase::Ended;
+                }
                 (None, Some(Joined { label, from })) => {
                     let (label, from, next) = (label.clone(), *from, binding.next);
-                    known.insert(partition, KnownPartition { partition, label, from, next });
+                    let ended = binding.phase == Phase::Ended;
+                    known.insert(partition, KnownPartition { partition, label, from, next, ended });
                 }
                 // Refused when it was read.
                 (None, None) => {}

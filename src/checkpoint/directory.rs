@@ -88,7 +88,8 @@ impl StateDirectory {
         let identity = known(path, &text, purpose)?;
         let now = read_generation(path)?;
         if now != generation {
-            let message = format!("state directory {path:?} is at generation {now}, and this process is of {generation}");
+            let message =
+                format!("state directory {path:?} is at generation {now}, and this process is of {generation}");
             return Err(Error::new(ErrorKind::State, message).hint("another run took over; this one has nothing to do"));
         }
         Ok(StateDirectory { path: path.to_owned(), lock, identity, generation })
@@ -98,7 +99,7 @@ impl StateDirectory {
     ///
     /// # Errors
     /// As for [`begin`](Self::begin).
-    pub fn next(&mut self) -> Result<()> {
+    pub fn begin_next(&mut self) -> Result<()> {
         self.lock.unlock().map_err(|why| failed(&self.path, "cannot unlock", why))?;
         lock_alone(&self.path, &self.lock)?;
         let now = read_generation(&self.path)?;
@@ -158,7 +159,8 @@ fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
     let damaged = |why| failed(path, "has a damaged identity.json:", why);
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|why| damaged(why.into()))?;
     if value["format"] != FORMAT {
-        let message = format!("state directory {path:?} has format {}, and this program reads {FORMAT}", value["format"]);
+        let message =
+            format!("state directory {path:?} has format {}, and this program reads {FORMAT}", value["format"]);
         return Err(Error::new(ErrorKind::State, message).hint("use the version of the program that made it"));
     }
     let identity: Identity = serde_json::from_value(value).map_err(|why| damaged(why.into()))?;
@@ -233,7 +235,7 @@ mod tests {
         drop(first);
         let mut second = StateDirectory::begin(&path, &Purpose { workers: 8, now_ms: 9, ..purpose("1", 0) }).unwrap();
         assert_eq!((second.generation(), second.identity()), (2, &identity));
-        second.next().unwrap();
+        second.begin_next().unwrap();
         assert_eq!(second.generation(), 3);
         drop(second);
         assert_eq!(StateDirectory::begin(&path, &purpose("1", 1)).unwrap().generation(), 4);
@@ -264,7 +266,7 @@ mod tests {
         let error = StateDirectory::join(folder.path(), &purpose("1", 1), 2).unwrap_err().to_string();
         assert!(error.contains("generation 1") && error.contains("of 2"), "{error}");
         drop(member);
-        starter.next().unwrap();
+        starter.begin_next().unwrap();
         assert!(StateDirectory::join(folder.path(), &purpose("1", 1), 1).is_err());
         assert!(StateDirectory::join(folder.path(), &purpose("1", 1), 2).is_ok());
     }
@@ -279,7 +281,7 @@ mod tests {
             drop(member);
         });
         let since = Instant::now();
-        starter.next().unwrap();
+        starter.begin_next().unwrap();
         assert!(since.elapsed() >= Duration::from_millis(150), "{:?}", since.elapsed());
         gone.join().unwrap();
     }

@@ -52,6 +52,9 @@ pub(super) struct ConfigArgs {
     /// Overrides one key, such as sources.events.path=in.jsonl; VALUE is TOML, else text. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// A folder for what the next run needs to go on exactly where this one stopped or was killed; sets engine.state_dir.
+    #[arg(long, value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
     /// Files in place of a source, as JSON.
     #[arg(long, hide = true)]
     pub replay: Vec<Replay>,

@@ -1,7 +1,8 @@
 //! `cluster`: several local processes of this program under a supervisor.
 //!
 //! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is gone when the
-//! cluster is. Standard input belongs to process 0.
+//! cluster is. Standard input belongs to process 0. With a state directory the loss of a process, or its failure, is followed by a new
+//! generation of all of them.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -13,10 +14,11 @@ use super::child::{option, this_program};
 use super::prepare::prepare;
 use super::run::log;
 use super::{report, signals, summary};
+use crate::checkpoint::directory::StateDirectory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flow::Dataflow;
 use crate::runtime::mesh::{Secret, free_loopback_addresses};
-use crate::runtime::supervise::{Ending, Supervisor};
+use crate::runtime::supervise::{Ending, Restarts, StopRequests, Supervisor};
 use crate::telemetry::IoThread;
 
 pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCode> {
@@ -24,18 +26,37 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     log(&prepared.engine, None)?;
     let io = IoThread::start()?;
     let requests = signals::count(&io)?;
+    let workers = usize::from(args.workers) * usize::from(args.processes);
+    let state = prepared.engine.state_dir.as_deref();
+    let mut state = state.map(|path| StateDirectory::begin(path, &prepared.purpose(workers))).transpose()?;
+    let mut restarts = Restarts::default();
+    loop {
+        let generation = state.as_ref().map_or(prepared.environment.run_ms, StateDirectory::generation);
+        let error = match generation_of_processes(args, generation, &requests) {
+            Ok(Ending::Finished(finished, stopped)) => {
+                summary::print(dataflow.name(), &finished, stopped);
+                report::write(args.report.as_deref(), finished, stopped)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(Ending::Forced) => return Ok(ExitCode::from(signals::EXIT_FORCED)),
+            Err(error) => error,
+        };
+        // Without a state directory nobody knows what was done and what was not.
+        let Some(state) = &mut state else { return Err(error) };
+        let wait = restarts.after(error)?;
+        if !signals::wait(&requests, wait) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        state.begin_next()?;
+    }
+}
+
+/// Runs every process once, until all have ended.
+fn generation_of_processes(args: &ClusterArgs, generation: u64, requests: &StopRequests) -> Result<Ending> {
     let folder = Folder::prepare(args.processes)?;
-    let generation = prepared.environment.run_ms;
     let commands =
         (0..args.processes).map(|process| folder.command(process, args, generation)).collect::<Result<_>>()?;
-    match Supervisor::start(&folder.socket(), commands)?.run(&requests)? {
-        Ending::Finished(finished, stopped) => {
-            summary::print(dataflow.name(), &finished, stopped);
-            report::write(args.report.as_deref(), finished, stopped)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Ending::Forced => Ok(ExitCode::from(signals::EXIT_FORCED)),
-    }
+    Supervisor::start(&folder.socket(), commands)?.run(requests)
 }
 
 /// What the processes of a cluster share.

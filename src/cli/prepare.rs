@@ -14,7 +14,10 @@ pub(super) use crate::config::Prepared;
 pub(super) fn prepare(dataflow: &Dataflow, args: &ConfigArgs) -> Result<Prepared> {
     let layers = |defaults: config::Layers| {
         let layers = args.config.iter().fold(defaults, |layers, file| layers.file(file));
-        args.set.iter().fold(layers, |layers, set| layers.set(set))
+        let layers = args.set.iter().fold(layers, |layers, set| layers.set(set));
+        // Quoted as JSON, which TOML reads as well: a folder may be called "1".
+        let state = args.state.iter().map(|state| serde_json::Value::from(&*state.to_string_lossy()));
+        state.fold(layers, |layers, state| layers.set(format!("engine.state_dir={state}")))
     };
     config::prepare(dataflow, layers, Arc::new(SystemClock), |environment| {
         environment.sources.extend(args.replay.iter().map(|replay| (replay.source.clone(), replay.connector())));

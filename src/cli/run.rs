@@ -11,10 +11,12 @@ use super::args::{MeshArgs, RunArgs};
 use super::prepare::{Prepared, prepare};
 use super::signals::{self, Stopping};
 use super::{report, summary};
+use crate::checkpoint::directory::StateDirectory;
 use crate::config::EngineConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::flow::{Dataflow, launch};
+use crate::flow::{Dataflow, Environment, launch};
 use crate::runtime::control::Control;
+use crate::runtime::durability::Durability;
 use crate::runtime::execute::Peers;
 use crate::runtime::mesh::{self, Identity, MeshConfig};
 use crate::runtime::panic;
@@ -53,7 +55,9 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
     prepared.environment.one_machine = link.is_some();
     let workers = usize::from(args.workers);
     let place = Place::read(&args.mesh)?;
-    let mut session = Session::start(&prepared, place.as_ref().map(|place| place.index), link)?;
+    let process = place.as_ref().map(|place| place.index);
+    let mut session = Session::start(&prepared, process, link)?;
+    prepared.environment.durability = durability(&prepared, args, link.is_some())?;
     let addresses = place.as_ref().map(|place| place.addresses.clone()).unwrap_or_default();
     match link.cloned() {
         None => panic::install(addresses),
@@ -68,6 +72,22 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
     };
     let outcome = session.run(prepared, workers, peers);
     Ok((session.dataflow.clone(), outcome))
+}
+
+/// Enters the state directory, if there is one: for a run of its own, or as part of a cluster that has begun.
+fn durability(prepared: &Prepared, args: &RunArgs, supervised: bool) -> Result<Option<Durability>> {
+    let Some(path) = &prepared.engine.state_dir else { return Ok(None) };
+    let workers = usize::from(args.workers);
+    let directory = match args.mesh.process {
+        None => StateDirectory::begin(path, &prepared.purpose(workers))?,
+        Some(_) if supervised => StateDirectory::join(path, &prepared.purpose(workers), args.mesh.generation)?,
+        Some(_) => {
+            let message = "engine.state_dir: processes that are started one by one cannot share a state directory yet";
+            return Err(Error::config(message).hint("`tidewatch cluster` starts several on this machine that can"));
+        }
+    };
+    let Environment { control, metrics, .. } = &prepared.environment;
+    Durability::begin(directory, args.mesh.process.unwrap_or(0), control, metrics).map(Some)
 }
 
 /// This process among those of a host file.

@@ -4,7 +4,7 @@
 //! once, and service managers may do the same, so only the supervisor can tell a second signal from the same one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -92,6 +92,15 @@ pub(super) fn count(io: &IoThread) -> Result<StopRequests> {
         }
     });
     Ok(requests)
+}
+
+/// Waits for `time`, or until a signal; says whether there was none.
+pub(super) fn wait(requests: &StopRequests, time: Duration) -> bool {
+    let until = Instant::now() + time;
+    while requests.count() == 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    requests.count() == 0
 }
 
 fn overdue(grace: Duration) {

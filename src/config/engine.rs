@@ -1,6 +1,7 @@
 //! The `[engine]` table: how every dataflow runs, whatever it computes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -18,6 +19,9 @@ pub struct EngineConfig {
     pub epochs_in_flight_max: usize,
     /// `records_per_epoch_max`: records that a worker reads in one epoch, from 1 to 1 000 000 000; default 1 000 000.
     pub records_per_epoch_max: usize,
+    /// `state_dir`: where the run keeps what the next one needs to go on exactly where it stopped or was killed; default none. A
+    /// folder on a local disk that all processes see, and no other dataflow uses.
+    pub state_dir: Option<PathBuf>,
     /// `keys_max`: entries (keys, times open windows) that a stage keeps on one worker before the dataflow stops, from 1 to
     /// 1 000 000 000; default 10 000 000.
     pub keys_max: usize,
@@ -47,6 +51,7 @@ impl Default for EngineConfig {
             tick: Duration::from_millis(100),
             epochs_in_flight_max: 8,
             records_per_epoch_max: 1_000_000,
+            state_dir: None,
             keys_max: 10_000_000,
             admin: Admin { address: Some(address), explicit: false },
             log: "info".to_owned(),
@@ -65,6 +70,7 @@ impl EngineConfig {
             tick: s.within("tick", Duration::from_millis(1)..=Duration::from_secs(10), default.tick),
             epochs_in_flight_max: s.within("epochs_in_flight_max", 1..=1_000, default.epochs_in_flight_max),
             records_per_epoch_max: s.within("records_per_epoch_max", 1..=1_000_000_000, default.records_per_epoch_max),
+            state_dir: s.optional("state_dir"),
             keys_max: s.within("keys_max", 1..=1_000_000_000, default.keys_max),
             admin: s.or("admin", default.admin),
             log: s.or("log", Filter(default.log)).0,

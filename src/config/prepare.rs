@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{EngineConfig, Layers, bench, fingerprint, report};
+use super::{EngineConfig, Layers, bench, fingerprint, lineage, report};
+use crate::checkpoint::directory::Purpose;
 use crate::connectors::generator::GeneratorConfig;
 use crate::error::Result;
-use crate::flow::launch::check;
+use crate::flow::launch::{self, check};
 use crate::flow::{Dataflow, Environment};
 use crate::runtime::source::FlowControl;
 use crate::settings::{Fault, Node, Section, Value};
@@ -22,6 +23,16 @@ pub(crate) struct Prepared {
     pub(crate) fingerprint: String,
     /// What to generate for which source, to measure the dataflow.
     pub(crate) bench: BTreeMap<String, GeneratorConfig>,
+}
+
+impl Prepared {
+    /// What a state directory must be for, if `workers` run the dataflow.
+    pub(crate) fn purpose(&self, workers: usize) -> Purpose {
+        let environment = &self.environment;
+        let parts = launch::parts(&self.dataflow, environment);
+        let fingerprint = lineage(self.dataflow.name(), &parts, &environment.settings);
+        Purpose { fingerprint, workers, now_ms: environment.ticker.now_ms() }
+    }
 }
 
 /// The tables and keys that a configuration may have.
@@ -70,6 +81,7 @@ pub(crate) fn prepare(
     let fingerprint = fingerprint(&tree);
     let mut environment = Environment::with_clock(dataflow.name(), tree, clock, engine.tick);
     environment.keys_max = engine.keys_max;
+    environment.is_durable = engine.state_dir.is_some();
     environment.flow_control = FlowControl {
         epochs_in_flight_max: engine.epochs_in_flight_max,
         records_per_epoch_max: engine.records_per_epoch_max as u64,

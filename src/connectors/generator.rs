@@ -14,7 +14,8 @@ mod settings;
 use std::time::Duration;
 
 use self::reader::Reader;
-use crate::connectors::source::{SourceConnector, SourceContext, SourceReader};
+use crate::checkpoint::bindings::KnownPartition;
+use crate::connectors::source::{Partition, SourceConnector, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::settings::Section;
 use crate::time::EventTime;
@@ -183,6 +184,17 @@ impl Generator {
 impl SourceConnector for Generator {
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         Ok(Box::new(Reader::new(&self.config, context)))
+    }
+
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
+    fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
+        let mut reader = Reader::new(&self.config, context);
+        let given = known.iter().filter(|known| context.owns(Partition(known.partition))).map(|known| known.next);
+        reader.catch_up(given.max().unwrap_or(0));
+        Ok(Box::new(reader))
     }
 }
 

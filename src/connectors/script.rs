@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::source::{Collector, Partition, Polled, SourceConnector, SourceContext, SourceReader};
+use crate::checkpoint::bindings::KnownPartition;
 use crate::error::Result;
 use crate::record::{DEAD_LETTER_BYTES_MAX, Reason};
 
@@ -68,6 +69,24 @@ impl Script {
 }
 
 impl SourceConnector for Script {
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
+    /// Fetches that came back empty before the end of what an earlier run read do not come back empty again.
+    fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
+        let mut partitions = self.partitions.to_vec();
+        for known in known {
+            let mut records = 0;
+            partitions[known.partition as usize].retain(|step| {
+                let again = records >= known.next || *step != Step::CaughtUp;
+                records += u64::from(matches!(step, Step::Bytes(_)));
+                again
+            });
+        }
+        Script { partitions: Arc::new(partitions), ..self.clone() }.open(context)
+    }
+
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         let numbered = self.partitions.iter().zip(0..).map(|(steps, number)| (Partition(number), steps));
         let own: VecDeque<Part> = numbered

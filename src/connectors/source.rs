@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::checkpoint::bindings::KnownPartition;
 use crate::error::{Error, Result};
 use crate::record::Reason;
 
@@ -37,6 +38,22 @@ pub trait SourceConnector: Send + Sync {
     /// If the external system says no; the dataflow then stops with exit code 3.
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>>;
 
+    /// Whether what was read can be read again, by offset, after the process has died: what a run with a state directory needs.
+    /// Default: no.
+    fn is_replayable(&self) -> bool {
+        false
+    }
+
+    /// Opens the partitions of one worker in a run that has a state directory: those in `known`, which earlier runs read and which
+    /// have the same numbers in all runs, from where they are to be read again; and others, from where [`open`](Self::open) would
+    /// read them. `known` has the partitions of all workers, by number.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and if a known partition is gone. Default: that the source cannot be read again.
+    fn reopen(&self, context: &SourceContext, _: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
+        Err(not_replayable(&context.name))
+    }
+
     /// The block of the source `name` at a place that a reader of the same source in another process of this machine told:
     /// what it says with [`Block::place`]. Only called if some block says one.
     ///
@@ -45,6 +62,12 @@ pub trait SourceConnector: Send + Sync {
     fn block_at(&self, name: &str, _: &[u8]) -> Result<Box<dyn Block>> {
         Err(Error::source(format!("source {name:?} has no blocks that other processes can read")))
     }
+}
+
+/// Why a source cannot be in a run with a state directory.
+pub(crate) fn not_replayable(name: &str) -> Error {
+    Error::config(format!("source {name:?} cannot be read again after a failure, so it cannot be read exactly once"))
+        .hint("run without engine.state_dir, or read the same data from files or from Kafka")
 }
 
 /// Reads one worker's partitions.
@@ -63,6 +86,15 @@ pub trait SourceReader {
     fn waited(&self) -> Duration {
         Duration::ZERO
     }
+
+    /// The offset from which on a partition is read. Asked once, in the poll that announced it. Default: 0.
+    fn begins_at(&self, _: Partition) -> u64 {
+        0
+    }
+
+    /// Stops handing over records of a partition, or goes on: what earlier runs read of it in an epoch is there, and that of other
+    /// partitions is not. Those that come nevertheless are kept in memory. Default: nothing happens.
+    fn hold(&mut self, _: Partition, _held: bool) {}
 
     /// How many partitions there are on all workers together, as far as is known when the reader opens. Where there are fewer
     /// than workers, all workers decode their records. Default: `None`, which is many.

@@ -9,6 +9,7 @@ use super::dead_letters::DEAD_LETTERS;
 use crate::connectors::sink::SinkConnector;
 use crate::connectors::source::SourceConnector;
 use crate::runtime::control::Control;
+use crate::runtime::durability::Durability;
 use crate::runtime::source::FlowControl;
 use crate::settings::{Node, Value};
 use crate::telemetry::Metrics;
@@ -44,6 +45,10 @@ pub struct Environment {
     pub keys_max: usize,
     /// When the run started, in milliseconds since the Unix epoch.
     pub run_ms: u64,
+    /// The state directory, if there is one.
+    pub durability: Option<Durability>,
+    /// Whether there will be a state directory.
+    pub(crate) is_durable: bool,
     /// How many workers this process has.
     pub(crate) threads: usize,
     /// Whether all processes are on this machine, and see the same files.
@@ -77,6 +82,8 @@ impl Environment {
             flow_control: FlowControl { epochs_in_flight_max: 8, records_per_epoch_max: 1_000_000 },
             keys_max: KEYS_MAX_DEFAULT,
             run_ms,
+            durability: None,
+            is_durable: false,
             threads: 1,
             one_machine: false,
             planning: false,

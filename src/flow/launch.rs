@@ -22,6 +22,7 @@ pub fn check(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
 /// The names of a dataflow's parts, in order.
 pub(crate) struct Parts {
     pub(crate) sources: Vec<String>,
+    pub(crate) stages: Vec<String>,
     pub(crate) sinks: Vec<String>,
 }
 
@@ -34,7 +35,7 @@ pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
             let flow = Flow::new(scope, Arc::clone(&environment));
             // Who asks has checked it; what a faulty one has until its fault will do.
             let _ = (dataflow.build)(&flow, environment.node(&["params"]));
-            Parts { sources: flow.names(Part::Source), sinks: flow.names(Part::Sink) }
+            Parts { sources: flow.names(Part::Source), stages: flow.names(Part::Stage), sinks: flow.names(Part::Sink) }
         })
     })
 }

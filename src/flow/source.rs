@@ -8,7 +8,7 @@ use super::stream::Stream;
 use super::{Flow, Part};
 use crate::codec::limits::RECORD_BYTES_MAX_DEFAULT;
 use crate::connectors;
-use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContext, SourceReader};
+use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContext, SourceReader, not_replayable};
 use crate::error::Result;
 use crate::operators::admission::TimeRules;
 use crate::record::Decode;
@@ -94,6 +94,12 @@ impl<'s> Flow<'s> {
                 let configured = connectors::kinds::source_from_section(section);
                 (settings, options, wired.or(configured))
             });
+        if environment.is_durable
+            && let Some(connector) = &connector
+            && !connector.is_replayable()
+        {
+            self.fault(name, not_replayable(name).to_string());
+        }
         let connector = if environment.planning { Arc::new(Unopened) } else { self.result(connector, name)? };
 
         let (worker, workers) = (building.scope.index(), building.scope.peers());
@@ -112,6 +118,7 @@ impl<'s> Flow<'s> {
             options,
             rules: settings.rules,
             validations: Rc::clone(&validations),
+            durability: environment.durability.clone(),
             control: environment.control.clone(),
             ticker: environment.ticker.clone(),
             sinks: building.sinks.clone(),

@@ -61,7 +61,11 @@ where
     let (builders, connections) = allocators(workers, peers)?;
     let (ended, endings) = mpsc::channel();
     let shared = control.clone();
+    if !alone {
+        control.halt_on_failure(ended.clone());
+    }
     let guards = timely::execute::execute_from(builders, Box::new(()), WorkerConfig::default(), move |worker| {
+        Control::is_worker();
         telling_panics(&shared, || {
             let mut log = WorkerLog::register(worker, &metrics);
             match build(worker) {

@@ -10,6 +10,7 @@
 //! Back-pressure is the distance between this clock and the sinks: with too many epochs in flight the operator does not read.
 
 mod batch;
+mod bound;
 mod chunk;
 mod decode;
 mod direct;
@@ -17,6 +18,7 @@ mod intake;
 mod letter;
 mod order;
 mod read;
+mod replay;
 mod spread;
 
 use std::cell::RefCell;
@@ -31,6 +33,7 @@ use self::decode::{DecodeStage, decode};
 use self::order::order;
 use self::read::{Read, read};
 use super::control::Control;
+use super::durability::Durability;
 use super::release::Reads;
 use crate::connectors::source::{SourceConnector, SourceContext};
 use crate::operators::admission::TimeRules;
@@ -70,6 +73,8 @@ pub struct SourceStage<T: Decode> {
     pub rules: TimeRules,
     /// What the dataflow itself refuses.
     pub validations: Validations<T>,
+    /// The state directory, if there is one.
+    pub durability: Option<Durability>,
     /// Whether to stop.
     pub control: Control,
     /// The clock.

@@ -3,12 +3,14 @@
 //!
 //! Each process is connected to its supervisor by a socket ([`Link`]), in a folder that nobody else can enter. Over it goes
 //! the request to stop one way, and what became of the process the other way; its end tells a process that the supervisor
-//! is gone, so that none lingers. Timely re-admits nobody, so the loss of one process ends all of them.
+//! is gone, so that none lingers. Timely re-admits nobody, so the loss of one process ends all of them; [`Restarts`] says whether and
+//! when all begin again.
 
 mod cause;
 mod link;
 mod member;
 mod message;
+mod restarts;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ use self::cause::Trouble;
 pub use self::link::Link;
 use self::member::{Connection, Member};
 pub use self::message::{Finished, Report};
+pub use self::restarts::Restarts;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The interval at which the supervisor looks after its processes.

@@ -15,6 +15,7 @@ use prometheus::{
 };
 use serde_json::json;
 
+use super::bindings::BindingMetrics;
 use super::distribution::{Distribution, Durations, NewDurations};
 use super::graph::{Frontier, WorkerGraph};
 use super::sinks::SinkMetrics;
@@ -93,6 +94,11 @@ impl Metrics {
         let mut sinks = lock(&self.inner.sinks);
         let new = || SinkMetrics::new(&self.inner.families, sink, worker);
         sinks.entry((sink.to_owned(), worker)).or_insert_with(new).clone()
+    }
+
+    /// The handles of the log in which epochs are bound; there are series of it from now on.
+    pub fn bindings(&self) -> BindingMetrics {
+        BindingMetrics::new(&self.inner.families)
     }
 
     /// What the counters say now, summed over this process's workers.

@@ -90,6 +90,10 @@ table! {
         "Time during which the source held back because too many epochs were in flight.";
     SourceRelease: Histogram "source_release_seconds" [source, worker] "seconds"
         "From a record being read to its epoch being released: its rows are durable in every sink. By record, dead letters included; where the connector knows since when a record was there to be read (a paced generator), from then on.";
+    BindingFlush: Histogram "binding_flush_seconds" [] "seconds"
+        "How long it took to have the bindings of an epoch on the disk of the state directory; an epoch is held open for so long. Absent without a state directory.";
+    BindingBytes: Counter "binding_bytes_total" [] "bytes"
+        "Bytes of bindings written to the state directory. Absent without one.";
     StageIn: Counter "stage_records_in_total" [stage, worker] "records"
         "Records that entered a stage.";
     StageOut: Counter "stage_records_out_total" [stage, worker] "records"

@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_together_is_an_error() {
-        let error = |frames: Vec<Vec<u8>>, state: &str| recover(folder(&[frames]).path(), state).unwrap_err().to_string();
+        let error =
+            |frames: Vec<Vec<u8>>, state: &str| recover(folder(&[frames]).path(), state).unwrap_err().to_string();
         assert!(error(vec![header(1)], "other").contains("state s, not"));
         assert!(error(vec![header(1), bound(100, 5, false)], "s").contains("contradict"));
         let back = vec![header(1), bound(0, 0, true), bound(100, 5, false), bound(200, 4, false)];

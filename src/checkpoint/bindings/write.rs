@@ -3,10 +3,10 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::frame::to_line;
@@ -93,7 +93,7 @@ fn create(folder: &Path, path: &Path, header: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn append_all(path: &PathBuf, mut file: File, submitted: &Receiver<Submission>, observer: &impl LogObserver) {
+fn append_all(path: &Path, mut file: File, submitted: &Receiver<Submission>, observer: &impl LogObserver) {
     while let Ok(first) = submitted.recv() {
         let all: Vec<Submission> = std::iter::once(first).chain(submitted.try_iter()).collect();
         let line = to_line(&all.iter().map(|submission| &submission.binding).collect::<Vec<_>>());

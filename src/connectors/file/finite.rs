@@ -1,12 +1,14 @@
 //! Reads a fixed list of files to their ends, a piece of each in turn.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::block::{BLOCK_BYTES, FileBlock, replaced};
 use super::discover::{FileKey, Found};
 use super::tail::{READ_BYTES, Tail, Visit, gzip_error, read_error};
+use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::{Error, Result};
 
@@ -20,6 +22,8 @@ pub(super) struct FiniteReader {
     record_bytes_max: usize,
     /// All files, also those of other workers; kept alive for workers that open later.
     list: Arc<Vec<Found>>,
+    /// Partitions that are not to be read for now.
+    held: BTreeSet<Partition>,
     waiting: VecDeque<Part>,
     open: VecDeque<(Part, Tail)>,
     buffer: Vec<u8>,
@@ -35,14 +39,12 @@ struct Part {
 }
 
 impl FiniteReader {
-    pub(super) fn new(context: &SourceContext, list: Arc<Vec<Found>>) -> Result<Self> {
+    /// The files in `known` have the partitions that they had in earlier runs, and others follow, in the order of `list`.
+    pub(super) fn new(context: &SourceContext, list: Arc<Vec<Found>>, known: &[KnownPartition]) -> Result<Self> {
         let mut waiting = VecDeque::new();
-        for (index, found) in list.iter().enumerate() {
-            let index = u32::try_from(index).map_err(|_| {
-                Error::source(format!("source {:?} has too many files", context.name)).hint("narrow the pattern")
-            })?;
-            if context.owns(Partition(index)) {
-                let partition = Partition(index);
+        let numbers = number(&context.name, &list, known)?;
+        for (partition, found) in numbers.into_iter().map(Partition).zip(list.iter()) {
+            if context.owns(partition) {
                 waiting.push_back(Part {
                     partition,
                     path: found.path.as_path().into(),
@@ -55,6 +57,7 @@ impl FiniteReader {
             source: context.name.as_str().into(),
             record_bytes_max: context.record_bytes_max,
             list,
+            held: BTreeSet::new(),
             waiting,
             open: VecDeque::new(),
             buffer: Vec::new(),
@@ -98,8 +101,15 @@ impl SourceReader for FiniteReader {
             }
         }
         let mut left = budget_bytes.max(1);
-        while left > 0 {
+        let mut passed = 0;
+        while left > 0 && passed < self.open.len().max(1) {
             let Some((part, tail)) = self.open.front_mut() else { break };
+            if self.held.contains(&part.partition) {
+                passed += 1;
+                self.open.rotate_left(1);
+                continue;
+            }
+            passed = 0;
             let cannot = |cause| read_error(&self.source, &part.path, cause);
             if collector.takes_blocks(part.partition)
                 && let Some(lines) = tail.take_lines(&mut self.buffer, BLOCK_BYTES).map_err(cannot)?
@@ -139,6 +149,49 @@ impl SourceReader for FiniteReader {
 
     fn partitions(&self) -> Option<usize> {
         Some(self.list.len())
+    }
+
+    fn hold(&mut self, partition: Partition, held: bool) {
+        if held {
+            self.held.insert(partition);
+        } else {
+            self.held.remove(&partition);
+        }
+    }
+}
+
+/// The number of each file in `list`.
+fn number(source: &str, list: &[Found], known: &[KnownPartition]) -> Result<Vec<u32>> {
+    let mut by_label: BTreeMap<&str, &KnownPartition> =
+        known.iter().map(|known| (known.label.as_str(), known)).collect();
+    let mut next = known.iter().map(|known| known.partition + 1).max().unwrap_or(0);
+    let mut numbers = Vec::with_capacity(list.len());
+    for found in list {
+        numbers.push(match by_label.remove(&*found.path.to_string_lossy()) {
+            Some(known) => {
+                let size = fs::metadata(&found.path).map_err(|why| read_error(source, &found.path, why))?.len();
+                if size < known.next {
+                    let path = &found.path;
+                    let message = format!(
+                        "source {source:?}: {path:?} has {size} bytes, and earlier runs read {} of it",
+                        known.next
+                    );
+                    return Err(Error::source(message).hint("restore the file, or begin with a new state directory"));
+                }
+                known.partition
+            }
+            None => {
+                next = next.checked_add(1).ok_or_else(|| {
+                    Error::source(format!("source {source:?} has too many files")).hint("narrow the pattern")
+                })?;
+                next - 1
+            }
+        });
+    }
+    match by_label.into_keys().next() {
+        None => Ok(numbers),
+        Some(gone) => Err(Error::source(format!("source {source:?}: {gone:?}, which earlier runs read, is gone"))
+            .hint("restore the file, or begin with a new state directory")),
     }
 }
 

@@ -10,7 +10,8 @@ use super::discover::{self, Found};
 use super::finite::FiniteReader;
 use super::follow::FollowReader;
 use super::patterns::Patterns;
-use crate::connectors::source::{Block, SourceConnector, SourceContext, SourceReader};
+use crate::checkpoint::bindings::KnownPartition;
+use crate::connectors::source::{Block, SourceConnector, SourceContext, SourceReader, not_replayable};
 use crate::error::Result;
 use crate::settings::Section;
 
@@ -124,7 +125,19 @@ impl SourceConnector for FileSource {
             let catalog = self.shared_catalog(context)?;
             return Ok(Box::new(FollowReader::new(context, catalog, self.read_from)));
         }
-        Ok(Box::new(FiniteReader::new(context, self.shared_list(context)?)?))
+        self.reopen(context, &[])
+    }
+
+    /// Files that are rotated away cannot be read again.
+    fn is_replayable(&self) -> bool {
+        !self.follow
+    }
+
+    fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
+        if self.follow {
+            return Err(not_replayable(&context.name));
+        }
+        Ok(Box::new(FiniteReader::new(context, self.shared_list(context)?, known)?))
     }
 
     fn block_at(&self, name: &str, place: &[u8]) -> Result<Box<dyn Block>> {

@@ -95,7 +95,7 @@ impl Reader {
         let partitions: Vec<Generated> = owned.map(|p| Generated::new(config, p, numbered.as_ref())).collect();
         let share = partitions.len() as f64 / f64::from(config.partitions);
         Reader {
-            pace: config.rate.map(|rate| Pace { per_second: rate * share, since: None, given: 0 }),
+            pace: config.rate.map(|rate| Pace { per_second: rate * share, since: None, given: 0, at_once: 0 }),
             partitions,
             all: config.partitions as usize,
             joined: false,
@@ -103,6 +103,13 @@ impl Reader {
             line: Vec::new(),
             record_bytes_max: context.record_bytes_max,
             waited: Duration::ZERO,
+        }
+    }
+
+    /// The first `records` of each partition are due at once: they were, when an earlier run read them.
+    pub fn catch_up(&mut self, records: u64) {
+        if let Some(pace) = &mut self.pace {
+            pace.at_once = records.saturating_mul(self.partitions.len() as u64);
         }
     }
 
@@ -173,19 +180,21 @@ struct Pace {
     per_second: f64,
     since: Option<Instant>,
     given: u64,
+    /// Records that are due whatever the time.
+    at_once: u64,
 }
 
 impl Pace {
     /// How many records should have been given by now and were not, and for how long the first of them.
     fn due(&mut self) -> (u64, Duration) {
         let elapsed = self.since.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
-        let due = ((elapsed * self.per_second) as u64).saturating_sub(self.given);
+        let due = ((elapsed * self.per_second) as u64).saturating_add(self.at_once).saturating_sub(self.given);
         (due, Duration::from_secs_f64((elapsed - self.next_due()).max(0.0)))
     }
 
     /// When the next record is due, in seconds from the first poll on.
     fn next_due(&self) -> f64 {
-        (self.given + 1) as f64 / self.per_second
+        (self.given + 1).saturating_sub(self.at_once) as f64 / self.per_second
     }
 
     /// How long until the next record is due.

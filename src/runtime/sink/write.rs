@@ -172,10 +172,8 @@ impl<R> Writing<R> {
         self.shards.iter_mut().try_for_each(|shard| shard.writer.seal(epoch))
     }
 
-    /// Lets go of everything: the run has failed.
+    /// Writes nothing more: the run has failed. Epochs stay open, since what is not written must not look durable.
     fn abandon(&mut self) {
-        self.pending.clear();
-        self.sealed.clear();
         self.shards.clear();
     }
 }

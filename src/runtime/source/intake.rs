@@ -3,6 +3,7 @@
 //! Pure of timely: it collects records, decoded or not, the dead letters and the changes of the partitions' standing, which
 //! the operator sends on.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use hashbrown::HashMap;
 use super::direct::Direct;
 use super::letter::Letters;
 use super::spread::Packer;
+use crate::checkpoint::bindings::{Joined, PartitionBinding, Phase};
 use crate::connectors::source::{Block, Collector, Partition};
+use crate::error::{Error, Result};
 use crate::operators::watermark::{Mark, Standing, WatermarkView};
 use crate::record::{Decode, Reason, Rejection};
 use crate::telemetry::{PartitionMetrics, SourceMetrics};
@@ -27,6 +30,7 @@ pub(super) enum Work<T: Decode> {
 
 /// Takes what the reader reads.
 pub(super) struct Intake<T: Decode> {
+    source: String,
     idle_after_ms: u64,
     view: Rc<WatermarkView>,
     pub(super) metrics: SourceMetrics,
@@ -34,35 +38,87 @@ pub(super) struct Intake<T: Decode> {
     index: HashMap<u32, usize>,
     /// The partition that spoke last; most often it speaks again.
     last: (u32, usize),
-    /// Records of partitions that came back from idleness, until the watermark they come back to is known.
-    held: Vec<Held>,
     /// The epoch in which records are read now.
     pub(super) epoch: Epoch,
+    /// Whether nothing is read for the first time yet: the bindings of earlier generations say what belongs to an epoch.
+    replaying: bool,
     pub(super) work: Work<T>,
     pub(super) letters: Letters,
 }
 
-struct Held {
-    partition: usize,
-    offset: u64,
-    bytes: Vec<u8>,
+/// How many records of a partition wait for their epoch to be made again before its reader is asked to hold it.
+const HELD_RECORDS: usize = 10_000;
+
+/// What a reader handed over and is not taken yet.
+enum Held {
+    Record { offset: u64, bytes: Vec<u8> },
+    Rejected { offset: u64, size: u64, head: Vec<u8>, rejection: Rejection },
+}
+
+impl Held {
+    fn offset(&self) -> u64 {
+        let (Held::Record { offset, .. } | Held::Rejected { offset, .. }) = self;
+        *offset
+    }
 }
 
 struct PartitionState {
     id: u32,
     label: Rc<str>,
+    /// The offset from which on it is read.
+    from: u64,
+    /// Whether it belongs to a later epoch than that which is being made again.
+    dormant: bool,
+    phase: Phase,
+    /// The epoch in which it came, or came back, if that is its phase.
+    returned: Epoch,
     announced: Option<Standing>,
-    /// It came back, and stands still since this epoch.
-    returned: Option<Epoch>,
+    /// The reader has said so.
     ended: bool,
     /// Since when fetches come back empty.
     empty_since_ms: Option<u64>,
+    /// Records from this offset on are held back: their epoch has not begun, or it is not known what is late among them.
+    limit: u64,
+    held: VecDeque<Held>,
+    /// The reader was asked to hold it.
+    full: bool,
+    /// It was said that there is more of it than there should be.
+    beyond_end: bool,
+    /// The offset after the last record that the reader handed over.
+    seen: u64,
+    /// The offset after the last record that was taken.
+    next: u64,
+    /// The watermark at which it came back in this epoch.
+    floor: Option<EventTime>,
+    /// What was last bound.
+    bound: Option<(u64, Phase)>,
     records: u64,
     bytes: u64,
     metrics: PartitionMetrics,
 }
 
+impl PartitionState {
+    /// Moves to a phase of the present epoch.
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.limit = if phase == Phase::Active { u64::MAX } else { 0 };
+    }
+
+    /// The phase at the end of an epoch.
+    fn phase_at(&self, now_ms: u64, idle_after_ms: u64) -> Phase {
+        match self.phase {
+            Phase::Returned => Phase::Returned,
+            _ if self.ended => Phase::Ended,
+            Phase::Active if self.empty_since_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= idle_after_ms) => {
+                Phase::Idle
+            }
+            phase => phase,
+        }
+    }
+}
+
 impl<T: Decode> Intake<T> {
+    /// Nothing is taken before [`replay`](Self::replay) or [`go_live`](Self::go_live) says what.
     pub(super) fn new(
         name: &str,
         idle_after: Duration,
@@ -71,72 +127,206 @@ impl<T: Decode> Intake<T> {
         work: Work<T>,
     ) -> Self {
         Intake {
+            source: name.to_owned(),
             idle_after_ms: u64::try_from(idle_after.as_millis()).unwrap_or(u64::MAX),
             view,
             partitions: Vec::new(),
             index: HashMap::new(),
             last: (u32::MAX, usize::MAX),
-            held: Vec::new(),
             epoch: 0,
+            replaying: true,
             work,
             letters: Letters::new(name, metrics.clone()),
             metrics,
         }
     }
 
+    /// Asks where the partitions begin that have joined since it was last asked.
+    pub(super) fn place(&mut self, known: &mut usize, begins_at: impl Fn(Partition) -> u64) {
+        for partition in &mut self.partitions[*known..] {
+            partition.from = begins_at(Partition(partition.id));
+            partition.seen = partition.seen.max(partition.from);
+            partition.next = partition.next.max(partition.from);
+        }
+        *known = self.partitions.len();
+    }
+
+    /// The partitions that are known now take part from the present epoch on, in which nothing of them is taken.
+    pub(super) fn introduce(&mut self) {
+        self.partitions.iter_mut().for_each(|state| state.dormant = false);
+    }
+
+    /// Begins to make an epoch again: of each partition in `bindings`, exactly the records that it says are taken.
+    ///
+    /// # Errors
+    /// If a partition is gone.
+    pub(super) fn replay(&mut self, bindings: &BTreeMap<u32, PartitionBinding>) -> Result<()> {
+        for (partition, binding) in bindings {
+            let Some(&index) = self.index.get(partition) else {
+                let message = format!(
+                    "source {:?}: partition {partition}, which earlier runs on this state directory read, is gone",
+                    self.source
+                );
+                return Err(Error::source(message).hint("restore it, or begin with a new state directory"));
+            };
+            if let Some(floor) = binding.floor {
+                self.join_at(index, floor);
+            }
+            let state = &mut self.partitions[index];
+            state.dormant = false;
+            state.phase = binding.phase;
+            state.limit = binding.next;
+            self.take_held(index);
+        }
+        Ok(())
+    }
+
+    /// Whether everything that belongs to the epoch has been taken.
+    ///
+    /// # Errors
+    /// If something of it is gone.
+    pub(super) fn is_replayed(&self, bindings: &BTreeMap<u32, PartitionBinding>) -> Result<bool> {
+        let mut replayed = true;
+        for binding in bindings.values() {
+            let state = &self.partitions[self.index[&binding.partition]];
+            if state.seen >= binding.next || state.ended {
+                continue;
+            }
+            replayed = false;
+            if state.empty_since_ms.is_some() {
+                return Err(Error::source(format!(
+                    "source {:?}, partition {}: records before offset {} were read by earlier runs and are gone; there is \
+                     nothing after offset {}",
+                    self.source, state.label, binding.next, state.seen
+                ))
+                .hint("restore them, or begin with a new state directory"));
+            }
+        }
+        Ok(replayed)
+    }
+
+    /// From the present epoch on, whatever the reader hands over is taken. Partitions that were not known in the epochs made
+    /// again are new, if there were any.
+    pub(super) fn go_live(&mut self, epochs_before: bool) {
+        self.replaying = false;
+        for index in 0..self.partitions.len() {
+            let state = &mut self.partitions[index];
+            state.empty_since_ms = None;
+            let newcomer = std::mem::take(&mut state.dormant);
+            let phase = match state.phase {
+                _ if newcomer => {
+                    if epochs_before {
+                        Phase::Returned
+                    } else {
+                        Phase::Active
+                    }
+                }
+                Phase::Idle if !state.held.is_empty() => Phase::Returned,
+                phase => phase,
+            };
+            state.returned = self.epoch;
+            state.enter(phase);
+            if phase == Phase::Ended && !state.held.is_empty() {
+                self.beyond_end(index);
+            }
+            self.take_held(index);
+        }
+    }
+
+    /// Says of partitions to hold, or to hold no more, what is beyond the epoch that is being made again.
+    pub(super) fn holding(&mut self, mut hold: impl FnMut(Partition, bool)) {
+        for state in &mut self.partitions {
+            let full = self.replaying && state.held.len() >= HELD_RECORDS;
+            if std::mem::replace(&mut state.full, full) != full {
+                hold(Partition(state.id), full);
+            }
+        }
+    }
+
+    fn join_at(&mut self, index: usize, floor: EventTime) {
+        match &mut self.work {
+            Work::Here(direct) => direct.join_at(index, floor),
+            Work::Spread(packer) => packer.join_at(index, floor),
+        }
+        self.partitions[index].floor = Some(floor);
+    }
+
     /// Lets returned partitions go on once the watermark is known at which they returned, and says whether any still waits.
     /// While one waits nothing is polled, so what is held is bounded by one poll.
     pub(super) fn release(&mut self) -> bool {
         let (complete_before, watermark) = (self.view.complete_before.get(), self.view.watermark.get());
-        for (index, partition) in self.partitions.iter_mut().enumerate() {
-            if partition.returned.is_some_and(|epoch| epoch < complete_before) {
-                partition.returned = None;
-                match &mut self.work {
-                    Work::Here(direct) => direct.join_at(index, watermark),
-                    Work::Spread(packer) => packer.join_at(index, watermark),
-                }
+        let mut waiting = false;
+        for index in 0..self.partitions.len() {
+            let state = &mut self.partitions[index];
+            if state.phase != Phase::Returned {
+                continue;
+            }
+            if state.returned < complete_before {
+                state.enter(Phase::Active);
+                self.join_at(index, watermark);
+                self.take_held(index);
+            } else {
+                waiting |= !state.held.is_empty();
             }
         }
-        if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
-            let (waiting, ready) = held.into_iter().partition(|h| self.partitions[h.partition].returned.is_some());
-            self.held = waiting;
-            let ready: Vec<Held> = ready;
-            ready.iter().for_each(|h| self.take(h.partition, h.offset, &h.bytes));
-        }
-        !self.held.is_empty()
+        waiting
     }
 
     /// Whether records of a returned partition wait.
     pub(super) fn holds(&self) -> bool {
-        !self.held.is_empty()
+        self.partitions.iter().any(|state| !state.held.is_empty())
     }
 
-    /// Tells how the partitions' standing changed since it was last told.
-    pub(super) fn marks(&mut self, now_ms: u64, mut tell: impl FnMut(Mark)) {
-        for (index, partition) in self.partitions.iter_mut().enumerate() {
-            let empty_for = partition.empty_since_ms.map(|since| now_ms.saturating_sub(since));
+    fn take_held(&mut self, index: usize) {
+        while let Some(held) = {
+            let state = &mut self.partitions[index];
+            let limit = state.limit;
+            state.held.pop_front_if(|held| held.offset() < limit)
+        } {
+            match held {
+                Held::Record { offset, bytes } => self.take(index, offset, &bytes),
+                Held::Rejected { offset, size, head, rejection } => self.refuse(index, offset, size, &head, rejection),
+            }
+        }
+    }
+
+    /// Ends the epoch: tells how the partitions' standing changed since it was last told, and returns what is to be bound.
+    pub(super) fn close_epoch(&mut self, now_ms: u64, mut tell: impl FnMut(Mark)) -> Vec<PartitionBinding> {
+        let mut bindings = Vec::new();
+        for (index, partition) in self.partitions.iter_mut().enumerate().filter(|(_, partition)| !partition.dormant) {
+            if !self.replaying {
+                partition.enter(partition.phase_at(now_ms, self.idle_after_ms));
+            }
             // The first mark is of an epoch before the one in which the records of the first poll are sent.
-            let standing = if partition.announced.is_none() || partition.returned.is_some() {
-                Standing::Joined
-            } else if partition.ended {
-                Standing::Ended
-            } else if empty_for.is_some_and(|ms| ms >= self.idle_after_ms) {
-                Standing::Idle
-            } else {
-                match &self.work {
+            let standing = match partition.phase {
+                _ if partition.announced.is_none() => Standing::Joined,
+                Phase::Returned => Standing::Joined,
+                Phase::Ended => Standing::Ended,
+                Phase::Idle => Standing::Idle,
+                Phase::Active => match &self.work {
                     Work::Spread(_) => Standing::InChunks,
                     Work::Here(direct) => match direct.watermark(index) {
                         EventTime::MIN => Standing::Joined,
                         watermark => Standing::At(watermark),
                     },
-                }
+                },
             };
-            if partition.announced != Some(standing) {
-                partition.announced = Some(standing);
+            let told = partition.announced.replace(standing) != Some(standing);
+            if told {
                 tell(Mark::Stands { partition: partition.id, standing });
             }
+            let (floor, now) = (partition.floor.take(), (partition.next, partition.phase));
+            if told || floor.is_some() || partition.bound != Some(now) {
+                let joined = partition
+                    .bound
+                    .is_none()
+                    .then(|| Joined { label: partition.label.to_string(), from: partition.from });
+                let (partition_id, next, phase) = (partition.id, partition.next, partition.phase);
+                bindings.push(PartitionBinding { partition: partition_id, joined, next, phase, floor });
+                partition.bound = Some(now);
+            }
         }
+        bindings
     }
 
     /// Brings the counters up to date; called once per poll.
@@ -168,9 +358,10 @@ impl<T: Decode> Intake<T> {
 
     #[inline]
     fn take(&mut self, index: usize, offset: u64, bytes: &[u8]) {
+        let partition = &mut self.partitions[index];
+        partition.next = offset + 1;
         match &mut self.work {
             Work::Here(direct) => {
-                let partition = &mut self.partitions[index];
                 partition.records += 1;
                 partition.bytes += bytes.len() as u64;
                 if let Err(rejection) = direct.take(index, bytes, self.epoch) {
@@ -181,6 +372,39 @@ impl<T: Decode> Intake<T> {
             Work::Spread(packer) => packer.take(index, offset, bytes),
         }
     }
+
+    fn refuse(&mut self, index: usize, offset: u64, size: u64, head: &[u8], rejection: Rejection) {
+        let state = &mut self.partitions[index];
+        state.next = offset + 1;
+        state.records += 1;
+        state.bytes += size;
+        self.letters.refuse(&state.label, offset, size, head, rejection);
+    }
+
+    /// There is more of a partition that ended in an earlier run.
+    fn beyond_end(&mut self, index: usize) {
+        let state = &mut self.partitions[index];
+        state.held.clear();
+        if !std::mem::replace(&mut state.beyond_end, true) {
+            let (source, partition, end) = (&self.source, &state.label, state.next);
+            tracing::warn!(source, %partition, end, "ended in an earlier run and has grown since; what came after its end is not read");
+        }
+    }
+
+    /// Holds back what is beyond the limit of its partition.
+    #[cold]
+    fn hold(&mut self, index: usize, held: Held) {
+        let epoch = self.epoch;
+        let state = &mut self.partitions[index];
+        if !self.replaying && state.phase == Phase::Ended {
+            return self.beyond_end(index);
+        }
+        if !self.replaying && state.phase == Phase::Idle {
+            state.enter(Phase::Returned);
+            state.returned = epoch;
+        }
+        state.held.push_back(held);
+    }
 }
 
 impl<T: Decode> Collector for Intake<T> {
@@ -188,22 +412,37 @@ impl<T: Decode> Collector for Intake<T> {
         let known = self.index.insert(partition.0, self.partitions.len());
         assert!(known.is_none(), "partition {} joined twice", partition.0);
         // Before the first epoch nothing can have been missed; later on the watermark may be ahead of the newcomer.
-        let returned = (self.view.complete_before.get() > 0).then_some(self.epoch);
+        let phase = if self.view.complete_before.get() > 0 { Phase::Returned } else { Phase::Active };
         match &mut self.work {
             Work::Here(direct) => direct.joined(),
             Work::Spread(packer) => packer.joined(partition.0, label),
         }
-        self.partitions.push(PartitionState {
+        let mut state = PartitionState {
             id: partition.0,
             label: label.into(),
+            from: 0,
+            dormant: self.replaying,
+            phase,
+            returned: self.epoch,
             announced: None,
-            returned,
             ended: false,
             empty_since_ms: None,
+            limit: 0,
+            held: VecDeque::new(),
+            full: false,
+            beyond_end: false,
+            seen: 0,
+            next: 0,
+            floor: None,
+            bound: None,
             records: 0,
             bytes: 0,
             metrics: self.metrics.partition(label),
-        });
+        };
+        if !self.replaying {
+            state.enter(phase);
+        }
+        self.partitions.push(state);
     }
 
     #[inline]
@@ -211,26 +450,28 @@ impl<T: Decode> Collector for Intake<T> {
         let index = self.partition(partition);
         let state = &mut self.partitions[index];
         state.empty_since_ms = None;
-        if state.announced == Some(Standing::Idle) && state.returned.is_none() {
-            state.returned = Some(self.epoch);
-        }
-        if state.returned.is_some() {
-            self.held.push(Held { partition: index, offset, bytes: bytes.to_vec() });
+        state.seen = offset + 1;
+        if offset >= state.limit {
+            self.hold(index, Held::Record { offset, bytes: bytes.to_vec() });
         } else {
             self.take(index, offset, bytes);
         }
     }
 
-    /// Not while a partition is idle or coming back: what it reads is then held back record by record.
+    /// Not while anything of the partition is or might have to be held back, record by record.
     fn takes_blocks(&self, partition: Partition) -> bool {
         let state = self.index.get(&partition.0).map(|index| &self.partitions[*index]);
         matches!(self.work, Work::Spread(_))
-            && state.is_some_and(|s| s.returned.is_none() && s.announced != Some(Standing::Idle))
+            && !self.replaying
+            && state.is_some_and(|state| state.phase == Phase::Active && state.held.is_empty())
     }
 
     fn block(&mut self, partition: Partition, block: Box<dyn Block>) {
         let index = self.partition(partition);
-        self.partitions[index].empty_since_ms = None;
+        let state = &mut self.partitions[index];
+        state.empty_since_ms = None;
+        state.seen = block.offset() + block.size() as u64;
+        state.next = state.seen;
         let Work::Spread(packer) = &mut self.work else { panic!("blocks are for all workers") };
         packer.take_block(index, block);
     }
@@ -239,9 +480,13 @@ impl<T: Decode> Collector for Intake<T> {
         let index = self.partition(partition);
         let state = &mut self.partitions[index];
         state.empty_since_ms = None;
-        state.records += 1;
-        state.bytes += size;
-        self.letters.refuse(&state.label, offset, size, head, Rejection::new(reason, detail));
+        state.seen = offset + 1;
+        let rejection = Rejection::new(reason, detail);
+        if offset >= state.limit {
+            self.hold(index, Held::Rejected { offset, size, head: head.to_vec(), rejection });
+        } else {
+            self.refuse(index, offset, size, head, rejection);
+        }
     }
 
     fn caught_up(&mut self, partition: Partition) {

@@ -11,14 +11,17 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 use timely::dataflow::{ProbeHandle, Scope, Stream, StreamVec};
 
+use super::bound::Bound;
 use super::chunk::{Chunk, Spare};
 use super::direct::Direct;
 use super::intake::{Intake, Work};
+use super::replay::Replay;
 use super::spread::{Load, Packer};
 use super::{FlowControl, SourceStage};
+use crate::checkpoint::bindings::SourceHistory;
 use crate::connectors::source::{Polled, SourceConnector, SourceReader};
-use crate::error::Result;
 use crate::error::stage::StageName;
+use crate::error::{Error, Result};
 use crate::operators::watermark::{Mark, WatermarkView};
 use crate::record::{DeadLetter, Decode, Decoder};
 use crate::runtime::control::Control;
@@ -33,6 +36,9 @@ const BACKPRESSURE_WAIT: Duration = Duration::from_millis(1);
 
 /// How long a source waits for workers to decode what they have, if nobody wakes it.
 const DECODING_WAIT: Duration = Duration::from_millis(10);
+
+/// How long a source waits for its last bindings to be durable, if nobody wakes it.
+const DURABLE_WAIT: Duration = Duration::from_millis(10);
 
 /// The outputs in their order.
 const RECORDS: usize = 0;
@@ -69,6 +75,7 @@ pub(super) fn read<'s, T: Decode>(
     let (letters, letters_stream) = builder.new_output::<Vec<DeadLetter>>();
     let address = builder.operator_info().address;
     let activator = scope.activator_for(address.clone());
+    let woken = scope.worker().sync_activator_for(address.to_vec());
     let load = Load::new(stage.context.worker, stage.context.workers, scope.activator_for(address));
     let name = StageName::of(&stage.context.name);
     let outputs = Outputs {
@@ -78,17 +85,34 @@ pub(super) fn read<'s, T: Decode>(
         letters: OutputBuilder::from(letters),
     };
 
+    let bound = stage.durability.as_ref().map(|durability| {
+        // A worker that is gone needs no waking.
+        let wake = move || {
+            let _ = woken.activate();
+        };
+        Bound::new(durability.log.binder(&stage.context.name, wake))
+    });
+
     let shared = load.clone();
     builder.build(move |capabilities| {
-        let mut reading = Reading::open(stage, view, shared, outputs, capabilities);
+        let control = stage.control.clone();
+        // Capabilities are kept where the source cannot be opened: what nobody read must not look complete.
+        let (mut reading, unopened) = match Reading::open(stage, view, shared, bound, outputs, capabilities) {
+            Ok(reading) => (Some(reading), Vec::new()),
+            Err((error, capabilities)) => {
+                control.fail(error);
+                (None, capabilities)
+            }
+        };
         move |_frontiers| {
-            let _stage = name.enter();
+            let (_stage, _kept) = (name.enter(), &unopened);
             match reading.as_mut().map(Reading::activate) {
                 Some(Next::Again(None)) => activator.activate(),
                 Some(Next::Again(Some(wait))) => activator.activate_after(wait),
                 // Dropping the capabilities is what ends the source.
                 Some(Next::Over) => reading = None,
-                None => {}
+                // Not after a failure: nobody may take an epoch for complete that is not.
+                Some(Next::Failed) | None => {}
             }
         }
     });
@@ -108,6 +132,8 @@ enum Next {
     Again(Option<Duration>),
     /// It has nothing more to say.
     Over,
+    /// The run has failed.
+    Failed,
 }
 
 /// The operator while it has something to read.
@@ -129,6 +155,16 @@ struct Reading<T: Decode> {
     flow_control: FlowControl,
     /// Whether partitions were announced.
     announced: bool,
+    /// How many partitions are known to begin where.
+    placed: usize,
+    /// Epochs of earlier generations that are to be made again.
+    replay: Option<Replay>,
+    /// Epochs before this one belong to earlier generations.
+    live_from: Epoch,
+    /// Binds epochs, if there is a state directory.
+    bound: Option<Bound>,
+    /// Everything is read, and only waits for its bindings to be durable.
+    ending: bool,
     /// Records read in this epoch.
     in_epoch: u64,
     /// Epochs in which this worker read something that is not committed yet. Counted rather than measured by the clock, so that
@@ -138,15 +174,26 @@ struct Reading<T: Decode> {
 }
 
 impl<T: Decode> Reading<T> {
+    /// Gives the capabilities back if the connector cannot be opened.
     fn open(
         stage: SourceStage<T>,
         view: Rc<WatermarkView>,
         load: Load,
+        bound: Option<Bound>,
         outputs: Outputs<T>,
         capabilities: Vec<Capability<Epoch>>,
-    ) -> Option<Self> {
-        let SourceStage { context, connector, options, rules, validations, control, ticker, .. } = stage;
-        let reader = connector.open(&context).map_err(|error| control.fail(error)).ok()?;
+    ) -> Result<Self, (Error, Vec<Capability<Epoch>>)> {
+        let SourceStage { context, connector, options, rules, validations, control, ticker, durability, .. } = stage;
+        let history = durability.as_ref().map(|durability| &durability.history);
+        let of_source = history.and_then(|history| history.sources.get(&context.name));
+        let opened = match durability {
+            None => connector.open(&context),
+            Some(_) => connector.reopen(&context, &of_source.map(SourceHistory::partitions).unwrap_or_default()),
+        };
+        let reader = match opened {
+            Ok(reader) => reader,
+            Err(error) => return Err((error, capabilities)),
+        };
         let few = reader.partitions().is_some_and(|partitions| partitions < context.workers);
         let work = if few && T::Decoder::STATELESS {
             Work::Spread(Packer::new(load))
@@ -154,7 +201,8 @@ impl<T: Decode> Reading<T> {
             Work::Here(Direct::new(options, rules, validations))
         };
         let first = context.worker / stage.threads * stage.threads;
-        Some(Reading {
+        let last = history.and_then(|history| history.last);
+        Ok(Reading {
             reader,
             process: first..first + stage.threads,
             one_machine: stage.one_machine,
@@ -169,6 +217,11 @@ impl<T: Decode> Reading<T> {
             sinks: stage.sinks,
             flow_control: stage.flow_control,
             announced: false,
+            placed: 0,
+            replay: last.map(|_| Replay::new(of_source, &context)),
+            live_from: last.map_or(0, |last| last + 1),
+            bound,
+            ending: false,
             in_epoch: 0,
             in_flight: VecDeque::new(),
             reads: stage.reads,
@@ -177,37 +230,105 @@ impl<T: Decode> Reading<T> {
 
     fn activate(&mut self) -> Next {
         if self.control.failed() {
-            return Next::Over;
+            return Next::Failed;
         }
-        let now = self.ticker.epoch();
-        if self.announced {
-            self.end_epoch(now);
+        let waits = self.bound.as_mut().is_some_and(Bound::release);
+        if self.ending {
+            // Woken when something is durable.
+            return if waits { Next::Again(Some(DURABLE_WAIT)) } else { Next::Over };
         }
-        let began = Instant::now();
-        let polled = match self.poll(now) {
-            Ok(polled) => polled,
-            Err(error) => {
-                self.control.fail(error);
-                return Next::Over;
-            }
-        };
-        if !std::mem::replace(&mut self.announced, true) {
-            // The first poll announced the partitions: all are known, on every worker, before the first epoch begins.
-            self.end_epoch(now);
-        }
-        if let Err(error) = self.send(began.checked_sub(self.reader.waited()).unwrap_or(began)) {
+        let announced = if self.announced { Ok(()) } else { self.announce() };
+        let next = announced.and_then(|()| if self.replay.is_some() { self.replay() } else { self.read() });
+        next.unwrap_or_else(|error| {
             self.control.fail(error);
-            return Next::Over;
+            Next::Failed
+        })
+    }
+
+    /// Tells of the partitions there are: all are known, on every worker, before the first epoch begins.
+    fn announce(&mut self) -> Result<()> {
+        self.announced = true;
+        self.reader.poll(0, &mut self.intake)?;
+        self.place();
+        if self.replay.is_none() {
+            self.intake.introduce();
+            self.close_epoch();
+            self.go_live();
         }
-        match polled {
+        Ok(())
+    }
+
+    /// Reads what there is now.
+    fn read(&mut self) -> Result<Next> {
+        self.end_epoch(self.now());
+        let began = Instant::now();
+        let polled = self.poll()?;
+        self.place();
+        self.send(began.checked_sub(self.reader.waited()).unwrap_or(began))?;
+        Ok(match polled {
             Polled::Finished if self.control.stopping() || !self.intake.holds() => {
-                self.mark();
-                Next::Over
+                self.close_epoch();
+                self.capabilities.clear();
+                self.ending = true;
+                Next::Again(None)
             }
             Polled::More => Next::Again(None),
             Polled::Finished => Next::Again(Some(BACKPRESSURE_WAIT)),
             Polled::Wait(wait) => Next::Again(Some(wait.min(self.ticker.until_next()))),
+        })
+    }
+
+    /// Makes the epochs of earlier generations again, each from the records that were bound to it. A request to stop waits: half
+    /// an epoch must not look like a whole one.
+    fn replay(&mut self) -> Result<Next> {
+        let Some(replay) = &mut self.replay else { return Ok(Next::Again(None)) };
+        let Some((epoch, bindings)) = replay.current() else {
+            self.replay = None;
+            self.go_live();
+            tracing::debug!(source = self.name, "the epochs of earlier runs are made again");
+            return Ok(Next::Again(None));
+        };
+        let begins = replay.begin();
+        if begins {
+            self.begin_epoch(epoch);
+            self.intake.epoch = epoch;
+            self.intake.replay(&bindings)?;
         }
+        let began = Instant::now();
+        let mut wait = self.held_back(u64::MAX);
+        if wait.is_none() && !self.intake.is_replayed(&bindings)? {
+            if let Polled::Wait(more) = self.reader.poll(POLL_BYTES, &mut self.intake)? {
+                wait = Some(more);
+            }
+            self.place();
+            self.intake.holding(|partition, held| self.reader.hold(partition, held));
+        }
+        self.send(began)?;
+        if !self.intake.is_replayed(&bindings)? {
+            return Ok(Next::Again(wait));
+        }
+        self.close_epoch();
+        self.replay.as_mut().expect("it is being replayed").done();
+        Ok(Next::Again(None))
+    }
+
+    /// Goes on with what nobody has read before.
+    fn go_live(&mut self) {
+        let now = self.now();
+        self.begin_epoch(now);
+        self.intake.epoch = now;
+        self.intake.go_live(self.live_from > 0);
+        self.intake.holding(|partition, held| self.reader.hold(partition, held));
+    }
+
+    /// The epoch of this moment.
+    fn now(&self) -> Epoch {
+        self.ticker.epoch().max(self.live_from)
+    }
+
+    fn place(&mut self) {
+        let reader = &self.reader;
+        self.intake.place(&mut self.placed, |partition| reader.begins_at(partition));
     }
 
     fn epoch(&self) -> Epoch {
@@ -217,43 +338,61 @@ impl<T: Decode> Reading<T> {
     /// Moves on to the epoch `now`, if that is a later one.
     fn end_epoch(&mut self, now: Epoch) {
         if now > self.epoch() {
-            self.mark();
-            self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&now));
-            self.in_epoch = 0;
+            self.close_epoch();
+            self.begin_epoch(now);
         }
     }
 
-    /// Tells every worker what became of the partitions in this epoch.
-    fn mark(&mut self) {
+    fn begin_epoch(&mut self, epoch: Epoch) {
+        self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&epoch));
+        self.in_epoch = 0;
+    }
+
+    /// Tells every worker what became of the partitions in this epoch, and has it bound.
+    fn close_epoch(&mut self) {
         let (now_ms, workers) = (self.ticker.now_ms(), self.workers);
         let mut output = self.outputs.marks.activate();
         let mut session = output.session(&self.capabilities[MARKS]);
-        self.intake.marks(now_ms, |mark| (0..workers).for_each(|worker| session.give((worker, mark))));
+        let tell = |mark| (0..workers).for_each(|worker| session.give((worker, mark)));
+        let bindings = self.intake.close_epoch(now_ms, tell);
+        if let Some(bound) = &mut self.bound
+            && self.replay.is_none()
+        {
+            bound.bind(bindings, &self.capabilities);
+        }
     }
 
-    /// Reads, unless there is a reason not to.
-    fn poll(&mut self, now: Epoch) -> Result<Polled> {
-        self.intake.epoch = if self.announced { self.epoch() } else { now };
+    /// How long to wait before reading on, if sinks or decoders are behind.
+    fn held_back(&mut self, records_per_epoch_max: u64) -> Option<Duration> {
         let committed = self.sinks.with_frontier(|f| f.first().copied().unwrap_or(Epoch::MAX));
         while self.in_flight.front().is_some_and(|epoch| *epoch < committed) {
             self.in_flight.pop_front();
         }
         self.intake.metrics.epochs_in_flight(self.in_flight.len());
-        let FlowControl { epochs_in_flight_max, records_per_epoch_max } = self.flow_control;
-        if self.control.stopping() {
-            Ok(Polled::Finished)
-        } else if self.in_flight.len() > epochs_in_flight_max || self.in_epoch >= records_per_epoch_max {
+        if self.in_flight.len() > self.flow_control.epochs_in_flight_max || self.in_epoch >= records_per_epoch_max {
             self.intake.not_fetched();
             self.intake.metrics.backpressured(BACKPRESSURE_WAIT);
-            Ok(Polled::Wait(BACKPRESSURE_WAIT))
+            Some(BACKPRESSURE_WAIT)
         } else if matches!(&self.intake.work, Work::Spread(packer) if packer.load.is_full()) {
             // Woken as soon as a worker is done with a chunk.
             self.intake.not_fetched();
-            Ok(Polled::Wait(DECODING_WAIT))
+            Some(DECODING_WAIT)
+        } else {
+            None
+        }
+    }
+
+    /// Reads, unless there is a reason not to.
+    fn poll(&mut self) -> Result<Polled> {
+        self.intake.epoch = self.epoch();
+        if self.control.stopping() {
+            Ok(Polled::Finished)
+        } else if let Some(wait) = self.held_back(self.flow_control.records_per_epoch_max) {
+            Ok(Polled::Wait(wait))
         } else if self.intake.release() {
             Ok(Polled::Wait(BACKPRESSURE_WAIT))
         } else {
-            self.reader.poll(if self.announced { POLL_BYTES } else { 0 }, &mut self.intake)
+            self.reader.poll(POLL_BYTES, &mut self.intake)
         }
     }
 
@@ -288,7 +427,9 @@ impl<T: Decode> Reading<T> {
         self.in_epoch += read as u64;
         let letters = &mut self.intake.letters.ready;
         let epoch = *self.capabilities[RECORDS].time();
-        self.reads.read(epoch, read_at, (read + letters.len()) as u64);
+        if self.replay.is_none() {
+            self.reads.read(epoch, read_at, (read + letters.len()) as u64);
+        }
         if (read > 0 || !letters.is_empty()) && self.in_flight.back() != Some(&epoch) {
             self.in_flight.push_back(epoch);
         }

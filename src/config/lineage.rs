@@ -1,0 +1,84 @@
+//! What a dataflow and its configuration must have in common with those that a state directory was made for.
+
+use std::collections::BTreeMap;
+
+use crate::checkpoint::identity::Fingerprint;
+use crate::flow::launch::Parts;
+use crate::settings::{Node, Value};
+
+/// Keys of a source that do not decide what is read or how it is judged, and may change from run to run.
+const MAY_CHANGE: [&str; 3] = ["brokers", "properties", "discover_after"];
+
+/// The tables that decide what the epochs of a dataflow come to.
+const TABLES: [&str; 2] = ["params", "sources"];
+
+/// The fingerprint of the dataflow `name`: its parts, its parameters and its sources. Sinks may be wired elsewhere.
+pub(crate) fn lineage(name: &str, parts: &Parts, settings: &Node) -> Fingerprint {
+    let mut entries = BTreeMap::from([("dataflow".to_owned(), format!("{name:?}"))]);
+    for (kind, names) in [("sources", &parts.sources), ("stages", &parts.stages), ("sinks", &parts.sinks)] {
+        entries.insert(kind.to_owned(), names.join(", "));
+    }
+    for table in TABLES {
+        if let Some(node) = settings.get(table) {
+            flatten(&table.to_owned(), node, &mut entries);
+        }
+    }
+    Fingerprint(entries)
+}
+
+fn flatten(path: &String, node: &Node, entries: &mut BTreeMap<String, String>) {
+    match &node.value {
+        Value::Table(_) => {
+            for (key, node) in node.entries().filter(|(key, _)| !MAY_CHANGE.contains(key)) {
+                flatten(&format!("{path}.{key}"), node, entries);
+            }
+        }
+        value => drop(entries.insert(path.clone(), text(value))),
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Bool(yes) => yes.to_string(),
+        Value::Datetime(time) => time.clone(),
+        Value::Array(nodes) => {
+            format!("[{}]", nodes.iter().map(|node| text(&node.value)).collect::<Vec<_>>().join(", "))
+        }
+        Value::Table(_) => {
+            let entry = |(key, node): (&str, &Node)| format!("{key} = {}", text(&node.value));
+            let table = Node { location: crate::settings::Location::Code, value: value.clone() };
+            format!("{{ {} }}", table.entries().map(entry).collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    fn of(text: &str) -> Fingerprint {
+        let parts = Parts { sources: vec!["in".into()], stages: vec!["count".into()], sinks: vec!["out".into()] };
+        lineage("flow", &parts, &Layers::new("flow").defaults(text).merge().unwrap())
+    }
+
+    #[test]
+    fn what_decides_the_answer_counts_and_nothing_else() {
+        let one =
+            of("params.size = '1m'\n[sources.in]\nkind = 'kafka'\ntopic = 't'\nbrokers = 'a'\nout_of_order = '1s'");
+        let same =
+            of("params.size = '1m'\nengine.tick = '1s'\n[sinks.out]\nkind = 'null'\n[sources.in]\nkind = 'kafka'\n\
+                       topic = 't'\nbrokers = 'b'\nout_of_order = '1s'");
+        assert_eq!(one, same);
+        let other = of("params.size = '2m'\n[sources.in]\nkind = 'kafka'\ntopic = 't'\nout_of_order = '2s'");
+        assert_eq!(
+            one.differences(&other, 9),
+            ["params.size was \"1m\" and is \"2m\"", "sources.in.out_of_order was \"1s\" and is \"2s\""]
+        );
+        assert_eq!(one.0["stages"], "count");
+        assert_eq!(of("params.list = [1, {a = 'b'}]").0["params.list"], "[1, { a = \"b\" }]");
+    }
+}

@@ -1,0 +1,39 @@
+//! Holds the epochs of a source open until their bindings are on the disk.
+
+use std::collections::VecDeque;
+
+use timely::dataflow::operators::Capability;
+
+use crate::checkpoint::bindings::{Binder, PartitionBinding};
+use crate::time::Epoch;
+
+/// The epochs that were read, and whose bindings are not known to be durable.
+pub(super) struct Bound {
+    binder: Binder,
+    held: VecDeque<(Epoch, Vec<Capability<Epoch>>)>,
+}
+
+impl Bound {
+    pub(super) fn new(binder: Binder) -> Self {
+        Bound { binder, held: VecDeque::new() }
+    }
+
+    /// Has `partitions` bound to the epoch of `capabilities`, which stays open until that is durable. An epoch in which nothing
+    /// changed is not bound, and not held.
+    pub(super) fn bind(&mut self, partitions: Vec<PartitionBinding>, capabilities: &[Capability<Epoch>]) {
+        if partitions.is_empty() {
+            return;
+        }
+        let epoch = *capabilities[0].time();
+        self.binder.bind(epoch, partitions);
+        self.held.push_back((epoch, capabilities.to_vec()));
+    }
+
+    /// Lets go of the epochs whose bindings are durable. Says whether any is left.
+    pub(super) fn release(&mut self) -> bool {
+        while self.held.front().is_some_and(|(epoch, _)| self.binder.is_durable(*epoch)) {
+            self.held.pop_front();
+        }
+        !self.held.is_empty()
+    }
+}

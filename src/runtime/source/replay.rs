@@ -1,0 +1,49 @@
+//! The epochs of earlier generations that one worker's source has to make again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use crate::checkpoint::bindings::{PartitionBinding, SourceHistory};
+use crate::connectors::source::{Partition, SourceContext};
+use crate::time::Epoch;
+
+/// What was bound to an epoch, by partition.
+type Bindings = BTreeMap<u32, PartitionBinding>;
+
+/// Which of the worker's partitions had what in which epoch. Whose partitions these were before does not matter.
+pub(super) struct Replay {
+    epochs: VecDeque<(Epoch, Rc<Bindings>)>,
+    begun: bool,
+}
+
+impl Replay {
+    /// What was bound of the partitions that the worker of `context` owns now.
+    pub(super) fn new(history: Option<&SourceHistory>, context: &SourceContext) -> Self {
+        let own = |(epoch, bindings): (&Epoch, &Bindings)| {
+            let own: Bindings = bindings
+                .iter()
+                .filter(|(partition, _)| context.owns(Partition(**partition)))
+                .map(|(partition, binding)| (*partition, binding.clone()))
+                .collect();
+            (!own.is_empty()).then(|| (*epoch, Rc::new(own)))
+        };
+        let epochs = history.into_iter().flat_map(|history| &history.epochs).filter_map(own).collect();
+        Replay { epochs, begun: false }
+    }
+
+    /// The epoch that is being made again, if one is left.
+    pub(super) fn current(&self) -> Option<(Epoch, Rc<Bindings>)> {
+        self.epochs.front().cloned()
+    }
+
+    /// Whether the current epoch begins only now.
+    pub(super) fn begin(&mut self) -> bool {
+        !std::mem::replace(&mut self.begun, true)
+    }
+
+    /// The current epoch is complete.
+    pub(super) fn done(&mut self) {
+        self.epochs.pop_front();
+        self.begun = false;
+    }
+}
