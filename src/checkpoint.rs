@@ -5,4 +5,5 @@
 
 pub mod bindings;
 pub mod directory;
+pub(crate) mod frame;
 pub mod identity;

@@ -5,12 +5,15 @@
 
 mod block;
 mod catalog;
+mod commit;
 mod discover;
+mod exact;
 mod finisher;
 mod finite;
 mod follow;
 mod output;
 mod patterns;
+mod progress;
 mod sink;
 mod source;
 mod tail;

@@ -4,7 +4,7 @@
 //! on the disk. What another run or program left in the folder is never touched.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
@@ -29,6 +29,16 @@ impl Naming {
     pub(super) fn new(context: &SinkContext, folder: &Path) -> Self {
         let stem = format!("{}-{}-s{:02}", file_safe(&context.name), stamp(context.run_ms), context.shard);
         Naming { sink: context.name.clone(), folder: folder.to_owned(), stem }
+    }
+
+    /// Where it is recorded how far the files are written for good.
+    pub(super) fn progress(&self) -> PathBuf {
+        self.folder.join(format!(".{}.progress", self.stem))
+    }
+
+    /// The sink, for messages.
+    pub(super) fn of_sink(&self) -> String {
+        format!("sink {:?}", self.sink)
     }
 
     fn finished(&self, sequence: u32) -> PathBuf {
@@ -61,6 +71,11 @@ impl Naming {
             );
         }
         Ok(())
+    }
+
+    fn flush_folder(&self) -> Result<()> {
+        let flushed = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        flushed.map_err(|e| self.error("cannot flush the folder", &self.folder, e))
     }
 
     /// An error of this sink about `path`.
@@ -106,6 +121,72 @@ impl Output {
         Err(naming.error("finds every name taken from", &naming.finished(sequence), cause))
     }
 
+    /// Creates the hidden file `sequence` of a shard whose names are its own.
+    pub(super) fn create_exactly(naming: &Naming, sequence: u32) -> Result<Self> {
+        let path = naming.partial(sequence);
+        let file = OpenOptions::new().write(true).create_new(true).open(&path);
+        let file = file.map_err(|e| naming.error("cannot create", &path, e))?;
+        // What is committed in it must not vanish with its name.
+        naming.flush_folder()?;
+        Ok(Output { naming: naming.clone(), file, path, sequence })
+    }
+
+    /// Opens the hidden file `sequence` of an earlier generation and cuts it after `bytes` bytes. `None` if it is not there: then it
+    /// was finished.
+    ///
+    /// # Errors
+    /// If it is shorter than that.
+    pub(super) fn resume(naming: &Naming, sequence: u32, bytes: u64) -> Result<Option<Self>> {
+        let path = naming.partial(sequence);
+        let mut file = match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(naming.error("cannot open", &path, e)),
+        };
+        let mut cut = || -> io::Result<u64> {
+            let size = file.metadata()?.len();
+            if size >= bytes {
+                file.set_len(bytes)?;
+                file.seek(SeekFrom::Start(bytes))?;
+            }
+            Ok(size)
+        };
+        let size = cut().map_err(|e| naming.error("cannot go on with", &path, e))?;
+        if size < bytes {
+            let message =
+                format!("{} lost rows: {path:?} has {size} bytes, and {bytes} were written", naming.of_sink());
+            return Err(Error::sink(message).hint("restore the file from a copy, or begin with a new state directory"));
+        }
+        Ok(Some(Output { naming: naming.clone(), file, path, sequence }))
+    }
+
+    /// Removes the hidden file `sequence`, of which nothing was committed, if it is there.
+    pub(super) fn discard(naming: &Naming, sequence: u32) -> Result<()> {
+        let path = naming.partial(sequence);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(naming.error("cannot remove", &path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has what was written on the disk.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| self.naming.error("cannot flush to disk", &self.path, e))
+    }
+
+    /// Makes the file durable, then visible, by its own name and no other.
+    pub(super) fn publish_as_named(self) -> Result<()> {
+        let Output { naming, file, path, sequence } = self;
+        file.sync_all().map_err(|e| naming.error("cannot flush to disk", &path, e))?;
+        let finished = naming.finished(sequence);
+        let hidden = TempPath::try_from_path(&path).map_err(|e| naming.error("cannot finish", &path, e))?;
+        if let Err(e) = hidden.persist_noclobber(&finished) {
+            let _kept = e.path.keep();
+            return Err(naming.error("cannot finish", &finished, e.error));
+        }
+        naming.flush_folder()
+    }
+
     /// The number of the file within its shard.
     pub(super) fn sequence(&self) -> u32 {
         self.sequence
@@ -126,8 +207,7 @@ impl Output {
             let finished = naming.finished(sequence);
             match hidden.persist_noclobber(&finished) {
                 Ok(()) => {
-                    let folder = File::open(&naming.folder).and_then(|folder| folder.sync_all());
-                    folder.map_err(|e| naming.error("cannot flush the folder", &naming.folder, e))?;
+                    naming.flush_folder()?;
                     return Ok(finished);
                 }
                 // Another program took the name meanwhile.

@@ -1,4 +1,4 @@
-//! The configured file sink and the writer of one shard.
+//! The configured file sink and the writer of one shard in a run without a state directory.
 //!
 //! Files roll only between epochs, so the rows of an epoch are never split over files, and by the time of epochs, not of the
 //! wall clock. There is no file without rows. What is reported durable is in the hands of the operating system; it is
@@ -7,6 +7,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::commit::Roll;
+use super::exact::ExactWriter;
 use super::finisher::Finisher;
 use super::output::{Naming, Output};
 use crate::connectors::sink::{Delivery, SinkConnector, SinkContext, SinkWriter};
@@ -64,7 +66,12 @@ impl FileSink {
 impl SinkConnector for FileSink {
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
         let naming = Naming::new(context, &self.folder);
-        naming.prepare(context.shard == 0)?;
+        // With a state directory what was left is gone on with.
+        naming.prepare(context.shard == 0 && context.generation.is_none())?;
+        if let Some(generation) = &context.generation {
+            let roll = Roll { bytes: self.roll_bytes, after_ms: self.roll_after_ms };
+            return Ok(Box::new(ExactWriter::open(&context.name, naming, roll, generation.number)?));
+        }
         Ok(Box::new(FileWriter {
             sink: context.name.clone(),
             naming,
@@ -79,7 +86,7 @@ impl SinkConnector for FileSink {
     }
 
     fn delivery(&self) -> Delivery {
-        Delivery::None
+        Delivery::ExactlyOnce
     }
 }
 
