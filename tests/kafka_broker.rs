@@ -22,3 +22,5 @@ mod reading;
 mod stopping;
 #[path = "kafka_broker/topics.rs"]
 mod topics;
+#[path = "kafka_broker/transactions.rs"]
+mod transactions;

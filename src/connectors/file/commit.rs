@@ -74,19 +74,19 @@ impl Committer {
     ///
     /// # Errors
     /// The first failure. Nothing is tried again: what a failed flush has left on the disk is anybody's guess.
-    pub(super) fn run(mut self, tasks: &Receiver<Task>, committed: impl Fn(Epoch)) -> Result<()> {
+    pub(super) fn run(mut self, tasks: &Receiver<Task>, committed: &dyn Fn(Epoch)) -> Result<()> {
         while let Ok(task) = tasks.recv() {
             let mut finish = false;
             for task in std::iter::once(task).chain(tasks.try_iter()) {
                 match task {
                     Task::Rows(rows) => self.write(&rows)?,
-                    Task::Seal(epoch) => self.seal(epoch, &committed)?,
-                    Task::Age(epoch) => self.roll(epoch, &committed)?,
+                    Task::Seal(epoch) => self.seal(epoch, committed)?,
+                    Task::Age(epoch) => self.roll(epoch, committed)?,
                     Task::Finish => finish = true,
                 }
             }
             // One flush for everything that waited.
-            self.commit(&committed)?;
+            self.commit(committed)?;
             if finish {
                 return self.open.take().map_or(Ok(()), |open| open.output.publish_as_named());
             }
@@ -108,7 +108,7 @@ impl Committer {
         Ok(())
     }
 
-    fn seal(&mut self, epoch: Epoch, committed: &impl Fn(Epoch)) -> Result<()> {
+    fn seal(&mut self, epoch: Epoch, committed: &dyn Fn(Epoch)) -> Result<()> {
         if let Some(open) = &mut self.open {
             open.sealed = open.written;
             open.first.get_or_insert(epoch);
@@ -118,7 +118,7 @@ impl Committer {
     }
 
     /// Finishes the file if it is large or old enough.
-    fn roll(&mut self, epoch: Epoch, committed: &impl Fn(Epoch)) -> Result<()> {
+    fn roll(&mut self, epoch: Epoch, committed: &dyn Fn(Epoch)) -> Result<()> {
         let Some(Open { sealed, first: Some(first), .. }) = &self.open else { return Ok(()) };
         if *sealed < self.roll.bytes && epoch.saturating_sub(*first) < self.roll.after_ms {
             return Ok(());
@@ -127,7 +127,7 @@ impl Committer {
         self.open.take().map_or(Ok(()), |open| open.output.publish_as_named())
     }
 
-    fn commit(&mut self, committed: &impl Fn(Epoch)) -> Result<()> {
+    fn commit(&mut self, committed: &dyn Fn(Epoch)) -> Result<()> {
         let (Some(epoch), Some(open)) = (self.sealed.take(), &self.open) else { return Ok(()) };
         open.output.flush()?;
         self.progress.commit(epoch, open.output.sequence(), open.sealed)?;

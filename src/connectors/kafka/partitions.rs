@@ -17,6 +17,8 @@ pub(super) struct Partitions {
 }
 
 struct State {
+    /// The first offset to read.
+    from: i64,
     /// The next offset expected.
     position: i64,
     /// The offset before which the partition ends, if the source is finite.
@@ -40,7 +42,7 @@ impl Partitions {
         if self.states.len() <= index {
             self.states.resize_with(index + 1, || None);
         }
-        self.states[index] = Some(State { position, end, ended: false, at_end: false, empty_at: None });
+        self.states[index] = Some(State { from: position, position, end, ended: false, at_end: false, empty_at: None });
         self.unannounced.push(partition);
         self.live += 1;
     }
@@ -137,6 +139,11 @@ impl Partitions {
     /// The partitions that have ended since the last call.
     pub(super) fn newly_ended(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.newly_ended)
+    }
+
+    /// The first offset that is read of a partition.
+    pub(super) fn from(&self, partition: u32) -> u64 {
+        self.states.get(partition as usize).and_then(Option::as_ref).map_or(0, |state| state.from.cast_unsigned())
     }
 
     /// The next offset of every partition that is being read.

@@ -167,4 +167,17 @@ impl SourceReader for Reader {
     fn partitions(&self) -> Option<usize> {
         Some(self.known as usize)
     }
+
+    fn begins_at(&self, partition: Partition) -> u64 {
+        self.partitions.from(partition.0)
+    }
+
+    fn hold(&mut self, partition: Partition, held: bool) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.connection.topic, partition.0.cast_signed());
+        let done = if held { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+        if let Err(why) = done {
+            tracing::warn!(topic = self.connection.topic, partition = partition.0, held, %why, "cannot hold a partition");
+        }
+    }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 
 use super::connection::{Connection, Properties};
-use super::sink::{self, Compression, KafkaSink, LINGER_DEFAULT};
+use super::sink::{self, COMMIT_INTERVAL_DEFAULT, Compression, KafkaSink, LINGER_DEFAULT};
 use super::source::{self, DISCOVER_AFTER_DEFAULT, KafkaSource, Start, Until};
+use crate::connectors::sink::Delivery;
 use crate::settings::{Node, Secret, Section, Setting, Value};
 use crate::time::EventTime;
 
@@ -30,6 +31,10 @@ const SECRETS: &[&str] =
 /// The longest `linger` that librdkafka takes.
 const LINGER_MAX: Duration = Duration::from_secs(900);
 
+/// The shortest and the longest time between two transactions; brokers end one after a minute.
+const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(1);
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
 /// The shortest and the longest time between two looks for new partitions.
 const DISCOVER_AFTER_MIN: Duration = Duration::from_secs(1);
 const DISCOVER_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,7 +54,8 @@ impl KafkaSource {
 }
 
 impl KafkaSink {
-    /// Reads `brokers`, `topic`, `compression`, `linger` and `properties`; `None` if a required one is missing.
+    /// Reads `brokers`, `topic`, `compression`, `linger`, `delivery`, `commit_interval`, `progress_topic` and `properties`; `None`
+    /// if a required one is missing.
     pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
         let defaults = [sink::DEFAULTS, sink::FIXED].concat();
         let reserved: Vec<&str> =
@@ -57,7 +63,12 @@ impl KafkaSink {
         let connection = connection(section, &reserved, &defaults);
         let compression = section.choice("compression", Compression::NAMES, Compression::default());
         let linger = section.within("linger", Duration::ZERO..=LINGER_MAX, LINGER_DEFAULT);
-        Some(KafkaSink { connection: connection?, compression, linger })
+        let deliveries = [("exactly-once", Delivery::ExactlyOnce), ("at-least-once", Delivery::AtLeastOnce)];
+        let delivery = section.choice("delivery", &deliveries, Delivery::ExactlyOnce);
+        let intervals = COMMIT_INTERVAL_MIN..=COMMIT_INTERVAL_MAX;
+        let commit_interval = section.within("commit_interval", intervals, COMMIT_INTERVAL_DEFAULT);
+        let progress_topic = section.optional("progress_topic");
+        Some(KafkaSink { connection: connection?, compression, linger, delivery, commit_interval, progress_topic })
     }
 }
 

@@ -4,20 +4,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 use super::connection::{Connection, refused};
+use super::exact::ExactWriter;
 use super::ledger::{Failure, Ledger};
 use super::logs::Logs;
+use super::progress::Place;
+use super::transactions::{Transacting, Transactions};
 use super::writer::Writer;
-use crate::connectors::sink::{Delivery, SinkConnector, SinkContext, SinkWriter};
+use crate::connectors::sink::{Delivery, Generation, SinkConnector, SinkContext, SinkWriter};
 use crate::error::{ErrorKind, Result};
 
 /// The default of [`KafkaSink::linger`].
 pub(super) const LINGER_DEFAULT: Duration = Duration::from_millis(5);
+
+/// The default of [`KafkaSink::commit_interval`].
+pub(super) const COMMIT_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
 
 /// Defaults that `properties` may override.
 pub(super) const DEFAULTS: &[(&str, &str)] = &[
@@ -28,6 +34,18 @@ pub(super) const DEFAULTS: &[(&str, &str)] = &[
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "65536"),
     // The partition that Java's clients choose for the same key.
+    ("partitioner", "murmur2_random"),
+];
+
+/// As much, for producers of transactions.
+pub(super) const DEFAULTS_IN_TRANSACTIONS: &[(&str, &str)] = &[
+    // A row that is not acknowledged by then ends the transaction, and both are tried again; must not be longer than the next one.
+    ("message.timeout.ms", "30000"),
+    // How long brokers let a transaction be open whose producer has died: for so long it holds back those who read committed rows,
+    // unless the next run ends it before.
+    ("transaction.timeout.ms", "60000"),
+    ("queue.buffering.max.messages", "100000"),
+    ("queue.buffering.max.kbytes", "65536"),
     ("partitioner", "murmur2_random"),
 ];
 
@@ -80,12 +98,26 @@ pub struct KafkaSink {
     pub compression: Compression,
     /// How long a row waits for others of its batch. Default: 5 ms.
     pub linger: Duration,
+    /// What is promised in a run with a state directory: exactly-once, in transactions (the default), or at-least-once.
+    pub delivery: Delivery,
+    /// The least time between two transactions of a shard. Default: 100 ms.
+    pub commit_interval: Duration,
+    /// Where transactions record how far they are; a topic for this sink alone, with a partition per shard. Default: one that is
+    /// created for the state directory.
+    pub progress_topic: Option<String>,
 }
 
 impl KafkaSink {
     /// The topic, with the default batching.
     pub fn new(connection: Connection) -> Self {
-        KafkaSink { connection, compression: Compression::default(), linger: LINGER_DEFAULT }
+        KafkaSink {
+            connection,
+            compression: Compression::default(),
+            linger: LINGER_DEFAULT,
+            delivery: Delivery::ExactlyOnce,
+            commit_interval: COMMIT_INTERVAL_DEFAULT,
+            progress_topic: None,
+        }
     }
 
     /// Opens one worker's producer as its own type.
@@ -93,11 +125,8 @@ impl KafkaSink {
         let connection = &self.connection;
         let producing =
             Producing { logs: Logs::new(format!("sink \"{}\"", context.name)), ledger: Mutex::new(Ledger::default()) };
-        let client_id = format!("tidewatch-{}-{}", context.name, context.shard);
-        let linger = self.linger.as_millis().to_string();
-        let own = [("compression.codec", self.compression.as_str()), ("linger.ms", linger.as_str())];
-        let producer: BaseProducer<Producing> = connection
-            .client(&client_id, DEFAULTS, &[FIXED, &own].concat())
+        let producer: BaseProducer<Producing> = self
+            .client(context, DEFAULTS, &[])
             .create_with_context(producing)
             .map_err(|error| refused(ErrorKind::Sink, connection, error))?;
         connection.partitions(
@@ -110,14 +139,45 @@ impl KafkaSink {
     }
 }
 
+impl KafkaSink {
+    fn client(&self, context: &SinkContext, defaults: &[(&str, &str)], own: &[(&str, &str)]) -> ClientConfig {
+        let client_id = format!("tidewatch-{}-{}", context.name, context.shard);
+        let linger = self.linger.as_millis().to_string();
+        let both = [("compression.codec", self.compression.as_str()), ("linger.ms", linger.as_str())];
+        self.connection.client(&client_id, defaults, &[FIXED, &both, own].concat())
+    }
+
+    /// Opens the shard of `context` for `generation`.
+    fn exact_writer(&self, context: &SinkContext, generation: &Generation) -> Result<ExactWriter> {
+        let SinkContext { name, shard, shards, .. } = context;
+        // For its errors: no broker, or no such topic.
+        drop(self.writer(context)?);
+        let topic = self.progress_topic.clone().unwrap_or_else(|| Place::topic(generation, name));
+        let partition = i32::try_from(*shard).expect("shards have a limit");
+        let place = Place { topic, partition, key: format!("{}/{name}/{shard}", generation.state) };
+        place.ensure(&self.connection, *shards)?;
+        let transactional_id = format!("tidewatch-{}-{name}-{shard}", generation.state);
+        let config = self.client(context, DEFAULTS_IN_TRANSACTIONS, &[("transactional.id", &transactional_id)]);
+        let sink = name.clone();
+        let make = Box::new(move || config.create_with_context(Transacting::new(&sink)));
+        let transactions = Transactions::open(self.connection.clone(), generation.clone(), place, make)?;
+        ExactWriter::new(name, transactions, self.commit_interval)
+    }
+}
+
 impl SinkConnector for KafkaSink {
     /// Waits for the cluster: up to 15 s for a broker, 5 s for the topic to appear.
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
-        Ok(Box::new(self.writer(context)?))
+        match &context.generation {
+            Some(generation) if self.delivery == Delivery::ExactlyOnce => {
+                Ok(Box::new(self.exact_writer(context, generation)?))
+            }
+            _ => Ok(Box::new(self.writer(context)?)),
+        }
     }
 
     fn delivery(&self) -> Delivery {
-        Delivery::AtLeastOnce
+        self.delivery
     }
 }
 

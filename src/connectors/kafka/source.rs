@@ -14,8 +14,9 @@ use super::connection::{Connection, refused};
 use super::discovery::Discovery;
 use super::logs::Logs;
 use super::reader::Reader;
-use super::start::ranges;
+use super::start::{Range, ranges};
 use super::statistics::{self, PartitionReport};
+use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Partition, SourceConnector, SourceContext, SourceReader};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::EventTime;
@@ -104,8 +105,16 @@ impl KafkaSource {
 }
 
 impl SourceConnector for KafkaSource {
-    /// Waits for the cluster: up to 15 s for a broker, 5 s for the topic to appear, 30 s for all offsets.
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
+        self.reopen(context, &[])
+    }
+
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
+    /// Waits for the cluster: up to 15 s for a broker, 5 s for the topic to appear, 30 s for all offsets.
+    fn reopen(&self, context: &SourceContext, before: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
         let connection = &self.connection;
         let consuming = Consuming {
             logs: Logs::new(format!("source \"{}\"", context.name)),
@@ -125,13 +134,26 @@ impl SourceConnector for KafkaSource {
             || consumer.context().logs.last_error(),
         )?;
         let owned = (0..known).filter(|partition| context.owns(Partition(*partition)));
-        let ranges = ranges(&consumer, connection, self.start, owned)?;
+        // One that came while nobody looked is read from its beginning, as if it had come while somebody did.
+        let start = if before.is_empty() { self.start } else { Start::Earliest };
+        let mut ranges = ranges(&consumer, connection, start, owned)?;
+        ranges.iter_mut().for_each(|range| resume(range, before));
         let finite = self.until == Until::End;
         let assigned = ranges.iter().filter(|range| !finite || range.from < range.end);
         assign(&consumer, connection, assigned.map(|range| (range.partition, Offset::Offset(range.from))))?;
         let consumer = Arc::new(consumer);
         let discovery = Discovery::start(&consumer, &connection.topic, self.discover_after, known)?;
         Ok(Box::new(Reader::new(context.clone(), connection.clone(), consumer, discovery, finite, known, &ranges)))
+    }
+}
+
+/// Sets where a partition begins that an earlier run read, and where it ends if it ended then.
+fn resume(range: &mut Range, before: &[KnownPartition]) {
+    if let Some(known) = before.iter().find(|known| known.partition == range.partition) {
+        range.from = known.from.cast_signed();
+        if known.ended {
+            range.end = known.next.cast_signed();
+        }
     }
 }
 

@@ -251,7 +251,7 @@ fn a_sink_says_what_is_durable_and_a_tiny_queue_holds_it_back() {
     let (cluster, mut connection) = cluster("alerts", 3);
     connection.properties.0.insert("queue.buffering.max.messages".into(), "10".into());
     let sink = KafkaSink::new(connection.clone());
-    assert_eq!(sink.delivery(), Delivery::AtLeastOnce);
+    assert_eq!(sink.delivery(), Delivery::ExactlyOnce, "with a state directory");
     let mut writer = sink.open(&sink_context()).unwrap();
     assert_eq!(writer.durable().unwrap(), None);
     writer.seal(100).unwrap();
