@@ -1,0 +1,20 @@
+//! Runs with a state directory are killed, by signal and at every flush to the disk, and what they leave is compared with what one
+//! undisturbed run must come to. Over files here; over a real Kafka broker in `kafka_broker`.
+//!
+//! `TIDEWATCH_SEED=N` chooses the moments and `TIDEWATCH_ROUNDS=N` how many there are; a failure prints both.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "faults/check.rs"]
+mod check;
+#[path = "faults/input.rs"]
+mod input;
+#[path = "faults/kills.rs"]
+mod kills;
+#[path = "faults/oracle.rs"]
+mod oracle;
+#[path = "support/process.rs"]
+mod process;
+#[path = "faults/rounds.rs"]
+mod rounds;
+#[path = "faults/syscalls.rs"]
+mod syscalls;

@@ -1,0 +1,100 @@
+//! A cluster on a state directory: started, killed in the midst of it, started again in another size, and let finish.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::input::Random;
+use super::process::{PATIENCE, Process, signal, tidewatch};
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Victim {
+    /// One of the processes: the supervisor begins again by itself.
+    One,
+    /// All of them and the supervisor; another cluster follows.
+    All,
+}
+
+/// A seed and a number of rounds, from the environment or the defaults.
+pub(crate) fn seed_and_rounds(rounds: usize) -> (u64, usize) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    (number("TIDEWATCH_SEED").unwrap_or(42), number("TIDEWATCH_ROUNDS").map_or(rounds, |rounds| rounds as usize))
+}
+
+/// Where the sizes of clusters come from: processes, and workers in each.
+const SIZES: [(usize, usize); 4] = [(1, 1), (3, 1), (2, 1), (1, 2)];
+
+/// The dataflow and its settings.
+pub(crate) struct Rounds {
+    pub(crate) state: PathBuf,
+    pub(crate) settings: Vec<String>,
+    /// How much longer the log of bindings must have become for a generation to count as having worked.
+    pub(crate) progress_bytes: u64,
+}
+
+impl Rounds {
+    /// Kills `rounds` times at moments chosen by `random`, with `also` told at each, then lets the cluster finish. Every kill finds a
+    /// generation that has read something new.
+    pub(crate) fn survive(&self, rounds: usize, random: &mut Random, mut also: impl FnMut(usize)) {
+        let mut cluster = self.start(random);
+        for round in 0..rounds {
+            let bound = bytes_bound(&self.state);
+            let deadline = Instant::now() + PATIENCE;
+            while bytes_bound(&self.state) < bound + self.progress_bytes {
+                assert!(cluster.is_running(), "it finished before kill {round}: {}", cluster.stderr());
+                assert!(Instant::now() < deadline, "no progress before kill {round}: {}", cluster.stderr());
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::sleep(Duration::from_millis(random.below(150)));
+            also(round);
+            let victim = if random.below(3) == 0 { Victim::All } else { Victim::One };
+            self.kill(&mut cluster, victim, round, random);
+            if !cluster.is_running() {
+                cluster = self.start(random);
+            }
+        }
+        let ended = cluster.end_within(3 * PATIENCE);
+        assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    }
+
+    fn start(&self, random: &mut Random) -> Process {
+        let (processes, workers) = SIZES[random.below(SIZES.len() as u64) as usize];
+        let (processes, workers) = (processes.to_string(), workers.to_string());
+        let state = self.state.to_str().unwrap();
+        let mut command = tidewatch(&["cluster", "auth-windows", "--processes", &processes, "--workers", &workers]);
+        command.args(["--state", state, "--set", "engine.admin=off"]);
+        command.args(self.settings.iter().flat_map(|setting| ["--set", setting]));
+        Process::start(&mut command)
+    }
+
+    fn kill(&self, cluster: &mut Process, victim: Victim, round: usize, random: &mut Random) {
+        let children = children(cluster.pid());
+        assert!(!children.is_empty() && cluster.is_running(), "nobody is left to kill in round {round}");
+        match victim {
+            Victim::One => signal("KILL", &children[random.below(children.len() as u64) as usize].to_string()),
+            Victim::All => {
+                cluster.kill();
+                children.iter().for_each(|child| signal("KILL", &child.to_string()));
+                let deadline = Instant::now() + PATIENCE;
+                while cluster.is_running() {
+                    assert!(Instant::now() < deadline, "it cannot be killed");
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        }
+    }
+}
+
+/// The processes that `pid` has started and that are alive.
+fn children(pid: u32) -> Vec<u32> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let alive = |child: &u32| super::process::exists(*child);
+    listed.split_whitespace().map(|child| child.parse().unwrap()).filter(alive).collect()
+}
+
+/// How many bytes of bindings there are, of all generations.
+fn bytes_bound(state: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(state.join("bindings")) else { return 0 };
+    entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}

@@ -1,0 +1,70 @@
+//! The process dies at its n-th flush to the disk, or at its n-th rename, for every n; or the disk refuses it.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::kills::{prepare, settings, wrong};
+use super::process::tidewatch;
+
+/// Few records, so that the calls can be counted.
+const RECORDS: usize = 3_000;
+
+/// Calls beyond this are not tried.
+const CALLS_MAX: usize = 60;
+
+fn arguments(folder: &Path) -> Vec<String> {
+    let state = folder.join("state").to_str().unwrap().to_owned();
+    let fixed = ["run", "auth-windows", "--state", &state, "--set", "engine.admin=off"];
+    // Several epochs, though there is little to read.
+    let pace = ["--set", "engine.records_per_epoch_max=500", "--set", "engine.tick=10ms"];
+    let settings = settings(folder);
+    let sets = settings.iter().flat_map(|setting| ["--set", setting]);
+    fixed.into_iter().chain(pace).chain(sets).map(str::to_owned).collect()
+}
+
+/// Runs under strace with `injection`; says whether it ended well.
+fn run_with(folder: &Path, injection: &str) -> bool {
+    let program = tidewatch(&[]);
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync,rename,renameat2", "-e", injection]);
+    command.arg(program.get_program()).args(arguments(folder)).stdin(std::process::Stdio::null());
+    command.output().expect("strace is installed").status.success()
+}
+
+/// Breaks call after call of `calls` in the way `what` says, each in a folder of its own, and goes on undisturbed after each.
+fn survive_at_every(calls: &str, what: &str) {
+    let mut broken = 0;
+    for n in 1..=CALLS_MAX {
+        let folder = tempfile::tempdir().unwrap();
+        let expected = prepare(folder.path(), RECORDS, n as u64);
+        let undisturbed = run_with(folder.path(), &format!("inject={calls}:{what}:when={n}"));
+        broken += usize::from(!undisturbed);
+        let arguments = arguments(folder.path());
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = tidewatch(&arguments).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{what} at {calls} {n}: {stderr}");
+        let wrong = wrong(folder.path(), &expected);
+        assert!(wrong.is_empty(), "{what} at {calls} {n}: {wrong:#?}\n{stderr}");
+        if undisturbed {
+            assert!(broken > 2, "only {broken} calls were broken");
+            return;
+        }
+    }
+}
+
+#[test]
+fn death_at_any_flush() {
+    survive_at_every("fsync,fdatasync", "signal=KILL");
+}
+
+#[test]
+fn death_at_any_rename() {
+    survive_at_every("rename,renameat2", "signal=KILL");
+}
+
+/// A flush that fails says nothing about what is on the disk; the run ends, and nothing it could not be sure of was committed.
+#[test]
+fn a_flush_that_fails_at_any_time() {
+    survive_at_every("fsync,fdatasync", "error=EIO");
+}
