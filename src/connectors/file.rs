@@ -5,7 +5,6 @@
 
 mod block;
 mod catalog;
-mod commit;
 mod discover;
 mod exact;
 mod finisher;
@@ -13,7 +12,6 @@ mod finite;
 mod follow;
 mod output;
 mod patterns;
-mod progress;
 mod sink;
 mod source;
 mod tail;

@@ -87,7 +87,7 @@ impl Rounds {
 }
 
 /// The processes that `pid` has started and that are alive.
-fn children(pid: u32) -> Vec<u32> {
+pub(crate) fn children(pid: u32) -> Vec<u32> {
     let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let alive = |child: &u32| super::process::exists(*child);
     listed.split_whitespace().map(|child| child.parse().unwrap()).filter(alive).collect()

@@ -1,10 +1,14 @@
 //! The process dies at its n-th flush to the disk, or at its n-th rename, for every n; or the disk refuses it.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use super::kills::{prepare, settings, wrong};
-use super::process::tidewatch;
+use super::oracle::Expected;
+use super::process::{signal, tidewatch};
+use super::rounds::children;
 
 /// Few records, so that the calls can be counted.
 const RECORDS: usize = 3_000;
@@ -27,7 +31,7 @@ fn run_with(folder: &Path, injection: &str) -> bool {
     let program = tidewatch(&[]);
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync,rename,renameat2", "-e", injection]);
-    command.arg(program.get_program()).args(arguments(folder)).stdin(std::process::Stdio::null());
+    command.arg(program.get_program()).args(arguments(folder)).stdin(Stdio::null());
     command.output().expect("strace is installed").status.success()
 }
 
@@ -39,17 +43,45 @@ fn survive_at_every(calls: &str, what: &str) {
         let expected = prepare(folder.path(), RECORDS, n as u64);
         let undisturbed = run_with(folder.path(), &format!("inject={calls}:{what}:when={n}"));
         broken += usize::from(!undisturbed);
-        let arguments = arguments(folder.path());
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let output = tidewatch(&arguments).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{what} at {calls} {n}: {stderr}");
-        let wrong = wrong(folder.path(), &expected);
-        assert!(wrong.is_empty(), "{what} at {calls} {n}: {wrong:#?}\n{stderr}");
+        go_on(folder.path(), &expected, &format!("{what} at {calls} {n}"));
         if undisturbed {
             assert!(broken > 2, "only {broken} calls were broken");
             return;
         }
+    }
+}
+
+/// Runs undisturbed, and checks what is there then.
+fn go_on(folder: &Path, expected: &Expected, what: &str) {
+    let arguments = arguments(folder);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = tidewatch(&arguments).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {stderr}");
+    let wrong = wrong(folder, expected);
+    assert!(wrong.is_empty(), "{what}: {wrong:#?}\n{stderr}");
+}
+
+/// Nothing may come out of an epoch whose binding is not on the disk: here it never gets there before the process dies.
+#[test]
+fn death_before_a_binding_is_written() {
+    for before in 2..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let expected = prepare(folder.path(), 4 * RECORDS, before);
+        let log = folder.path().join("state/bindings/0000000001-000.log");
+        let program = tidewatch(&[]);
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-P", log.to_str().unwrap(), "-e", "trace=write"]);
+        command.args(["-e", &format!("inject=write:delay_enter=10000000:when={before}+")]);
+        command.arg(program.get_program()).args(arguments(folder.path())).stdin(Stdio::null());
+        let mut strace = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("strace is installed");
+        // Long enough to read everything, and to write it, if that did not wait.
+        thread::sleep(Duration::from_secs(2));
+        let children = children(strace.id());
+        let [child] = children[..] else { panic!("it has ended, and binding {before} was not held up: {children:?}") };
+        signal("KILL", &child.to_string());
+        strace.wait().unwrap();
+        go_on(folder.path(), &expected, &format!("binding {before} was never written"));
     }
 }
 

@@ -1,102 +1,128 @@
-//! The writer of one shard in a run with a state directory: each row is in the finished files once, whatever was killed when.
+//! The writer of a shard whose rows appear once, whatever happens.
+//!
+//! What is committed is a *length*: a progress log beside the files says up to which epoch, and up to which byte of the current
+//! file, rows count. Rows reach the disk before the log speaks of them; so a run that begins finds at least what the log says,
+//! cuts off what is beyond it, and goes on from there.
+//!
+//! The worker only fills buffers. Everything that touches a file happens on a thread of the shard, because a flush takes
+//! milliseconds: `committer` is that thread, `shard` what it does, `recover` how it begins, `progress` the log, and `disk` all that
+//! it asks of the file system, so that tests can put another one in its place and take the power away at any step.
 
-use super::commit::{Committer, Roll, Task};
-use super::output::Naming;
-use super::progress::Progress;
-use crate::connectors::committing::Committing;
-use crate::connectors::sink::SinkWriter;
+mod committer;
+mod disk;
+mod lock;
+#[cfg(test)]
+mod model;
+mod progress;
+mod recover;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use self::committer::{Committer, Job};
+use self::disk::{LocalDisk, keep_folder};
+use self::lock::lock;
+use self::progress::Header;
+use super::output::{Naming, Rolling, WRITE_BYTES};
+use crate::connectors::sink::{Generation, SinkContext, SinkWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 
-/// How many bytes of rows are handed to the thread at once.
-const HAND_OVER_BYTES: usize = 512 * 1024;
+/// Opens the shard that `context` describes, in `folder`, which is there, for `generation`.
+pub(super) fn open(
+    context: &SinkContext,
+    generation: &Generation,
+    folder: &Path,
+    rolling: Rolling,
+) -> Result<ExactWriter> {
+    let naming = Naming::new(context, folder);
+    keep_folder(folder).map_err(|why| naming.error("cannot flush the folders above", folder, why))?;
+    let lock = lock(&naming)?;
+    let header = Header::new(context, generation);
+    let shard = recover::open(LocalDisk, naming, header, generation.number, rolling)?;
+    let committed = shard.committed();
+    let committer = Committer::start(&context.name, shard, lock)?;
+    Ok(ExactWriter::new(&context.name, committer, committed))
+}
 
-/// How often the thread is told that the file has become older, in milliseconds of epochs.
-const AGE_TOLD_MS: u64 = 1_000;
-
-/// Gathers the rows of epochs for the thread that writes and commits them.
+/// The worker's end of a shard.
 pub(super) struct ExactWriter {
     sink: String,
-    committed_before: Option<Epoch>,
-    roll_after_ms: u64,
+    committer: Committer,
+    /// Rows that the thread does not have yet.
     buffer: Vec<u8>,
-    /// Whether rows came since the last seal.
-    rows: bool,
-    /// When the age of the file was last told.
-    aged: Epoch,
-    committing: Committing<Task>,
+    /// Whether rows were given since the last seal.
+    unsealed: bool,
+    /// What an earlier generation made durable.
+    committed: Option<Epoch>,
+    sealed: Option<Epoch>,
+    /// Epochs with rows that are not known to be durable.
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    epoch: Epoch,
+    /// The newest epoch that was sealed before it.
+    before: Option<Epoch>,
 }
 
 impl ExactWriter {
-    /// Opens the shard that `naming` is for, in generation `generation`.
-    pub(super) fn open(sink: &str, naming: Naming, roll: Roll, generation: u64) -> Result<Self> {
-        let (progress, last) = Progress::open(&naming, generation)?;
-        let committer = Committer::resume(naming, roll, progress, last)?;
-        let committing =
-            Committing::start(sink, "file-committer", move |tasks, committed| committer.run(tasks, committed))?;
-        Ok(ExactWriter {
-            sink: sink.to_owned(),
-            committed_before: last.map(|last| last.epoch),
-            roll_after_ms: roll.after_ms,
-            buffer: Vec::new(),
-            rows: false,
-            aged: 0,
-            committing,
-        })
+    fn new(sink: &str, committer: Committer, committed: Option<Epoch>) -> Self {
+        let (buffer, waiting) = (Vec::new(), VecDeque::new());
+        ExactWriter { sink: sink.to_owned(), committer, buffer, unsealed: false, committed, sealed: None, waiting }
     }
 
-    fn hand_over(&mut self) {
-        if !self.buffer.is_empty() {
-            let room = self.buffer.capacity().min(2 * HAND_OVER_BYTES);
-            let rows = std::mem::replace(&mut self.buffer, Vec::with_capacity(room));
-            self.committing.tell(Task::Rows(rows));
+    fn hand_over(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
         }
+        let rows = std::mem::replace(&mut self.buffer, self.committer.spare());
+        self.committer.give(Job::Rows(rows))
     }
 }
 
 impl SinkWriter for ExactWriter {
     fn write(&mut self, _key: Option<&[u8]>, row: &[u8]) -> Result<()> {
-        self.rows = true;
+        self.unsealed = true;
         self.buffer.extend_from_slice(row);
         self.buffer.push(b'\n');
-        if self.buffer.len() >= HAND_OVER_BYTES {
-            self.hand_over();
+        if self.buffer.len() >= WRITE_BYTES {
+            self.hand_over()?;
         }
         Ok(())
     }
 
     fn committed(&self) -> Option<Epoch> {
-        self.committed_before
+        self.committed
     }
 
     fn seal(&mut self, epoch: Epoch) -> Result<()> {
-        self.hand_over();
-        if std::mem::take(&mut self.rows) {
-            self.committing.tell(Task::Seal(epoch));
-            self.committing.submitted(epoch);
-            return Ok(());
+        self.hand_over()?;
+        if std::mem::take(&mut self.unsealed) {
+            assert!(Some(epoch) > self.committed, "rows up to the committed epoch are not given again");
+            self.waiting.push_back(Waiting { epoch, before: self.sealed });
         }
-        self.committing.sealed(epoch);
-        if epoch.saturating_sub(self.aged) >= self.roll_after_ms.min(AGE_TOLD_MS) {
-            self.committing.tell(Task::Age(epoch));
-            self.aged = epoch;
-        }
-        Ok(())
+        self.sealed = Some(epoch);
+        // Also without rows: files are finished by the age of epochs.
+        self.committer.give(Job::Seal(epoch))
     }
 
     fn durable(&mut self) -> Result<Option<Epoch>> {
-        self.committing.durable()
+        let committed = self.committer.committed()?;
+        while self.waiting.front().is_some_and(|waiting| Some(waiting.epoch) <= committed) {
+            self.waiting.pop_front();
+        }
+        Ok(self.waiting.front().map_or(self.sealed, |waiting| waiting.before))
     }
 
     fn finish(&mut self) -> Result<()> {
-        if self.rows {
+        if self.unsealed {
             let message = format!("sink {:?} was finished with rows that are not sealed", self.sink);
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        self.committing.tell(Task::Finish);
-        self.committing.end()
+        self.committer.finish()
     }
 }
-
-#[cfg(test)]
-mod tests;

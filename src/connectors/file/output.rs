@@ -4,22 +4,43 @@
 //! on the disk. What another run or program left in the folder is never touched.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
 use crate::connectors::sink::SinkContext;
 use crate::error::{Error, Result};
+use crate::time::Epoch;
+
+/// How many bytes of rows are gathered before they are written.
+pub(super) const WRITE_BYTES: usize = 512 * 1024;
 
 /// How many taken names in a row are stepped over before something must be wrong.
 const TAKEN_MAX: u32 = 10_000;
+
+/// When a file is complete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rolling {
+    pub bytes: u64,
+    /// In the time of epochs.
+    pub after_ms: u64,
+}
+
+impl Rolling {
+    /// Whether a file of `bytes` bytes whose first rows are of epoch `first` is complete when `epoch` is.
+    pub(super) fn is_due(self, bytes: u64, first: Option<Epoch>, epoch: Epoch) -> bool {
+        first.is_some_and(|first| bytes >= self.bytes || epoch.saturating_sub(first) >= self.after_ms)
+    }
+}
 
 /// What the files of one shard of a sink are called.
 #[derive(Clone, Debug)]
 pub(super) struct Naming {
     sink: String,
     folder: PathBuf,
+    /// The sink and the run.
+    run: String,
     /// The sink, the run and the shard.
     stem: String,
 }
@@ -27,26 +48,44 @@ pub(super) struct Naming {
 impl Naming {
     /// The names in `folder` of the shard that `context` describes.
     pub(super) fn new(context: &SinkContext, folder: &Path) -> Self {
-        let stem = format!("{}-{}-s{:02}", file_safe(&context.name), stamp(context.run_ms), context.shard);
-        Naming { sink: context.name.clone(), folder: folder.to_owned(), stem }
+        let run = format!("{}-{}-", file_safe(&context.name), stamp(context.run_ms));
+        let stem = format!("{run}s{:02}", context.shard);
+        Naming { sink: context.name.clone(), folder: folder.to_owned(), run, stem }
     }
 
-    /// Where it is recorded how far the files are written for good.
+    /// The folder that everything is in.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn finished(&self, sequence: u32) -> PathBuf {
+        self.folder.join(format!("{}-{sequence:06}.jsonl", self.stem))
+    }
+
+    pub(super) fn partial(&self, sequence: u32) -> PathBuf {
+        self.folder.join(format!(".{}-{sequence:06}.jsonl.partial", self.stem))
+    }
+
+    /// The number in the name of a file of the shard, finished or not.
+    pub(super) fn sequence(&self, name: &str) -> Option<u32> {
+        let partial = name.strip_prefix('.').and_then(|name| name.strip_suffix(".partial"));
+        let name = partial.unwrap_or(name).strip_prefix(self.stem.as_str())?;
+        name.strip_prefix('-')?.strip_suffix(".jsonl")?.parse().ok()
+    }
+
+    /// What is committed of the shard.
     pub(super) fn progress(&self) -> PathBuf {
         self.folder.join(format!(".{}.progress", self.stem))
     }
 
-    /// The sink, for messages.
-    pub(super) fn of_sink(&self) -> String {
-        format!("sink {:?}", self.sink)
+    /// A progress log that is about to take the place of the other.
+    pub(super) fn new_progress(&self) -> PathBuf {
+        self.folder.join(format!(".{}.progress.new", self.stem))
     }
 
-    fn finished(&self, sequence: u32) -> PathBuf {
-        self.folder.join(format!("{}-{sequence:06}.jsonl", self.stem))
-    }
-
-    fn partial(&self, sequence: u32) -> PathBuf {
-        self.folder.join(format!(".{}-{sequence:06}.jsonl.partial", self.stem))
+    /// Locked by the one process that writes the shard.
+    pub(super) fn lock(&self) -> PathBuf {
+        self.folder.join(format!(".{}.lock", self.stem))
     }
 
     /// Creates the folder, and logs the unfinished files that earlier runs of the sink left in it.
@@ -57,7 +96,9 @@ impl Naming {
         }
         let entries = fs::read_dir(&self.folder).map_err(|e| self.error("cannot read the folder", &self.folder, e))?;
         let prefix = format!(".{}-", file_safe(&self.sink));
-        let is_orphan = |name: &str| name.starts_with(&prefix) && name.ends_with(".jsonl.partial");
+        let own = format!(".{}", self.run);
+        let is_orphan =
+            |name: &str| name.starts_with(&prefix) && !name.starts_with(&own) && name.ends_with(".jsonl.partial");
         let orphans: Vec<PathBuf> = entries
             .filter_map(|entry| entry.ok().map(|entry| entry.path()))
             .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_orphan))
@@ -73,11 +114,6 @@ impl Naming {
         Ok(())
     }
 
-    fn flush_folder(&self) -> Result<()> {
-        let flushed = File::open(&self.folder).and_then(|folder| folder.sync_all());
-        flushed.map_err(|e| self.error("cannot flush the folder", &self.folder, e))
-    }
-
     /// An error of this sink about `path`.
     pub(super) fn error(&self, what: &str, path: &Path, cause: io::Error) -> Error {
         let hint = match cause.kind() {
@@ -90,7 +126,12 @@ impl Naming {
             }
             _ => "check the folder and the file system it is on".to_owned(),
         };
-        Error::sink(format!("sink {:?} {what} {path:?}", self.sink)).because(cause).hint(hint)
+        self.refused(what, path, &hint).because(cause)
+    }
+
+    /// An error of this sink about `path` that the operating system did not cause.
+    pub(super) fn refused(&self, what: &str, path: &Path, hint: &str) -> Error {
+        Error::sink(format!("sink {:?} {what} {path:?}", self.sink)).hint(hint)
     }
 }
 
@@ -121,72 +162,6 @@ impl Output {
         Err(naming.error("finds every name taken from", &naming.finished(sequence), cause))
     }
 
-    /// Creates the hidden file `sequence` of a shard whose names are its own.
-    pub(super) fn create_exactly(naming: &Naming, sequence: u32) -> Result<Self> {
-        let path = naming.partial(sequence);
-        let file = OpenOptions::new().write(true).create_new(true).open(&path);
-        let file = file.map_err(|e| naming.error("cannot create", &path, e))?;
-        // What is committed in it must not vanish with its name.
-        naming.flush_folder()?;
-        Ok(Output { naming: naming.clone(), file, path, sequence })
-    }
-
-    /// Opens the hidden file `sequence` of an earlier generation and cuts it after `bytes` bytes. `None` if it is not there: then it
-    /// was finished.
-    ///
-    /// # Errors
-    /// If it is shorter than that.
-    pub(super) fn resume(naming: &Naming, sequence: u32, bytes: u64) -> Result<Option<Self>> {
-        let path = naming.partial(sequence);
-        let mut file = match OpenOptions::new().write(true).open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(naming.error("cannot open", &path, e)),
-        };
-        let mut cut = || -> io::Result<u64> {
-            let size = file.metadata()?.len();
-            if size >= bytes {
-                file.set_len(bytes)?;
-                file.seek(SeekFrom::Start(bytes))?;
-            }
-            Ok(size)
-        };
-        let size = cut().map_err(|e| naming.error("cannot go on with", &path, e))?;
-        if size < bytes {
-            let message =
-                format!("{} lost rows: {path:?} has {size} bytes, and {bytes} were written", naming.of_sink());
-            return Err(Error::sink(message).hint("restore the file from a copy, or begin with a new state directory"));
-        }
-        Ok(Some(Output { naming: naming.clone(), file, path, sequence }))
-    }
-
-    /// Removes the hidden file `sequence`, of which nothing was committed, if it is there.
-    pub(super) fn discard(naming: &Naming, sequence: u32) -> Result<()> {
-        let path = naming.partial(sequence);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(naming.error("cannot remove", &path, e)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Has what was written on the disk.
-    pub(super) fn flush(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| self.naming.error("cannot flush to disk", &self.path, e))
-    }
-
-    /// Makes the file durable, then visible, by its own name and no other.
-    pub(super) fn publish_as_named(self) -> Result<()> {
-        let Output { naming, file, path, sequence } = self;
-        file.sync_all().map_err(|e| naming.error("cannot flush to disk", &path, e))?;
-        let finished = naming.finished(sequence);
-        let hidden = TempPath::try_from_path(&path).map_err(|e| naming.error("cannot finish", &path, e))?;
-        if let Err(e) = hidden.persist_noclobber(&finished) {
-            let _kept = e.path.keep();
-            return Err(naming.error("cannot finish", &finished, e.error));
-        }
-        naming.flush_folder()
-    }
-
     /// The number of the file within its shard.
     pub(super) fn sequence(&self) -> u32 {
         self.sequence
@@ -207,7 +182,8 @@ impl Output {
             let finished = naming.finished(sequence);
             match hidden.persist_noclobber(&finished) {
                 Ok(()) => {
-                    naming.flush_folder()?;
+                    let folder = File::open(&naming.folder).and_then(|folder| folder.sync_all());
+                    folder.map_err(|e| naming.error("cannot flush the folder", &naming.folder, e))?;
                     return Ok(finished);
                 }
                 // Another program took the name meanwhile.

@@ -1,16 +1,15 @@
-//! The configured file sink and the writer of one shard in a run without a state directory.
+//! The configured file sink and the writer of one shard.
 //!
 //! Files roll only between epochs, so the rows of an epoch are never split over files, and by the time of epochs, not of the
-//! wall clock. There is no file without rows. What is reported durable is in the hands of the operating system; it is
-//! readable once its file is finished.
+//! wall clock. There is no file without rows. Without a state directory, what is reported durable is in the hands of the operating
+//! system, and readable once its file is finished; with one, the writer is that of `exact`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::commit::Roll;
-use super::exact::ExactWriter;
+use super::exact;
 use super::finisher::Finisher;
-use super::output::{Naming, Output};
+use super::output::{Naming, Output, Rolling, WRITE_BYTES};
 use crate::connectors::sink::{Delivery, SinkConnector, SinkContext, SinkWriter};
 use crate::error::{Error, Result};
 use crate::settings::{Bytes, Section};
@@ -22,35 +21,31 @@ pub const ROLL_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
 /// The age, in the time of epochs, at which a file is finished unless configured otherwise.
 pub const ROLL_AFTER_DEFAULT: Duration = Duration::from_secs(5 * 60);
 
-/// How many bytes of rows are gathered for one system call.
-const WRITE_BYTES: usize = 512 * 1024;
-
 /// A sink of kind `file`: a folder of JSON-lines files, each finished one complete.
 #[derive(Clone, Debug)]
 pub struct FileSink {
     folder: PathBuf,
-    roll_bytes: u64,
-    roll_after_ms: u64,
+    rolling: Rolling,
 }
 
 impl FileSink {
     /// Writes to `folder`, which is created if it is not there.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        FileSink { folder: folder.into(), roll_bytes: ROLL_BYTES_DEFAULT, roll_after_ms: 0 }
-            .roll_after(ROLL_AFTER_DEFAULT)
+        let rolling = Rolling { bytes: ROLL_BYTES_DEFAULT, after_ms: 0 };
+        FileSink { folder: folder.into(), rolling }.roll_after(ROLL_AFTER_DEFAULT)
     }
 
     /// Finishes a file once it has `roll_bytes` (at the end of the epoch that reaches them).
     #[must_use]
     pub fn roll_bytes(mut self, roll_bytes: u64) -> Self {
-        self.roll_bytes = roll_bytes;
+        self.rolling.bytes = roll_bytes;
         self
     }
 
     /// Finishes a file at the first epoch that is `roll_after` younger than the file's first one.
     #[must_use]
     pub fn roll_after(mut self, roll_after: Duration) -> Self {
-        self.roll_after_ms = u64::try_from(roll_after.as_millis()).unwrap_or(u64::MAX);
+        self.rolling.after_ms = u64::try_from(roll_after.as_millis()).unwrap_or(u64::MAX);
         self
     }
 
@@ -66,17 +61,14 @@ impl FileSink {
 impl SinkConnector for FileSink {
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>> {
         let naming = Naming::new(context, &self.folder);
-        // With a state directory what was left is gone on with.
-        naming.prepare(context.shard == 0 && context.generation.is_none())?;
+        naming.prepare(context.shard == 0)?;
         if let Some(generation) = &context.generation {
-            let roll = Roll { bytes: self.roll_bytes, after_ms: self.roll_after_ms };
-            return Ok(Box::new(ExactWriter::open(&context.name, naming, roll, generation.number)?));
+            return Ok(Box::new(exact::open(context, generation, &self.folder, self.rolling)?));
         }
         Ok(Box::new(FileWriter {
             sink: context.name.clone(),
             naming,
-            roll_bytes: self.roll_bytes,
-            roll_after_ms: self.roll_after_ms,
+            rolling: self.rolling,
             buffer: Vec::new(),
             open: None,
             sequence: 0,
@@ -93,8 +85,7 @@ impl SinkConnector for FileSink {
 struct FileWriter {
     sink: String,
     naming: Naming,
-    roll_bytes: u64,
-    roll_after_ms: u64,
+    rolling: Rolling,
     /// Rows that are not written yet.
     buffer: Vec<u8>,
     open: Option<Open>,
@@ -156,7 +147,7 @@ impl SinkWriter for FileWriter {
         self.sealed = Some(epoch);
         let Some(open) = &mut self.open else { return Ok(()) };
         let first = *open.first.get_or_insert(epoch);
-        if open.bytes < self.roll_bytes && epoch.saturating_sub(first) < self.roll_after_ms {
+        if !self.rolling.is_due(open.bytes, Some(first), epoch) {
             return Ok(());
         }
         if let Some(Open { output, bytes, first }) = self.open.take() {
