@@ -137,8 +137,12 @@ impl Place {
         ];
         let consumer: BaseConsumer =
             BaseConsumer::from_config(&connection.client("tidewatch-progress", &[], &fixed)).map_err(failed)?;
+        let (low, high) = consumer.fetch_watermarks(&self.topic, self.partition, DEADLINE).map_err(failed)?;
+        if low == high {
+            return Ok(None);
+        }
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&self.topic, self.partition, Offset::Beginning).map_err(failed)?;
+        list.add_partition_offset(&self.topic, self.partition, Offset::Offset(low)).map_err(failed)?;
         consumer.assign(&list).map_err(failed)?;
         let (mut last, since) = (None, Instant::now());
         loop {
