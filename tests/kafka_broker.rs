@@ -10,6 +10,8 @@
 mod answers;
 #[path = "kafka_broker/broker.rs"]
 mod broker;
+#[path = "kafka_broker/faults.rs"]
+mod faults;
 #[path = "kafka_broker/input.rs"]
 mod input;
 #[path = "kafka_broker/outages.rs"]
