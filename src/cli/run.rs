@@ -57,7 +57,8 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
     let place = Place::read(&args.mesh)?;
     let process = place.as_ref().map(|place| place.index);
     let mut session = Session::start(&prepared, process, link)?;
-    prepared.environment.durability = durability(&prepared, args, link.is_some())?;
+    prepared.environment.durability =
+        durability(&prepared, args, place.as_ref().map_or(1, |place| place.addresses.len()), link.is_some())?;
     let addresses = place.as_ref().map(|place| place.addresses.clone()).unwrap_or_default();
     match link.cloned() {
         None => panic::install(addresses),
@@ -75,7 +76,7 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
 }
 
 /// Enters the state directory, if there is one: for a run of its own, or as part of a cluster that has begun.
-fn durability(prepared: &Prepared, args: &RunArgs, supervised: bool) -> Result<Option<Durability>> {
+fn durability(prepared: &Prepared, args: &RunArgs, processes: usize, supervised: bool) -> Result<Option<Durability>> {
     let Some(path) = &prepared.engine.state_dir else { return Ok(None) };
     let workers = usize::from(args.workers);
     let directory = match args.mesh.process {
@@ -87,7 +88,8 @@ fn durability(prepared: &Prepared, args: &RunArgs, supervised: bool) -> Result<O
         }
     };
     let Environment { control, metrics, .. } = &prepared.environment;
-    Durability::begin(directory, args.mesh.process.unwrap_or(0), control, metrics).map(Some)
+    let openings = processes * workers * launch::parts(&prepared.dataflow, &prepared.environment).sources.len();
+    Durability::begin(directory, args.mesh.process.unwrap_or(0), openings, control, metrics).map(Some)
 }
 
 /// This process among those of a host file.

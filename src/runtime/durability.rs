@@ -27,15 +27,22 @@ pub struct Durability {
 }
 
 impl Durability {
-    /// Reads what earlier generations left in `directory`, and begins the log of process `process`.
+    /// Reads what earlier generations left in `directory`, and begins the log of process `process`. All processes together have
+    /// `openings` pairs of a worker and a source.
     ///
     /// # Errors
     /// Of kind `State`, if the directory cannot be read or written or is damaged.
-    pub fn begin(directory: StateDirectory, process: usize, control: &Control, metrics: &Metrics) -> Result<Self> {
+    pub fn begin(
+        directory: StateDirectory,
+        process: usize,
+        openings: usize,
+        control: &Control,
+        metrics: &Metrics,
+    ) -> Result<Self> {
         let identity = directory.identity();
         let history = recover(directory.path(), &identity.id)?;
         let observer = Observer { control: control.clone(), metrics: metrics.bindings() };
-        let log = BindingLog::begin(&directory, process, observer)?;
+        let log = BindingLog::begin(&directory, process, openings, observer)?;
         let generation = Generation { state: identity.id.clone(), number: directory.generation() };
         let (sink_shards, created_ms) = (identity.sink_shards, identity.created_ms);
         tracing::info!(

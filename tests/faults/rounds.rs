@@ -38,6 +38,12 @@ impl Rounds {
     /// generation that has read something new.
     pub(crate) fn survive(&self, rounds: usize, random: &mut Random, mut also: impl FnMut(usize)) {
         let mut cluster = self.start(random);
+        // Once so early that not every worker has begun.
+        while bytes_bound(&self.state) == 0 {
+            assert!(cluster.is_running(), "it never began: {}", cluster.stderr());
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.kill(&mut cluster, Victim::One, 0, random);
         for round in 0..rounds {
             let bound = bytes_bound(&self.state);
             let deadline = Instant::now() + PATIENCE;
@@ -50,7 +56,7 @@ impl Rounds {
             also(round);
             let victim = if random.below(3) == 0 { Victim::All } else { Victim::One };
             self.kill(&mut cluster, victim, round, random);
-            if !cluster.is_running() {
+            if matches!(victim, Victim::All) {
                 cluster = self.start(random);
             }
         }

@@ -1,5 +1,6 @@
 //! Reads what earlier generations bound.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ pub(super) struct Header {
     pub(super) state: String,
     pub(super) generation: u64,
     pub(super) process: usize,
+    /// How many times epoch 0 is bound by the processes of a generation that has nothing to go on from: once per worker and source,
+    /// also by those without partitions.
+    pub(super) openings: usize,
 }
 
 /// The file of a process.
@@ -41,22 +45,43 @@ pub fn recover(directory: &Path, state: &str) -> Result<History> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     // By generation: of a partition the first binding says where it begins.
     paths.sort();
-    let mut history = History::default();
+    let mut generations: BTreeMap<u64, (usize, Vec<Binding>)> = BTreeMap::new();
     for path in paths {
         let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
         File::open(&path).and_then(|file| file.sync_all()).map_err(|why| unreadable(&path, why))?;
-        read_file(&path, &bytes, state, &mut history)?;
+        let (header, bindings) = read_file(&path, &bytes, state)?;
+        if let Some(header) = header {
+            let generation = generations.entry(header.generation).or_default();
+            generation.0 = header.openings;
+            generation.1.extend(bindings);
+        }
+    }
+    let mut history = History::default();
+    for (number, (openings, bindings)) in generations {
+        let opened = bindings.iter().filter(|binding| binding.epoch == 0).count();
+        // As long as one worker has not bound epoch 0, nothing can have come out of any epoch. To go on from there would be to leave out
+        // the partitions that it had not told of.
+        if history.last.is_none() && opened < openings {
+            tracing::info!(
+                generation = number,
+                opened,
+                openings,
+                "was killed before every worker had begun: not gone on from"
+            );
+            continue;
+        }
+        bindings.into_iter().for_each(|binding| history.add(binding));
     }
     check(&history, &folder)?;
     Ok(history)
 }
 
-fn read_file(path: &Path, bytes: &[u8], state: &str, history: &mut History) -> Result<()> {
+fn read_file(path: &Path, bytes: &[u8], state: &str) -> Result<(Option<Header>, Vec<Binding>)> {
     let damaged = |at: usize, why: &str| {
         Error::new(ErrorKind::State, format!("state directory: {path:?} is damaged at byte {at}: {why}"))
             .hint("restore the file from a copy; without it the epochs after that place cannot be made again")
     };
-    let (mut at, mut header) = (0, None);
+    let (mut at, mut header, mut all) = (0, None, Vec::new());
     while at < bytes.len() {
         let end = memchr::memchr(b'\n', &bytes[at..]).map(|end| at + end);
         let line = &bytes[at..end.unwrap_or(bytes.len())];
@@ -66,7 +91,7 @@ fn read_file(path: &Path, bytes: &[u8], state: &str, history: &mut History) -> R
         } else if header.is_none() {
             from_line::<Header>(line).map(|read| header = Some(read))
         } else {
-            from_line::<Vec<Binding>>(line).map(|bindings| bindings.into_iter().for_each(|b| history.add(b)))
+            from_line::<Vec<Binding>>(line).map(|bindings| all.extend(bindings))
         };
         if let Err(why) = taken {
             // A frame that was being written when the process or the machine died. Nothing was made of it.
@@ -83,7 +108,7 @@ fn read_file(path: &Path, bytes: &[u8], state: &str, history: &mut History) -> R
             return Err(damaged(0, &format!("it is of version {bindings} and state {of}, not {VERSION} and {state}")));
         }
     }
-    Ok(())
+    Ok((header, all))
 }
 
 impl History {
@@ -99,7 +124,7 @@ impl History {
 /// Whether every partition has a beginning and moves forward.
 fn check(history: &History, folder: &Path) -> Result<()> {
     for (name, source) in &history.sources {
-        let mut reached = std::collections::BTreeMap::new();
+        let mut reached = BTreeMap::new();
         for (epoch, partitions) in &source.epochs {
             for (partition, binding) in partitions {
                 let begins = binding.joined.as_ref().map(|joined| joined.from);
@@ -129,13 +154,18 @@ mod tests {
     use crate::checkpoint::frame::to_line;
 
     fn header(generation: u64) -> Vec<u8> {
-        to_line(&Header { bindings: VERSION, state: "s".into(), generation, process: 0 })
+        to_line(&Header { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 1 })
     }
 
     fn bound(epoch: u64, next: u64, joined: bool) -> Vec<u8> {
         let joined = joined.then(|| Joined { label: "p".into(), from: 0 });
         let partition = PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None };
         to_line(&vec![Binding { source: "in".into(), epoch, partitions: vec![partition] }])
+    }
+
+    /// What a worker without partitions binds when it begins.
+    fn nothing() -> Vec<u8> {
+        to_line(&vec![Binding { source: "in".into(), epoch: 0, partitions: vec![] }])
     }
 
     fn folder(files: &[Vec<Vec<u8>>]) -> tempfile::TempDir {
@@ -163,6 +193,20 @@ mod tests {
     }
 
     #[test]
+    fn what_ended_before_every_worker_had_begun_is_not_gone_on_from() {
+        let two = |generation| {
+            let header = Header { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 2 };
+            to_line(&header)
+        };
+        let begun = vec![two(1), bound(0, 0, true), bound(100, 5, false)];
+        let folder = folder(&[begun.clone(), vec![two(2)]]);
+        assert_eq!(recover(folder.path(), "s").unwrap(), History::default());
+        let third = [vec![two(3), bound(0, 0, true), nothing()], vec![bound(200, 7, false)]].concat();
+        fs::write(folder.path().join("bindings").join(file_name(3, 0)), third.concat()).unwrap();
+        assert_eq!(recover(folder.path(), "s").unwrap().sources["in"].partitions()[0].next, 7);
+    }
+
+    #[test]
     fn a_torn_end_is_not_used_and_any_other_damage_is_an_error() {
         let frames = [header(1), bound(0, 0, true), bound(100, 5, false)];
         let whole = frames.concat();
@@ -185,7 +229,7 @@ mod tests {
         let error =
             |frames: Vec<Vec<u8>>, state: &str| recover(folder(&[frames]).path(), state).unwrap_err().to_string();
         assert!(error(vec![header(1)], "other").contains("state s, not"));
-        assert!(error(vec![header(1), bound(100, 5, false)], "s").contains("contradict"));
+        assert!(error(vec![header(1), nothing(), bound(100, 5, false)], "s").contains("contradict"));
         let back = vec![header(1), bound(0, 0, true), bound(100, 5, false), bound(200, 4, false)];
         assert!(error(back, "s").contains("epoch 200"));
     }

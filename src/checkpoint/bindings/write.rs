@@ -37,15 +37,21 @@ struct Submission {
 }
 
 impl BindingLog {
-    /// Begins the log of process `process` in the generation of `directory`.
+    /// Begins the log of process `process` in the generation of `directory`, in which epoch 0 is bound `openings` times over all
+    /// processes if it begins from nothing.
     ///
     /// # Errors
     /// Of kind `State`: if the file cannot be made.
-    pub fn begin(directory: &StateDirectory, process: usize, observer: impl LogObserver + 'static) -> Result<Self> {
+    pub fn begin(
+        directory: &StateDirectory,
+        process: usize,
+        openings: usize,
+        observer: impl LogObserver + 'static,
+    ) -> Result<Self> {
         let folder = directory.path().join("bindings");
         let (generation, state) = (directory.generation(), directory.identity().id.clone());
         let path = folder.join(file_name(generation, process));
-        let header = to_line(&Header { bindings: VERSION, state, generation, process });
+        let header = to_line(&Header { bindings: VERSION, state, generation, process, openings });
         let file = create(&folder, &path, &header).map_err(|why| unwritable(&path, why))?;
         let (sender, submitted) = channel();
         std::thread::Builder::new()
@@ -157,7 +163,7 @@ mod tests {
         let (woken, wakes) = channel();
         for generation in 1..=2u64 {
             let directory = begin(folder.path());
-            let log = BindingLog::begin(&directory, 0, Seen::default()).unwrap();
+            let log = BindingLog::begin(&directory, 0, 0, Seen::default()).unwrap();
             let woken = woken.clone();
             let binder = log.binder("in", move || woken.send(()).unwrap());
             assert!(!binder.is_durable(0));
