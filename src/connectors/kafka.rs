@@ -1,14 +1,18 @@
 //! Apache Kafka as a source and as a sink, over librdkafka.
 //!
 //! Partitions are assigned by the engine's own rule and never by a consumer group: no rebalance ever moves a partition, and
-//! nothing is committed to the broker. The client's threads do the waiting; a worker only takes what has arrived.
+//! nothing is committed to the broker. The client's threads and one of ours per reader do the waiting; a worker only
+//! takes what has arrived.
 //! All settings of librdkafka can be reached through `properties`, but for those that the connector's promises rest on.
 
+mod batch;
 pub mod client;
 mod connection;
 mod discovery;
 pub mod embedded;
 mod exact;
+mod feed;
+mod fetch;
 mod ledger;
 mod logs;
 mod partitions;

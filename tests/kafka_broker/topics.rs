@@ -106,10 +106,11 @@ fn new_partitions_are_read_from_their_beginning_by_the_worker_they_belong_to() {
 fn records_that_retention_deleted_are_an_error_that_names_the_offsets() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic(2);
-    // One record per batch, and a reader that fetches little ahead: it has to come back for what is deleted.
+    // One record per batch, each more than one of the reader's 16 batches holds, and a client that fetches little ahead: it has
+    // to come back for what is deleted.
     let producer = broker.producer(&[("linger.ms", "0")]);
-    for i in 0..50 {
-        send(&producer, &topic, 1, i.to_string().as_bytes(), None);
+    for _ in 0..50 {
+        send(&producer, &topic, 1, &[b'x'; 150_000], None);
         producer.flush(PATIENCE).unwrap();
     }
     let mut connection = broker.connection(&topic);

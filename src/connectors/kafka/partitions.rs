@@ -1,14 +1,16 @@
 //! What a reader knows of its partitions: position, end, and whether nothing is there. No I/O.
 
 use crate::connectors::source::{Collector, Partition};
-use crate::record::{DEAD_LETTER_BYTES_MAX, Reason};
+use crate::record::Reason;
 
+use super::batch::Payload;
 use super::statistics::PartitionReport;
 
 /// The partitions of one reader.
 pub(super) struct Partitions {
     /// By number; `None` for those of other workers.
     states: Vec<Option<State>>,
+    /// For messages; payloads are cut already.
     record_bytes_max: usize,
     unannounced: Vec<u32>,
     newly_ended: Vec<u32>,
@@ -55,12 +57,12 @@ impl Partitions {
         }
     }
 
-    /// A record, or a record's absence of a value. Says whether its offset had been delivered before.
+    /// A message. Says whether its offset had been delivered before.
     pub(super) fn record(
         &mut self,
         partition: u32,
         offset: i64,
-        payload: Option<&[u8]>,
+        payload: Payload<'_>,
         collector: &mut dyn Collector,
     ) -> bool {
         let Some(state) = self.states.get_mut(partition as usize).and_then(Option::as_mut) else { return false };
@@ -77,13 +79,12 @@ impl Partitions {
             let id = Partition(partition);
             let number = offset.cast_unsigned();
             match payload {
-                Some(bytes) if bytes.len() <= self.record_bytes_max => collector.record(id, number, bytes),
-                Some(bytes) => {
-                    let head = &bytes[..bytes.len().min(DEAD_LETTER_BYTES_MAX)];
-                    let detail = format!("{} bytes, and record_bytes_max is {}", bytes.len(), self.record_bytes_max);
-                    collector.rejected(id, number, bytes.len() as u64, head, Reason::TooLarge, &detail);
+                Payload::Whole(bytes) => collector.record(id, number, bytes),
+                Payload::TooLarge { size, head } => {
+                    let detail = format!("{size} bytes, and record_bytes_max is {}", self.record_bytes_max);
+                    collector.rejected(id, number, size as u64, head, Reason::TooLarge, &detail);
                 }
-                None => collector.rejected(id, number, 0, &[], Reason::Malformed, "no value (a tombstone)"),
+                Payload::Missing => collector.rejected(id, number, 0, &[], Reason::Malformed, "no value (a tombstone)"),
             }
         }
         self.end_if_reached(partition, collector);

@@ -1,16 +1,19 @@
-//! Hands over what the client has fetched, and turns the client's events into what they mean for a partition.
+//! Hands over what the fetching thread has taken from the client, and turns the client's events into what they mean for a
+//! partition.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 
+use super::batch::{Batch, Event};
 use super::connection::{Connection, denied};
 use super::discovery::{Discovery, Found};
+use super::feed::ClientFeed;
+use super::fetch::{Fetch, Figures};
 use super::partitions::Partitions;
 use super::source::{Consuming, assign};
 use super::start::{Range, out_of_range};
@@ -29,6 +32,9 @@ pub(super) struct Reader {
     connection: Connection,
     consumer: Arc<BaseConsumer<Consuming>>,
     discovery: Discovery,
+    fetch: Fetch,
+    /// What was fetched and is handed over next; a poll may end in the middle of it.
+    batch: Batch,
     /// Whether the source ends where its partitions ended at open.
     finite: bool,
     /// Partitions of the topic, also those of other workers.
@@ -38,6 +44,9 @@ pub(super) struct Reader {
 
 impl Reader {
     /// A reader of `ranges`, which `consumer` has been told to fetch; `known` is how many partitions the topic has.
+    ///
+    /// # Errors
+    /// If the operating system gives us no thread.
     pub(super) fn new(
         context: SourceContext,
         connection: Connection,
@@ -46,12 +55,15 @@ impl Reader {
         finite: bool,
         known: u32,
         ranges: &[Range],
-    ) -> Self {
+    ) -> Result<Self> {
         let mut partitions = Partitions::new(context.record_bytes_max);
         for range in ranges {
             partitions.add(range.partition, range.from, finite.then_some(range.end));
         }
-        Reader { context, connection, consumer, discovery, finite, known, partitions }
+        let feed = ClientFeed { consumer: Arc::clone(&consumer), record_bytes_max: context.record_bytes_max };
+        let fetch = Fetch::start(&context.name, feed)?;
+        let batch = Batch::default();
+        Ok(Reader { context, connection, consumer, discovery, fetch, batch, finite, known, partitions })
     }
 
     fn failure(&self, error: KafkaError) -> Option<Error> {
@@ -124,38 +136,30 @@ impl SourceReader for Reader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
         self.discover()?;
         self.partitions.announce(collector);
+        // Taken first: what the thread handed over before these figures has been read once nothing more is found below.
+        let figures = self.fetch.figures();
         let mut spent = 0;
         let mut drained = false;
         while spent < budget_bytes && !drained {
-            let logs = &self.consumer.context().logs;
-            let events = logs.events();
-            match self.consumer.poll(Duration::ZERO) {
-                Some(Ok(message)) => {
-                    let repeated = self.partitions.record(
-                        message.partition().cast_unsigned(),
-                        message.offset(),
-                        message.payload(),
-                        collector,
-                    );
-                    if repeated {
+            match self.batch.next() {
+                Some(Event::Record { partition, offset, payload }) => {
+                    spent += payload.bytes().len() + RECORD_OVERHEAD;
+                    if self.partitions.record(partition, offset, payload, collector) {
+                        let logs = &self.consumer.context().logs;
                         logs.warn("an offset was delivered twice; the second one was dropped");
                     }
-                    spent += message.payload_len() + RECORD_OVERHEAD;
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    self.partitions.end_of_log(partition.cast_unsigned(), collector);
-                }
-                Some(Err(error)) => {
+                Some(Event::EndOfLog { partition }) => self.partitions.end_of_log(partition, collector),
+                Some(Event::Failed(error)) => {
                     if let Some(failure) = self.failure(error) {
                         return Err(failure);
                     }
                 }
-                // Also returned after an event that was for the context alone: then there may be more.
-                None => drained = logs.events() == events,
+                None => drained = !self.fetch.refill(&mut self.batch)?,
             }
         }
-        if let Some(report) = self.consumer.context().report() {
-            self.partitions.report(&report, drained, collector);
+        if let Some(Figures { report, drained: before }) = figures {
+            self.partitions.report(&report.at(Instant::now()).partitions, drained && before, collector);
         }
         if self.finite && self.partitions.all_ended() {
             return Ok(Polled::Finished);

@@ -1,7 +1,7 @@
 //! The Kafka source: what is configured, and opening one worker's share of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
@@ -15,7 +15,7 @@ use super::discovery::Discovery;
 use super::logs::Logs;
 use super::reader::Reader;
 use super::start::{Range, ranges};
-use super::statistics::{self, PartitionReport};
+use super::statistics::{self, Report};
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Partition, SourceConnector, SourceContext, SourceReader};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,7 +35,7 @@ pub(super) const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.wait.max.ms", FETCH_WAIT_MS),
     // Per partition and fetch. With many partitions per broker the sum is bounded by fetch.max.bytes (50 MiB).
     ("fetch.message.max.bytes", "1048576"),
-    // Read ahead of the worker: at a million records a second this is a tenth of a second of one partition.
+    // Read ahead of the fetching thread: at a million records a second this is a tenth of a second of one partition.
     ("queued.min.messages", "100000"),
     // What is read ahead by one worker, over all its partitions, in KiB: the bound on memory.
     ("queued.max.messages.kbytes", "65536"),
@@ -119,6 +119,8 @@ impl SourceConnector for KafkaSource {
         let consuming = Consuming {
             logs: Logs::new(format!("source \"{}\"", context.name)),
             topic: connection.topic.clone(),
+            // The client is a little younger, so what it dates by its age counts as a little older than it is.
+            created: Instant::now(),
             report: Mutex::default(),
         };
         let client_id = format!("tidewatch-{}-{}", context.name, context.worker);
@@ -143,7 +145,8 @@ impl SourceConnector for KafkaSource {
         assign(&consumer, connection, assigned.map(|range| (range.partition, Offset::Offset(range.from))))?;
         let consumer = Arc::new(consumer);
         let discovery = Discovery::start(&consumer, &connection.topic, self.discover_after, known)?;
-        Ok(Box::new(Reader::new(context.clone(), connection.clone(), consumer, discovery, finite, known, &ranges)))
+        let reader = Reader::new(context.clone(), connection.clone(), consumer, discovery, finite, known, &ranges)?;
+        Ok(Box::new(reader))
     }
 }
 
@@ -174,16 +177,17 @@ pub(super) fn assign(
     consumer.incremental_assign(&list).map_err(failed)
 }
 
-/// What the client calls back, on the worker's thread while it polls.
+/// What the client calls back, on the thread that polls it.
 pub(super) struct Consuming {
     pub(super) logs: Logs,
     topic: String,
-    report: Mutex<Option<Vec<PartitionReport>>>,
+    created: Instant,
+    report: Mutex<Option<Report>>,
 }
 
 impl Consuming {
     /// The newest figures, once.
-    pub(super) fn report(&self) -> Option<Vec<PartitionReport>> {
+    pub(super) fn report(&self) -> Option<Report> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -199,7 +203,7 @@ impl ClientContext for Consuming {
 
     fn stats_raw(&self, json: &[u8]) {
         self.logs.event();
-        match statistics::parse(json, &self.topic) {
+        match statistics::parse(json, &self.topic, self.created) {
             Ok(report) => *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report),
             Err(error) => {
                 self.logs.warn(&format!("statistics of librdkafka cannot be read: {error}"));

@@ -4,6 +4,7 @@
 //! cut off, is known from here: the last fetch ended at the end of the log and its broker answered lately.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -13,6 +14,34 @@ pub(super) const INTERVAL_MS: &str = "1000";
 /// A broker that has been silent for longer counts as cut off. Idle fetches are answered every
 /// [`FETCH_WAIT_MS`](super::source::FETCH_WAIT_MS), so this is many answers missed.
 const SILENCE_MAX_US: i64 = 2_000_000;
+
+/// For how long figures say that a partition is empty: by then librdkafka has made newer ones, which are on their way, and
+/// records may have come.
+const VALID: Duration = Duration::from_millis(1500);
+
+/// The client's figures at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    /// When they were made: they wait to be served, for as long as nobody polls the client.
+    made: Instant,
+    /// The partitions of the topic that have been fetched.
+    pub(super) partitions: Vec<PartitionReport>,
+}
+
+impl Report {
+    /// What the client said at `made`.
+    pub(super) fn new(made: Instant, partitions: Vec<PartitionReport>) -> Self {
+        Report { made, partitions }
+    }
+
+    /// The same, but figures that are too old at `now` call no partition empty.
+    pub(super) fn at(mut self, now: Instant) -> Self {
+        if now.saturating_duration_since(self.made) > VALID {
+            self.partitions.iter_mut().for_each(|partition| partition.empty = false);
+        }
+        self
+    }
+}
 
 /// What is known of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +56,8 @@ pub(super) struct PartitionReport {
 
 #[derive(Deserialize)]
 struct Client {
+    /// Of the client, in microseconds.
+    age: u64,
     #[serde(default)]
     brokers: BTreeMap<String, Broker>,
     #[serde(default)]
@@ -54,8 +85,9 @@ struct Partition {
     ls_offset: i64,
 }
 
-/// The partitions of `topic` in librdkafka's JSON; partitions that were not fetched yet are left out.
-pub(super) fn parse(json: &[u8], topic: &str) -> Result<Vec<PartitionReport>, serde_json::Error> {
+/// The partitions of `topic` in the JSON of a client that was made at `created`; partitions that were not fetched yet are left
+/// out.
+pub(super) fn parse(json: &[u8], topic: &str, created: Instant) -> Result<Report, serde_json::Error> {
     let client: Client = serde_json::from_slice(json)?;
     let answers = |id: i32| {
         client
@@ -64,15 +96,14 @@ pub(super) fn parse(json: &[u8], topic: &str) -> Result<Vec<PartitionReport>, se
             .any(|broker| broker.nodeid == id && broker.state == "UP" && (0..SILENCE_MAX_US).contains(&broker.rxidle))
     };
     let partitions = client.topics.get(topic).into_iter().flat_map(|topic| topic.partitions.values());
-    Ok(partitions
-        .filter_map(|found| {
-            // The last stable offset bounds what a reader of committed records gets; brokers before 0.11 have none.
-            let end = if found.ls_offset >= 0 { found.ls_offset } else { found.hi_offset };
-            let partition = u32::try_from(found.partition).ok()?;
-            let empty = found.eof_offset == end && answers(found.broker);
-            (end >= 0).then_some(PartitionReport { partition, end, empty })
-        })
-        .collect())
+    let partitions = partitions.filter_map(|found| {
+        // The last stable offset bounds what a reader of committed records gets; brokers before 0.11 have none.
+        let end = if found.ls_offset >= 0 { found.ls_offset } else { found.hi_offset };
+        let partition = u32::try_from(found.partition).ok()?;
+        let empty = found.eof_offset == end && answers(found.broker);
+        (end >= 0).then_some(PartitionReport { partition, end, empty })
+    });
+    Ok(Report::new(created + Duration::from_micros(client.age), partitions.collect()))
 }
 
 #[cfg(test)]
@@ -82,6 +113,7 @@ mod tests {
     fn report(state: &str, rxidle: i64, eof: i64, hi: i64, ls: i64) -> Vec<PartitionReport> {
         let json = serde_json::json!({
             "name": "x",
+            "age": 3_000_000,
             "brokers": {
                 "h:1/bootstrap": {"nodeid": -1, "state": "UP", "rxidle": 0},
                 "h:1/7": {"nodeid": 7, "state": state, "rxidle": rxidle, "req": {"Fetch": 3}},
@@ -91,7 +123,10 @@ mod tests {
                 "4": {"partition": 4, "broker": 7, "eof_offset": eof, "hi_offset": hi, "ls_offset": ls},
             }}, "other": {"partitions": {}}},
         });
-        parse(json.to_string().as_bytes(), "t").unwrap()
+        let created = Instant::now();
+        let report = parse(json.to_string().as_bytes(), "t", created).unwrap();
+        assert_eq!(report.made, created + Duration::from_secs(3));
+        report.partitions
     }
 
     #[test]
@@ -113,6 +148,16 @@ mod tests {
 
     #[test]
     fn what_is_not_statistics_is_an_error() {
-        assert!(parse(b"{\"topics\": 3}", "t").is_err());
+        assert!(parse(b"{\"age\": 1, \"topics\": 3}", "t", Instant::now()).is_err());
+        assert!(parse(b"{\"age\": 1, \"topics\": {}}", "t", Instant::now()).is_ok());
+    }
+
+    #[test]
+    fn old_figures_call_no_partition_empty_but_still_say_how_far_it_goes() {
+        let figures = |empty| vec![PartitionReport { partition: 4, end: 50, empty }];
+        let made = Instant::now();
+        let report = Report::new(made, figures(true));
+        assert_eq!(report.clone().at(made + VALID).partitions, figures(true));
+        assert_eq!(report.at(made + VALID + Duration::from_millis(1)).partitions, figures(false));
     }
 }

@@ -173,6 +173,50 @@ fn an_endless_reader_catches_up_goes_on_and_knows_its_lag() {
 }
 
 #[test]
+fn a_poll_ends_in_the_middle_of_what_was_fetched_and_an_end_is_told_after_all_before_it() {
+    let (cluster, connection) = cluster("logins", 1);
+    let values: Vec<(i32, String)> = (0..500).map(|i| (0, format!("record {i}"))).collect();
+    place(&cluster, "logins", &values.iter().map(|(p, v)| (*p, Some(v.as_str()))).collect::<Vec<_>>());
+    let mut seen = Seen::default();
+    let mut reader = KafkaSource::new(connection).open(&source_context(0, 1)).unwrap();
+    let start = Instant::now();
+    while seen.caught_up.is_empty() {
+        assert!(start.elapsed() < PATIENCE, "waited too long");
+        let before = seen.count();
+        // A budget of one byte is spent by one record.
+        let polled = reader.poll(1, &mut seen).unwrap();
+        assert!(seen.count() <= before + 1, "{} records in one poll", seen.count() - before);
+        match polled {
+            Polled::More => {}
+            Polled::Wait(wait) => thread::sleep(wait),
+            Polled::Finished => panic!("an endless source does not finish"),
+        }
+    }
+    assert_eq!(seen.count(), values.len(), "idle before everything was handed over");
+    assert!(seen.records[&0].iter().zip(0..).all(|((offset, _), n)| *offset == n));
+}
+
+#[test]
+fn a_reader_that_nobody_polls_loses_nothing_and_can_be_dropped() {
+    let (cluster, connection) = cluster("logins", 1);
+    let value = "x".repeat(900);
+    // More than the thread may have in hand.
+    let count = (fetch::BATCHES_AHEAD + 3) * batch::BATCH_BYTES / value.len();
+    place(&cluster, "logins", &vec![(0, Some(value.as_str())); count]);
+    let mut reader = KafkaSource::new(connection.clone()).open(&source_context(0, 1)).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    // What it held back comes when it is asked for.
+    let mut seen = Seen::default();
+    read_until(&mut *reader, &mut seen, |seen| seen.count() == count);
+    drop(reader);
+    let reader = KafkaSource::new(connection).open(&source_context(0, 1)).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    drop(reader);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_broker_that_is_down_is_waited_for_and_not_taken_for_an_empty_one() {
     let (cluster, connection) = cluster("logins", 1);
     place(&cluster, "logins", &[(0, Some("before"))]);

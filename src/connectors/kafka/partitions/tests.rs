@@ -35,11 +35,11 @@ fn a_finite_partition_ends_at_its_end_and_no_record_beyond_it_is_handed_over() {
     partitions.add(2, 5, Some(7));
     partitions.add(0, 9, Some(9));
     partitions.announce(&mut said);
-    partitions.record(2, 5, Some(b"a"), &mut said);
+    partitions.record(2, 5, Payload::Whole(b"a"), &mut said);
     assert!(!partitions.all_ended());
     assert_eq!(partitions.positions().collect::<Vec<_>>(), [(2, 6)]);
-    partitions.record(2, 6, Some(b"b"), &mut said);
-    partitions.record(2, 7, Some(b"beyond"), &mut said);
+    partitions.record(2, 6, Payload::Whole(b"b"), &mut said);
+    partitions.record(2, 7, Payload::Whole(b"beyond"), &mut said);
     assert!(partitions.all_ended());
     assert_eq!(said.0, ["2 joined as 2", "0 joined as 0", "0 ended", "2 @5 a", "2 @6 b", "2 ended"]);
     assert_eq!((partitions.newly_ended(), partitions.newly_ended()), (vec![0, 2], vec![]));
@@ -51,9 +51,9 @@ fn control_records_up_to_the_end_are_passed_by_the_end_of_the_log_or_by_a_later_
         let (mut said, mut partitions) = (Said::default(), Partitions::new(100));
         partitions.add(0, 0, Some(3));
         partitions.announce(&mut said);
-        partitions.record(0, 0, Some(b"a"), &mut said);
+        partitions.record(0, 0, Payload::Whole(b"a"), &mut said);
         if by_record {
-            partitions.record(0, 5, Some(b"beyond"), &mut said);
+            partitions.record(0, 5, Payload::Whole(b"beyond"), &mut said);
         } else {
             partitions.end_of_log(0, &mut said);
         }
@@ -64,13 +64,13 @@ fn control_records_up_to_the_end_are_passed_by_the_end_of_the_log_or_by_a_later_
 }
 
 #[test]
-fn too_large_is_decided_at_the_limit_and_keeps_a_bounded_head() {
+fn what_is_no_record_is_rejected_with_the_reason() {
     let (mut said, mut partitions) = (Said::default(), Partitions::new(5000));
     partitions.add(0, 0, None);
-    partitions.record(0, 0, Some(&[0; 5000]), &mut said);
-    partitions.record(0, 1, Some(&[0; 5001]), &mut said);
-    partitions.record(0, 2, None, &mut said);
-    partitions.record(0, 3, Some(b""), &mut said);
+    partitions.record(0, 0, Payload::of(Some(&[0; 5000]), 5000), &mut said);
+    partitions.record(0, 1, Payload::of(Some(&[0; 5001]), 5000), &mut said);
+    partitions.record(0, 2, Payload::Missing, &mut said);
+    partitions.record(0, 3, Payload::Whole(b""), &mut said);
     assert!(said.0[0].starts_with("0 @0 \0"));
     assert_eq!(said.0[1..], ["0 @1 too_large 5001 4096", "0 @2 malformed 0 0", "0 @3 "]);
 }
@@ -79,19 +79,19 @@ fn too_large_is_decided_at_the_limit_and_keeps_a_bounded_head() {
 fn offsets_only_grow() {
     let (mut said, mut partitions) = (Said::default(), Partitions::new(100));
     partitions.add(0, 4, None);
-    assert!(!partitions.record(0, 4, Some(b"a"), &mut said));
-    assert!(partitions.record(0, 4, Some(b"a"), &mut said));
-    assert!(partitions.record(0, 3, Some(b"z"), &mut said));
-    assert!(!partitions.record(0, 9, Some(b"b"), &mut said));
+    assert!(!partitions.record(0, 4, Payload::Whole(b"a"), &mut said));
+    assert!(partitions.record(0, 4, Payload::Whole(b"a"), &mut said));
+    assert!(partitions.record(0, 3, Payload::Whole(b"z"), &mut said));
+    assert!(!partitions.record(0, 9, Payload::Whole(b"b"), &mut said));
     assert_eq!(said.0, ["0 @4 a", "0 @9 b"]);
-    assert!(!partitions.record(7, 0, Some(b"of another worker"), &mut said));
+    assert!(!partitions.record(7, 0, Payload::Whole(b"of another worker"), &mut said));
 }
 
 #[test]
 fn an_idle_partition_is_said_to_be_empty_only_while_fetches_come_back_empty() {
     let (mut said, mut partitions) = (Said::default(), Partitions::new(100));
     partitions.add(0, 0, None);
-    partitions.record(0, 0, Some(b"a"), &mut said);
+    partitions.record(0, 0, Payload::Whole(b"a"), &mut said);
     partitions.report(&figures(0, 3, true), true, &mut said); // the end was not reached by us
     partitions.end_of_log(0, &mut said); // two control records lie before it
     partitions.report(&figures(0, 3, true), false, &mut said); // something may still be queued
