@@ -34,6 +34,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The interval at which the supervisor looks after its processes.
 const POLL: Duration = Duration::from_millis(10);
 
+/// How long a process may say nothing before it counts as lost. It says something every second.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// A pause of the supervisor itself after which nobody's silence means anything.
+const OWN_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long the supervisor waits after the first sign of trouble for the others to end by themselves, and for the cause of
 /// it: the process that was lost may be seen after those that lost it.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -110,7 +116,12 @@ impl Supervisor {
     /// What ended the cluster: the error of a process that failed, with its kind; or of kind `Mesh` and in one line, which
     /// process was lost and how.
     pub fn run(mut self, requests: &StopRequests) -> Result<Ending> {
+        let mut looked = Instant::now();
         loop {
+            if looked.elapsed() >= OWN_PAUSE {
+                self.members.iter_mut().for_each(Member::renew);
+            }
+            looked = Instant::now();
             let ended = self.members.iter_mut().map(Member::reap).filter(|ended| *ended).count();
             // After the processes were asked whether they had ended: what they said before is then all there.
             self.listen();
@@ -191,7 +202,7 @@ impl Supervisor {
 
     fn take(&mut self, process: usize, report: Report) {
         match report {
-            Report::Hello { .. } => {}
+            Report::Hello { .. } | Report::Alive => {}
             Report::Signalled => self.stop(),
             Report::Finished(finished) => self.members[process].finished = Some(finished),
             Report::Failed { code, message } => self.trouble(process, Trouble::Failed { code, message }),
@@ -202,10 +213,15 @@ impl Supervisor {
         }
     }
 
-    /// Sees to processes that ended without a word.
+    /// Sees to processes that ended without a word, and to those that say nothing.
     fn judge(&mut self) {
         for process in 0..self.members.len() {
             let member = &self.members[process];
+            if member.is_silent_for(LEASE) {
+                let trouble = Trouble::Silent { process, pid: member.pid(), lease: LEASE };
+                self.trouble(process, trouble);
+                continue;
+            }
             if let Some(status) = member.unexplained(self.stopping) {
                 let trouble = Trouble::Exited { process, pid: member.pid(), status };
                 self.trouble(process, trouble);

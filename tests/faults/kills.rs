@@ -6,11 +6,8 @@ use std::path::Path;
 use super::check::Differences;
 use super::input::{self, OUT_OF_ORDER_MS, Random};
 use super::oracle::{self, Expected, FAILURES_MIN, letter, window_id};
-use super::process::rows;
-use super::rounds::{Rounds, seed_and_rounds};
-
-/// Records in all: so many that the last kill still finds the cluster at work.
-const RECORDS: usize = 200_000;
+use super::process::{PATIENCE, rows};
+use super::rounds::{Rounds, records, seed_and_rounds};
 
 /// How many records a worker reads per epoch, and how often epochs end: slow enough to be killed in between.
 const PACE: [&str; 2] = ["engine.records_per_epoch_max=1000", "engine.tick=50ms"];
@@ -66,16 +63,44 @@ pub(crate) fn wrong(folder: &Path, expected: &Expected) -> Vec<String> {
     .collect()
 }
 
+/// A cluster over the files in `folder`.
+fn cluster(folder: &Path) -> Rounds {
+    let mut settings = settings(folder);
+    settings.extend(PACE.map(str::to_owned));
+    Rounds { state: folder.join("state"), settings, progress_bytes: 1_000 }
+}
+
+#[test]
+fn a_process_that_is_stopped_for_good_is_done_without() {
+    let (seed, _) = seed_and_rounds(1);
+    let folder = tempfile::tempdir().unwrap();
+    let expected = prepare(folder.path(), 60_000, seed);
+    cluster(folder.path()).survive_a_stop(&mut Random(seed));
+    let wrong = wrong(folder.path(), &expected);
+    assert!(wrong.is_empty(), "TIDEWATCH_SEED={seed}: {wrong:#?}");
+}
+
+#[test]
+fn a_second_run_on_the_same_state_directory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare(folder.path(), 50_000, 1);
+    let mut rounds = cluster(folder.path());
+    // So slow that it is still there when the second one gives up.
+    rounds.settings.push("engine.tick=5s".to_owned());
+    let mut first = rounds.start(&mut Random(1));
+    first.wait_for("running", 1);
+    let second = rounds.start(&mut Random(2)).end_within(PATIENCE);
+    assert_eq!(second.code(), Some(5), "{}", second.stderr);
+    assert!(second.errors()[0].contains("is in use by another run"), "{}", second.stderr);
+}
+
 #[test]
 fn each_row_comes_out_once_though_processes_are_killed() {
     let (seed, rounds) = seed_and_rounds(5);
     let folder = tempfile::tempdir().unwrap();
-    let expected = prepare(folder.path(), RECORDS, seed);
+    let expected = prepare(folder.path(), records(rounds), seed);
     assert!(expected.windows.len() > 5_000 && expected.alerts.len() > 100 && expected.dead_letters.len() > 500);
-    let mut settings = settings(folder.path());
-    settings.extend(PACE.map(str::to_owned));
-    let cluster = Rounds { state: folder.path().join("state"), settings, progress_bytes: 1_000 };
-    cluster.survive(rounds, &mut Random(seed), |_| {});
+    cluster(folder.path()).survive(rounds, &mut Random(seed), |_| {});
     let wrong = wrong(folder.path(), &expected);
     assert!(wrong.is_empty(), "TIDEWATCH_SEED={seed} TIDEWATCH_ROUNDS={rounds}: {wrong:#?}");
 }

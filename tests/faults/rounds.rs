@@ -1,4 +1,5 @@
 //! A cluster on a state directory: started, killed in the midst of it, started again in another size, and let finish.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -7,11 +8,13 @@ use std::time::{Duration, Instant};
 use super::input::Random;
 use super::process::{PATIENCE, Process, signal, tidewatch};
 
-/// Who is killed.
+/// What is done to whom.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Victim {
-    /// One of the processes: the supervisor begins again by itself.
+    /// One of the processes is killed: the supervisor begins again by itself.
     One,
+    /// One of the processes is stopped, and never goes on.
+    Stopped,
     /// All of them and the supervisor; another cluster follows.
     All,
 }
@@ -20,6 +23,11 @@ pub(crate) enum Victim {
 pub(crate) fn seed_and_rounds(rounds: usize) -> (u64, usize) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     (number("TIDEWATCH_SEED").unwrap_or(42), number("TIDEWATCH_ROUNDS").map_or(rounds, |rounds| rounds as usize))
+}
+
+/// How many records there are for so many kills: the last one still finds the cluster at work.
+pub(crate) fn records(rounds: usize) -> usize {
+    (rounds * 40_000).max(200_000)
 }
 
 /// Where the sizes of clusters come from: processes, and workers in each.
@@ -45,13 +53,7 @@ impl Rounds {
         }
         self.kill(&mut cluster, Victim::One, 0, random);
         for round in 0..rounds {
-            let bound = bytes_bound(&self.state);
-            let deadline = Instant::now() + PATIENCE;
-            while bytes_bound(&self.state) < bound + self.progress_bytes {
-                assert!(cluster.is_running(), "it finished before kill {round}: {}", cluster.stderr());
-                assert!(Instant::now() < deadline, "no progress before kill {round}: {}", cluster.stderr());
-                thread::sleep(Duration::from_millis(5));
-            }
+            self.wait_for_progress(&mut cluster, round);
             thread::sleep(Duration::from_millis(random.below(150)));
             also(round);
             let victim = if random.below(3) == 0 { Victim::All } else { Victim::One };
@@ -60,11 +62,32 @@ impl Rounds {
                 cluster = self.start(random);
             }
         }
-        let ended = cluster.end_within(3 * PATIENCE);
+        let ended = cluster.end_within(10 * PATIENCE);
         assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     }
 
-    fn start(&self, random: &mut Random) -> Process {
+    /// Stops one process for good, and lets the cluster finish without it.
+    pub(crate) fn survive_a_stop(&self, random: &mut Random) {
+        let mut cluster = self.start(random);
+        self.wait_for_progress(&mut cluster, 0);
+        self.kill(&mut cluster, Victim::Stopped, 0, random);
+        let ended = cluster.end_within(10 * PATIENCE);
+        assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains("was not heard of for 10 s"), "{}", ended.stderr);
+    }
+
+    /// Waits until something new was read.
+    fn wait_for_progress(&self, cluster: &mut Process, round: usize) {
+        let bound = bytes_bound(&self.state);
+        let deadline = Instant::now() + PATIENCE;
+        while bytes_bound(&self.state) < bound + self.progress_bytes {
+            assert!(cluster.is_running(), "it finished before kill {round}: {}", cluster.stderr());
+            assert!(Instant::now() < deadline, "no progress before kill {round}: {}", cluster.stderr());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn start(&self, random: &mut Random) -> Process {
         let (processes, workers) = SIZES[random.below(SIZES.len() as u64) as usize];
         let (processes, workers) = (processes.to_string(), workers.to_string());
         let state = self.state.to_str().unwrap();
@@ -79,6 +102,7 @@ impl Rounds {
         assert!(!children.is_empty() && cluster.is_running(), "nobody is left to kill in round {round}");
         match victim {
             Victim::One => signal("KILL", &children[random.below(children.len() as u64) as usize].to_string()),
+            Victim::Stopped => signal("STOP", &children[random.below(children.len() as u64) as usize].to_string()),
             Victim::All => {
                 cluster.kill();
                 children.iter().for_each(|child| signal("KILL", &child.to_string()));

@@ -17,10 +17,8 @@ use serde_json::Value;
 use self::check::Differences;
 use self::input::{OUT_OF_ORDER_MS, PARTITIONS, Random};
 use self::oracle::{FAILURES_MIN, letter, window_id};
-use self::rounds::{Rounds, seed_and_rounds};
+use self::rounds::{Rounds, records, seed_and_rounds};
 use super::broker::{Broker, script};
-
-const RECORDS: usize = 200_000;
 
 #[test]
 fn each_row_comes_out_once_though_processes_and_the_broker_are_killed() {
@@ -29,7 +27,7 @@ fn each_row_comes_out_once_though_processes_and_the_broker_are_killed() {
     let folder = tempfile::tempdir().unwrap();
     let from = broker.topic(PARTITIONS as u32);
     let mut known = Vec::new();
-    for (partition, lines) in input::partitions(RECORDS, seed).into_iter().enumerate() {
+    for (partition, lines) in input::partitions(records(rounds), seed).into_iter().enumerate() {
         broker.place(&from, lines.iter().map(|line| (partition as u32, line)));
         known.push((partition.to_string(), (0..).zip(lines).collect()));
     }
@@ -51,7 +49,7 @@ fn each_row_comes_out_once_though_processes_and_the_broker_are_killed() {
 
     let cluster = Rounds { state: folder.path().join("state"), settings, progress_bytes: 1_000 };
     cluster.survive(rounds, &mut Random(seed), |round| {
-        if round == 2 {
+        if round % 10 == 2 {
             script(&["stop", "--kill"]);
             script(&["up"]);
         }

@@ -4,6 +4,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
@@ -17,6 +18,8 @@ pub(super) enum Trouble {
     Failed { code: u8, message: String },
     /// A process ended without a word.
     Exited { process: usize, pid: u32, status: ExitStatus },
+    /// A process is there and does nothing, not even say so.
+    Silent { process: usize, pid: u32, lease: Duration },
     /// A process lost its connection to another one.
     Lost { process: usize, pid: u32, message: String },
 }
@@ -48,6 +51,13 @@ impl Trouble {
                 };
                 let message = format!("process {process} (pid {pid}) {how}; the cluster has stopped");
                 Error::new(kind.unwrap_or(ErrorKind::Mesh), message)
+            }
+            Trouble::Silent { process, pid, lease } => {
+                let message = format!(
+                    "process {process} (pid {pid}) was not heard of for {} s; the cluster has stopped",
+                    lease.as_secs()
+                );
+                Error::new(ErrorKind::Mesh, message).hint("was it stopped, or is the machine out of memory?")
             }
             Trouble::Lost { process, pid, message } => {
                 Error::new(ErrorKind::Mesh, format!("process {process} (pid {pid}): {message}"))

@@ -13,6 +13,9 @@ use crate::runtime::panic;
 /// How long a report may take to be sent: the supervisor reads a hundred times a second.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often a process says that it is there.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
 /// A connection to the supervisor of this process. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Link {
@@ -48,7 +51,8 @@ impl Link {
         stream.write_all(&line).is_ok()
     }
 
-    /// From now on calls `stop` when the supervisor asks for it, and ends this process when the supervisor is gone.
+    /// From now on tells the supervisor that this process is there, calls `stop` when the supervisor asks for it, and ends this
+    /// process when the supervisor is gone.
     ///
     /// # Errors
     /// Of kind `Internal`, if there is no thread for it.
@@ -69,6 +73,13 @@ impl Link {
             panic::end(&format!("process {process} has lost its supervisor and stops"), ErrorKind::Mesh.exit_code());
         };
         std::thread::Builder::new().name("tidewatch-link".to_owned()).spawn(listen).map_err(failed)?;
+        let link = self.clone();
+        let renew = move || {
+            while link.tell(&Report::Alive) {
+                std::thread::sleep(ALIVE_EVERY);
+            }
+        };
+        std::thread::Builder::new().name("tidewatch-lease".to_owned()).spawn(renew).map_err(failed)?;
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use super::message::{Finished, LINE_BYTES_MAX, Report, STOP};
 use super::rows::Rows;
@@ -18,6 +19,8 @@ pub(super) struct Member {
     killed: bool,
     /// Whether it was asked to finish.
     stopped: bool,
+    /// When it was last heard of, once it is connected.
+    heard: Option<Instant>,
     /// Whether it is known why it ended or will end.
     pub(super) explained: bool,
     /// What it did, once it has finished.
@@ -37,6 +40,7 @@ impl Member {
             rows: None,
             killed: false,
             stopped: false,
+            heard: None,
             explained: false,
             finished: None,
         };
@@ -72,6 +76,7 @@ impl Member {
 
     pub(super) fn connected(&mut self, connection: Connection) {
         self.connection = Some(connection);
+        self.heard = Some(Instant::now());
     }
 
     /// Asks it to finish, once it is connected.
@@ -86,7 +91,22 @@ impl Member {
 
     /// What it has said since the last time.
     pub(super) fn hear(&mut self) -> Vec<Report> {
-        self.connection.as_mut().map(Connection::read).unwrap_or_default()
+        let reports = self.connection.as_mut().map(Connection::read).unwrap_or_default();
+        if !reports.is_empty() {
+            self.renew();
+        }
+        reports
+    }
+
+    /// Counts as heard of just now.
+    pub(super) fn renew(&mut self) {
+        self.heard = self.heard.map(|_| Instant::now());
+    }
+
+    /// Whether it is connected, has something to do, and was not heard of for `lease`.
+    pub(super) fn is_silent_for(&self, lease: Duration) -> bool {
+        let busy = self.status.is_none() && self.finished.is_none() && !self.explained;
+        busy && self.heard.is_some_and(|heard| heard.elapsed() >= lease)
     }
 
     /// How it ended, if that was not by finishing and nothing else explains it.

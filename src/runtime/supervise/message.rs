@@ -21,6 +21,8 @@ pub enum Report {
         /// Its place in the cluster.
         process: usize,
     },
+    /// It is there; said every second.
+    Alive,
     /// It got a signal to stop.
     Signalled,
     /// It has done its part of the dataflow.

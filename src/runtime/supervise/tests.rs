@@ -131,3 +131,20 @@ fn whoever_says_nothing_sensible_is_not_heard() {
     assert!(Link::connect(&running.socket, 0).unwrap().tell(&finished(1, 1.0)));
     assert!(matches!(running.ending(), Ok(Ending::Finished(_, false))));
 }
+
+#[test]
+fn a_process_that_says_nothing_is_lost() {
+    let running = Running::start(&[UNTIL_TOLD, UNTIL_TOLD]);
+    let links: Vec<Link> = (0..2).map(|process| Link::connect(&running.socket, process).unwrap()).collect();
+    let since = Instant::now();
+    let error = loop {
+        assert!(links[0].tell(&Report::Alive) || since.elapsed() >= LEASE);
+        match running.ending.recv_timeout(Duration::from_millis(500)) {
+            Ok(ending) => break ending.unwrap_err().to_string(),
+            Err(why) => assert!(since.elapsed() < 2 * LEASE, "{why}"),
+        }
+    };
+    assert!(since.elapsed() >= LEASE, "{:?}", since.elapsed());
+    let expected = format!("process 1 (pid {}) was not heard of for 10 s; the cluster has stopped", running.pids[1]);
+    assert!(error.starts_with(&expected), "{error}");
+}
