@@ -40,7 +40,8 @@
 //! [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`; what an event goes through,
 //! in `docs/tour.md`; what is promised about time, order, loss and limits, in `docs/semantics.md`.
 //!
-//! Not there yet: checkpoints, exactly-once sinks, results that are corrected by late events.
+//! With a state directory each row reaches files and Kafka once, whatever is killed when: `docs/reliability.md`. Not there yet:
+//! checkpoints, which bound how long that takes; results that are corrected by late events.
 
 #![cfg_attr(not(feature = "abomonation"), forbid(unsafe_code))]
 
