@@ -124,6 +124,12 @@ impl SourceMetrics {
         self.inner.backpressured.inc_by(time.as_secs_f64());
     }
 
+    /// The epochs of earlier runs are made again, after `time`.
+    pub fn replayed(&self, time: Duration) {
+        let labels = [self.inner.source.as_str(), &self.inner.worker];
+        self.inner.families.gauge(Metric::SourceReplay, &labels).set(time.as_secs_f64());
+    }
+
     /// Records were released: how long after they were read, and how many of them.
     pub fn released(&self, durations: impl IntoIterator<Item = (Duration, u64)>) {
         self.inner.release.record(durations);

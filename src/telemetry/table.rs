@@ -88,6 +88,8 @@ table! {
         "Epochs that the source has begun and the dataflow has not finished.";
     SourceBackpressured: Counter "source_backpressured_seconds_total" [source, worker] "seconds"
         "Time during which the source held back because too many epochs were in flight.";
+    SourceReplay: Gauge "source_replay_seconds" [source, worker] "seconds"
+        "How long this run took to make the epochs of those before it again. Absent until it has, and where there were none.";
     SourceRelease: Histogram "source_release_seconds" [source, worker] "seconds"
         "From a record being read to its epoch being released: its rows are durable in every sink. By record, dead letters included; where the connector knows since when a record was there to be read (a paced generator), from then on.";
     BindingFlush: Histogram "binding_flush_seconds" [] "seconds"

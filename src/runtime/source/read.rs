@@ -157,6 +157,7 @@ struct Reading<T: Decode> {
     announced: bool,
     /// How many partitions are known to begin where.
     placed: usize,
+    opened: Instant,
     /// Epochs of earlier generations that are to be made again.
     replay: Option<Replay>,
     /// Epochs before this one belong to earlier generations.
@@ -218,6 +219,7 @@ impl<T: Decode> Reading<T> {
             flow_control: stage.flow_control,
             announced: false,
             placed: 0,
+            opened: Instant::now(),
             replay: last.map(|_| Replay::new(of_source, &context)),
             live_from: last.map_or(0, |last| last + 1),
             bound,
@@ -285,7 +287,9 @@ impl<T: Decode> Reading<T> {
         let Some((epoch, bindings)) = replay.current() else {
             self.replay = None;
             self.go_live();
-            tracing::debug!(source = self.name, "the epochs of earlier runs are made again");
+            let seconds = self.opened.elapsed().as_secs_f64();
+            self.intake.metrics.replayed(self.opened.elapsed());
+            tracing::info!(source = self.name, seconds, "the epochs of earlier runs are made again");
             return Ok(Next::Again(None));
         };
         let begins = replay.begin();

@@ -119,6 +119,7 @@ fn every_family_is_in_the_table_and_every_row_is_used() {
     families.counter(Metric::OperatorActivations, &labels);
     families.seconds(Metric::OperatorBusy, &labels);
     families.seconds(Metric::WorkerParked, &["0"]);
+    metrics.source("in", 0).replayed(Duration::from_secs(1));
     metrics.bindings().flushed(Duration::from_millis(1), 100);
     for metric in [Metric::ArrangementRecords, Metric::ArrangementBatches, Metric::ArrangementBytes] {
         families.gauge(metric, &labels);
