@@ -111,8 +111,9 @@ impl StateDirectory {
     }
 
     fn count_up(&mut self) -> Result<()> {
-        self.generation += 1;
-        write_whole(&self.path, "generation", self.generation.to_string().as_bytes())?;
+        let next = self.generation + 1;
+        write_whole(&self.path, "generation", next.to_string().as_bytes())?;
+        self.generation = next;
         // Whoever comes in between, alone, has counted further, and then those of this generation do not come in.
         self.lock.lock_shared().map_err(|why| failed(&self.path, "cannot lock", why))
     }
@@ -269,6 +270,18 @@ mod tests {
         starter.begin_next().unwrap();
         assert!(StateDirectory::join(folder.path(), &purpose("1", 1), 1).is_err());
         assert!(StateDirectory::join(folder.path(), &purpose("1", 1), 2).is_ok());
+    }
+
+    #[test]
+    fn a_generation_that_could_not_begin_can_begin_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut starter = StateDirectory::begin(folder.path(), &purpose("1", 1)).unwrap();
+        // As on a full disk: nothing can be written under this name.
+        fs::create_dir(folder.path().join("generation.new")).unwrap();
+        assert!(starter.begin_next().is_err());
+        fs::remove_dir(folder.path().join("generation.new")).unwrap();
+        starter.begin_next().unwrap();
+        assert_eq!(starter.generation(), 2);
     }
 
     #[test]

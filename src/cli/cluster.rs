@@ -43,11 +43,14 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
         };
         // Without a state directory nobody knows what was done and what was not.
         let Some(state) = &mut state else { return Err(error) };
-        let wait = restarts.after(error)?;
-        if !signals::wait(&requests, wait) {
-            return Ok(ExitCode::SUCCESS);
+        let mut begun = Err(error);
+        while let Err(error) = begun {
+            let wait = restarts.after(error)?;
+            if !signals::wait(&requests, wait) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            begun = state.begin_next();
         }
-        state.begin_next()?;
     }
 }
 
