@@ -5,5 +5,4 @@
 
 pub mod bindings;
 pub mod directory;
-pub(crate) mod frame;
 pub mod identity;

@@ -5,7 +5,6 @@
 //! must not block it for longer than a few milliseconds; a client that waits does so on threads of its own.
 
 pub mod capture;
-mod committing;
 pub mod file;
 pub mod generator;
 #[cfg(feature = "kafka")]

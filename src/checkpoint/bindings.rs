@@ -7,6 +7,7 @@
 //! The first frame says whose file it is; each further one holds what was bound between two flushes to the disk. Only the last
 //! frame of a file can be torn.
 
+mod frame;
 mod read;
 mod write;
 

@@ -7,6 +7,7 @@
 
 mod batch;
 pub mod client;
+mod committing;
 mod connection;
 mod discovery;
 pub mod embedded;

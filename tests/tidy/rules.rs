@@ -42,8 +42,7 @@ const UNSAFE: &str = "src/operators/exchange/abomonated.rs";
 pub(crate) const FORBIDDING: [&str; 3] = ["src/lib.rs", "dataflows/main.rs", "derive/src/lib.rs"];
 
 /// Modules in `src/connectors` that need no page: the contracts, what several connectors share, and the test doubles.
-pub(crate) const WITHOUT_PAGE: [&str; 8] =
-    ["source", "sink", "kinds", "lines", "paced", "script", "capture", "committing"];
+pub(crate) const WITHOUT_PAGE: [&str; 7] = ["source", "sink", "kinds", "lines", "paced", "script", "capture"];
 
 /// Modules whose output must be a function of their input alone.
 const DATA_PATH: &[&str] = &["operators", "detect", "codec", "state", "record"];

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::frame::from_line;
 use super::{Binding, History, VERSION};
-use crate::checkpoint::frame::from_line;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The first frame of a file.
@@ -149,9 +149,9 @@ fn check(history: &History, folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frame::to_line;
     use super::super::{Joined, PartitionBinding, Phase};
     use super::*;
-    use crate::checkpoint::frame::to_line;
 
     fn header(generation: u64) -> Vec<u8> {
         to_line(&Header { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 1 })

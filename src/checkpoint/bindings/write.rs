@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use super::frame::to_line;
 use super::read::{Header, file_name};
 use super::{Binding, PartitionBinding, VERSION};
 use crate::checkpoint::directory::StateDirectory;
-use crate::checkpoint::frame::to_line;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 

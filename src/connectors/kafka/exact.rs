@@ -3,9 +3,9 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::committing::Committing;
 use super::rows::Rows;
 use super::transactions::Transactions;
-use crate::connectors::committing::Committing;
 use crate::connectors::sink::SinkWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;

@@ -1,6 +1,6 @@
 //! A thread that commits the epochs of one shard of a sink, and the worker's end of it.
 //!
-//! To commit an epoch takes one or two round trips to a disk or to a broker, and a worker waits for nothing. What is on its way is
+//! To commit an epoch takes round trips to the brokers, and a worker waits for nothing. What is on its way is
 //! bounded by the epochs that the sources let be in flight.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::time::Epoch;
 
 /// The worker's end. Dropping it ends the thread, after what it was told so far.
 #[derive(Debug)]
-pub(crate) struct Committing<T> {
+pub(super) struct Committing<T> {
     tasks: Option<Sender<T>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
@@ -35,7 +35,7 @@ impl<T: Send + 'static> Committing<T> {
     ///
     /// # Errors
     /// If the operating system gives us no thread for the sink `sink`.
-    pub(crate) fn start(
+    pub(super) fn start(
         sink: &str,
         name: &str,
         work: impl FnOnce(&Receiver<T>, &dyn Fn(Epoch)) -> Result<()> + Send + 'static,
@@ -55,19 +55,19 @@ impl<T: Send + 'static> Committing<T> {
     }
 
     /// Tells the thread something. One that has failed hears nothing more; its error is told by the other functions.
-    pub(crate) fn tell(&self, task: T) {
+    pub(super) fn tell(&self, task: T) {
         if let Some(tasks) = &self.tasks {
             let _ = tasks.send(task);
         }
     }
 
     /// An epoch without rows is sealed.
-    pub(crate) fn sealed(&mut self, epoch: Epoch) {
+    pub(super) fn sealed(&mut self, epoch: Epoch) {
         self.sealed = Some(epoch);
     }
 
     /// An epoch with rows is sealed, and the thread was told so.
-    pub(crate) fn submitted(&mut self, epoch: Epoch) {
+    pub(super) fn submitted(&mut self, epoch: Epoch) {
         self.sealed = Some(epoch);
         self.submitted = Some(epoch);
     }
@@ -76,7 +76,7 @@ impl<T: Send + 'static> Committing<T> {
     ///
     /// # Errors
     /// With the thread's error, once.
-    pub(crate) fn durable(&self) -> Result<Option<Epoch>> {
+    pub(super) fn durable(&self) -> Result<Option<Epoch>> {
         self.failure()?;
         let committed = self.shared.committed.load(Ordering::Acquire).checked_sub(1);
         Ok(if committed >= self.submitted { self.sealed } else { committed })
@@ -86,7 +86,7 @@ impl<T: Send + 'static> Committing<T> {
     ///
     /// # Errors
     /// With the thread's error, if it was not told before.
-    pub(crate) fn end(&mut self) -> Result<()> {
+    pub(super) fn end(&mut self) -> Result<()> {
         self.tasks = None;
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
             std::panic::resume_unwind(panic);
