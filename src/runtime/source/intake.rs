@@ -84,8 +84,6 @@ struct PartitionState {
     full: bool,
     /// It was said that there is more of it than there should be.
     beyond_end: bool,
-    /// The offset after the last record that the reader handed over.
-    seen: u64,
     /// The offset after the last record that was taken.
     next: u64,
     /// The watermark at which it came back in this epoch.
@@ -98,6 +96,11 @@ struct PartitionState {
 }
 
 impl PartitionState {
+    /// The offset after the last record that the reader handed over.
+    fn seen(&self) -> u64 {
+        self.held.back().map_or(self.next, |held| held.offset() + 1)
+    }
+
     /// Moves to a phase of the present epoch.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
@@ -145,7 +148,6 @@ impl<T: Decode> Intake<T> {
     pub(super) fn place(&mut self, known: &mut usize, begins_at: impl Fn(Partition) -> u64) {
         for partition in &mut self.partitions[*known..] {
             partition.from = begins_at(Partition(partition.id));
-            partition.seen = partition.seen.max(partition.from);
             partition.next = partition.next.max(partition.from);
         }
         *known = self.partitions.len();
@@ -189,7 +191,7 @@ impl<T: Decode> Intake<T> {
         let mut replayed = true;
         for binding in bindings.values() {
             let state = &self.partitions[self.index[&binding.partition]];
-            if state.seen >= binding.next || state.ended {
+            if state.seen() >= binding.next || state.ended {
                 continue;
             }
             replayed = false;
@@ -197,7 +199,7 @@ impl<T: Decode> Intake<T> {
                 return Err(Error::source(format!(
                     "source {:?}, partition {}: records before offset {} were read by earlier runs and are gone; there is \
                      nothing after offset {}",
-                    self.source, state.label, binding.next, state.seen
+                    self.source, state.label, binding.next, state.seen()
                 ))
                 .hint("restore them, or begin with a new state directory"));
             }
@@ -391,6 +393,13 @@ impl<T: Decode> Intake<T> {
         }
     }
 
+    /// Apart, so that nothing of it is on the way of records that are taken.
+    #[cold]
+    #[inline(never)]
+    fn hold_record(&mut self, index: usize, offset: u64, bytes: &[u8]) {
+        self.hold(index, Held::Record { offset, bytes: bytes.to_vec() });
+    }
+
     /// Holds back what is beyond the limit of its partition.
     #[cold]
     fn hold(&mut self, index: usize, held: Held) {
@@ -431,7 +440,6 @@ impl<T: Decode> Collector for Intake<T> {
             held: VecDeque::new(),
             full: false,
             beyond_end: false,
-            seen: 0,
             next: 0,
             floor: None,
             bound: None,
@@ -450,11 +458,10 @@ impl<T: Decode> Collector for Intake<T> {
         let index = self.partition(partition);
         let state = &mut self.partitions[index];
         state.empty_since_ms = None;
-        state.seen = offset + 1;
-        if offset >= state.limit {
-            self.hold(index, Held::Record { offset, bytes: bytes.to_vec() });
-        } else {
+        if offset < state.limit {
             self.take(index, offset, bytes);
+        } else {
+            self.hold_record(index, offset, bytes);
         }
     }
 
@@ -470,8 +477,7 @@ impl<T: Decode> Collector for Intake<T> {
         let index = self.partition(partition);
         let state = &mut self.partitions[index];
         state.empty_since_ms = None;
-        state.seen = block.offset() + block.size() as u64;
-        state.next = state.seen;
+        state.next = block.offset() + block.size() as u64;
         let Work::Spread(packer) = &mut self.work else { panic!("blocks are for all workers") };
         packer.take_block(index, block);
     }
@@ -480,7 +486,6 @@ impl<T: Decode> Collector for Intake<T> {
         let index = self.partition(partition);
         let state = &mut self.partitions[index];
         state.empty_since_ms = None;
-        state.seen = offset + 1;
         let rejection = Rejection::new(reason, detail);
         if offset >= state.limit {
             self.hold(index, Held::Rejected { offset, size, head: head.to_vec(), rejection });
