@@ -255,7 +255,7 @@ impl<T: Decode> Reading<T> {
         if self.replay.is_none() {
             self.intake.introduce();
             self.close_epoch();
-            self.go_live();
+            self.go_live()?;
         }
         Ok(())
     }
@@ -286,7 +286,7 @@ impl<T: Decode> Reading<T> {
         let Some(replay) = &mut self.replay else { return Ok(Next::Again(None)) };
         let Some((epoch, bindings)) = replay.current() else {
             self.replay = None;
-            self.go_live();
+            self.go_live()?;
             let seconds = self.opened.elapsed().as_secs_f64();
             self.intake.metrics.replayed(self.opened.elapsed());
             tracing::info!(source = self.name, seconds, "the epochs of earlier runs are made again");
@@ -317,12 +317,14 @@ impl<T: Decode> Reading<T> {
     }
 
     /// Goes on with what nobody has read before.
-    fn go_live(&mut self) {
+    fn go_live(&mut self) -> Result<()> {
         let now = self.now();
         self.begin_epoch(now);
         self.intake.epoch = now;
         self.intake.go_live(self.live_from > 0);
         self.intake.holding(|partition, held| self.reader.hold(partition, held));
+        // Now, and not after the next look at the clock: what was held back has moved the partitions' marks of this epoch.
+        self.send(Instant::now())
     }
 
     /// The epoch of this moment.
