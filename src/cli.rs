@@ -1,4 +1,4 @@
-//! The command line: `tidewatch list | check | run | cluster | bench | demo`.
+//! The command line: `tidewatch list | check | run | cluster | checkpoint | bench | demo`.
 //!
 //! A user's own binary gets all of it: `tidewatch::main([dataflow("mine", mine)])`. Rows may go to standard output, so
 //! everything that is for people (logs, progress, the summary) goes to standard error.
@@ -7,6 +7,7 @@
 
 mod args;
 mod bench;
+mod checkpoint;
 mod child;
 mod cluster;
 #[cfg(feature = "kafka")]
@@ -73,6 +74,7 @@ fn dispatch(dataflows: &[Dataflow], args: Args) -> Result<ExitCode> {
         }
         Command::Run(args) => return run::run(find(dataflows, &args.dataflow)?, &args),
         Command::Cluster(args) => return cluster::cluster(find(dataflows, &args.dataflow)?, &args),
+        Command::Checkpoint(command) => return checkpoint::checkpoint(&command),
         Command::Bench(args) => return bench::bench(dataflows, &args),
         #[cfg(feature = "kafka")]
         Command::Demo(args) => demo::demo(find(dataflows, demo::DATAFLOW)?, &args)?,

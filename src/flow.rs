@@ -34,6 +34,7 @@ pub use keyed::{Keyed, Windows};
 pub use source::Source;
 pub use stream::Stream;
 
+use crate::checkpoint::snapshots::Snapshots;
 use crate::connectors;
 use crate::connectors::sink::SinkConnector;
 use crate::error::{Error, Result};
@@ -63,6 +64,8 @@ pub(crate) struct Building<'s> {
     /// How far each sink is.
     progress: RefCell<Vec<StreamVec<'s, Epoch, ()>>>,
     sink_count: Cell<usize>,
+    /// What of its operators is kept in checkpoints.
+    pub(crate) snapshots: Snapshots,
 }
 
 /// What a name in a dataflow stands for.
@@ -98,6 +101,10 @@ pub const NAME_BYTES_MAX: usize = 64;
 
 impl<'s> Flow<'s> {
     pub(crate) fn new(scope: Scope<'s, Epoch>, environment: Arc<Environment>) -> Self {
+        let durability = environment.durability.as_ref().filter(|_| !environment.planning);
+        let snapshots = durability.map_or_else(Snapshots::off, |durability| {
+            durability.snapshots(scope.index(), scope.peers(), &environment.control, &environment.metrics)
+        });
         Flow(Rc::new(Building {
             scope,
             environment,
@@ -108,6 +115,7 @@ impl<'s> Flow<'s> {
             reads: RefCell::default(),
             progress: RefCell::default(),
             sink_count: Cell::new(0),
+            snapshots,
         }))
     }
 
@@ -243,7 +251,9 @@ impl<'s> Flow<'s> {
             );
         }
         dead_letters::attach(self, self.0.letters.take());
-        release(self.0.scope, self.0.progress.take(), self.0.reads.take(), &self.0.sinks);
+        let snapshots = self.0.snapshots.clone();
+        let committed = move |epoch| snapshots.committed(epoch);
+        release(self.0.scope, self.0.progress.take(), self.0.reads.take(), committed, &self.0.sinks);
         let environment = &self.0.environment;
         for part in [Part::Source, Part::Sink] {
             let names = self.0.names.borrow();

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod aggregate;
+pub mod collection;
 pub mod exchange;
 pub mod interval;
 pub mod pending;

@@ -58,6 +58,20 @@ pub trait Decoder<T>: 'static {
     /// # Errors
     /// A [`Rejection`] if the bytes are not such a record; they become a dead letter.
     fn decode(&mut self, bytes: &[u8], epoch_ms: u64) -> Result<T, Rejection>;
+
+    /// What it knows of the records before, for a checkpoint; `None` if it cannot say, and then the dataflow has no checkpoints.
+    /// Default: nothing if it is [`STATELESS`](Self::STATELESS), else `None`.
+    fn state(&self) -> Option<Vec<u8>> {
+        Self::STATELESS.then(Vec::new)
+    }
+
+    /// Goes on from what another decoder with the same options said it knows.
+    ///
+    /// # Errors
+    /// In words, if that is not what a decoder of this type says. Default: if it is not nothing.
+    fn resume(&mut self, state: &[u8]) -> Result<(), String> {
+        if state.is_empty() { Ok(()) } else { Err("this decoder knows nothing of the records before".to_owned()) }
+    }
 }
 
 /// Why a record was not processed: a closed set, since it is a label of metrics.

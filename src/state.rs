@@ -1,4 +1,5 @@
 //! State that a key has on the one worker that owns it.
 
 pub mod key;
+pub mod snapshot;
 pub mod windows;

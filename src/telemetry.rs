@@ -6,6 +6,7 @@
 
 mod admin;
 mod bindings;
+mod checkpoints;
 mod distribution;
 mod graph;
 mod io;
@@ -21,6 +22,7 @@ mod usage;
 
 pub use admin::{Admin, AdminLimits, AdminOptions, Readiness};
 pub use bindings::BindingMetrics;
+pub use checkpoints::CheckpointMetrics;
 pub use distribution::{DURATION_MAX, Distribution};
 pub use graph::{Arrangement, Channel, Frontier, Operator, WorkerGraph};
 pub use io::IoThread;

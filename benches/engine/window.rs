@@ -11,6 +11,7 @@ use tidewatch::flow::timely::dataflow::operators::{Input, Inspect, Probe};
 use tidewatch::flow::timely::worker::Worker;
 use tidewatch::operators::window::{WindowStage, window};
 use tidewatch::prelude::*;
+use tidewatch::state::snapshot::Slot;
 use tidewatch::telemetry::Metrics;
 use tidewatch::time::Epoch;
 
@@ -51,6 +52,7 @@ fn measure(c: &mut Criterion, name: &str, keys: usize, close: bool) {
     let rows = Rc::new(Cell::new(0));
     let seen = Rc::clone(&rows);
     let stage = WindowStage {
+        slot: Slot::off(),
         name: "per-address".to_owned(),
         intervals: Tumbling::of(Duration::from_secs(60)),
         keys_max: usize::MAX,

@@ -3,11 +3,12 @@
 //! A source holds an epoch open until its binding is on the disk; so whatever left the dataflow came from epochs that can be
 //! made again, record by record, by a process that knows nothing but the bindings and the source.
 //!
-//! Each process of a generation appends to a file of its own. A frame is one line: a CRC-32 in hexadecimal, a space, and JSON.
-//! The first frame says whose file it is; each further one holds what was bound between two flushes to the disk. Only the last
-//! frame of a file can be torn.
+//! Each process of a generation appends to a file of its own, and begins another one now and then, so that what is older than the
+//! oldest checkpoint can be deleted file by file. A frame is one line: a CRC-32 in hexadecimal, a space, and JSON. The first frame
+//! says whose file it is; each further one holds what was bound between two flushes to the disk. Only the last frame of a file can
+//! be torn.
 
-mod frame;
+mod prune;
 mod read;
 mod write;
 
@@ -15,9 +16,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use prune::prune;
 pub use read::recover;
 pub use write::{Binder, BindingLog, LogObserver};
 
+use crate::operators::watermark::Marked;
 use crate::time::{Epoch, EventTime};
 
 /// The version of the frames.
@@ -74,7 +77,44 @@ pub struct Binding {
     pub partitions: Vec<PartitionBinding>,
 }
 
-/// Everything that was bound, in all generations and by all processes.
+/// How far a partition was at a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Its number in its source.
+    pub partition: u32,
+    /// Its name for people.
+    pub label: String,
+    /// Records with smaller offsets are in the checkpoint.
+    pub next: u64,
+    /// Whether the watermark waits for it.
+    pub phase: Phase,
+    /// Events before it come too late.
+    pub floor: EventTime,
+    /// The greatest event time that was admitted.
+    pub greatest: EventTime,
+    /// What its decoder knows.
+    pub decoder: Vec<u8>,
+}
+
+/// Everything that is known of one source at a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceBase {
+    /// By partition.
+    pub positions: BTreeMap<u32, Position>,
+    /// What their marks came to.
+    pub marked: Marked,
+}
+
+/// Where a history begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// The epoch of the checkpoint, if there is one: bindings of epochs up to it are not asked for.
+    pub epoch: Option<Epoch>,
+    /// By source.
+    pub sources: BTreeMap<String, SourceBase>,
+}
+
+/// Everything that was bound, in all generations and by all processes, after a checkpoint if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// By source, then by epoch, then by partition.
@@ -86,6 +126,8 @@ pub struct History {
 /// What was bound of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceHistory {
+    /// How it was at the checkpoint.
+    pub base: SourceBase,
     /// By epoch, then by partition.
     pub epochs: BTreeMap<Epoch, BTreeMap<u32, PartitionBinding>>,
 }
@@ -108,7 +150,11 @@ pub struct KnownPartition {
 impl SourceHistory {
     /// The partitions that it speaks of, by number.
     pub fn partitions(&self) -> Vec<KnownPartition> {
-        let mut known: BTreeMap<u32, KnownPartition> = BTreeMap::new();
+        let at_checkpoint = |position: &Position| {
+            let Position { partition, label, next, phase, .. } = position.clone();
+            (partition, KnownPartition { partition, label, from: next, next, ended: phase == Phase::Ended })
+        };
+        let mut known: BTreeMap<u32, KnownPartition> = self.base.positions.values().map(at_checkpoint).collect();
         for binding in self.epochs.values().flat_map(BTreeMap::values) {
             let partition = binding.partition;
             match (known.get_mut(&partition), &binding.joined) {

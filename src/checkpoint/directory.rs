@@ -4,7 +4,9 @@
 //! identity.json    whose it is; never changes
 //! generation       how many runs there have been on it
 //! lock             locked by whoever is using it, for as long as they live
-//! bindings/        what was read in which epoch, a file per generation and process
+//! bindings/        what was read in which epoch, files per generation and process
+//! checkpoints/     what all operators knew at the end of some epochs, unless that is kept elsewhere
+//! discarded/       what was put aside to begin anew; nobody reads it again
 //! ```
 //!
 //! Whoever starts a generation locks the directory for itself alone, so no process of an older one is left, then counts the
@@ -75,6 +77,31 @@ impl StateDirectory {
         let mut directory = StateDirectory { path: path.to_owned(), lock, identity, generation };
         directory.count_up()?;
         Ok(directory)
+    }
+
+    /// Begins with nothing in the directory at `path`: what is there is put aside, in its folder `discarded`.
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin), but for what the directory belongs to.
+    pub fn begin_anew(path: &Path, purpose: &Purpose) -> Result<Self> {
+        let failed = |why| failed(path, "cannot put aside what is in", why);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let lock = open_lock(path).map_err(failed)?;
+        lock_alone(path, &lock)?;
+        // Counted, so that nothing is ever overwritten.
+        let aside = (1..).map(|n: u64| path.join(format!("discarded/{n:06}"))).find(|aside| !aside.exists());
+        let aside = aside.expect("there is always another number");
+        DirBuilder::new().recursive(true).mode(0o700).create(&aside).map_err(failed)?;
+        // What says whose it is goes last: until then another attempt puts aside the rest.
+        for name in ["checkpoints", "bindings", "generation", "identity.json"] {
+            match fs::rename(path.join(name), aside.join(name)) {
+                Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(failed(why)),
+                _ => {}
+            }
+        }
+        File::open(path).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        drop(lock);
+        Self::begin(path, purpose)
     }
 
     /// Takes part in the generation that another process began.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::bench::{BenchArgs, Replay};
+use crate::checkpoint::manifest::CheckpointName;
+use crate::runtime::durability::From;
 
 /// Streaming detection on timely and differential dataflow.
 #[derive(Debug, Parser)]
@@ -37,6 +39,9 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Runs a dataflow in several local processes under a supervisor.
     Cluster(ClusterArgs),
+    /// Shows, checks and deletes the checkpoints of a state directory.
+    #[command(subcommand)]
+    Checkpoint(CheckpointCommand),
     /// Measures a dataflow: throughput, CPU time and memory, and latency at a rate.
     Bench(BenchArgs),
     /// Shows brute-force detection end to end over an embedded Kafka broker; needs nothing installed.
@@ -81,7 +86,63 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     #[command(flatten)]
+    pub recovery: RecoveryArgs,
+    #[command(flatten)]
     pub mesh: MeshArgs,
+}
+
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub(super) struct RecoveryArgs {
+    /// The checkpoint to go on from, as `checkpoint list` names it, or "none" to make all epochs again that are bound; default the
+    /// newest.
+    #[arg(long, value_name = "CHECKPOINT", value_parser = from_checkpoint)]
+    pub from: Option<From>,
+    /// Begins anew: what the state directory holds is put aside, in its folder "discarded".
+    #[arg(long, conflicts_with = "from")]
+    pub from_scratch: bool,
+}
+
+fn from_checkpoint(text: &str) -> Result<From, String> {
+    if text == "none" { Ok(From::Bindings) } else { text.parse().map(From::Checkpoint) }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CheckpointCommand {
+    /// Lists the checkpoints, oldest first.
+    List(CheckpointArgs),
+    /// Shows what a checkpoint holds: of which stages, how much, and where the sources were.
+    Inspect(OneCheckpointArgs),
+    /// Reads checkpoints whole and checks them; exit code 5 if one is damaged.
+    Verify(OneCheckpointArgs),
+    /// Deletes all but the newest.
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckpointArgs {
+    /// The state directory.
+    #[arg(long, value_name = "FOLDER")]
+    pub state: PathBuf,
+    /// Where its checkpoints are, if engine.checkpoint_dir says so.
+    #[arg(long, value_name = "FOLDER")]
+    pub checkpoint_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OneCheckpointArgs {
+    /// Its name, as `list` shows it; the newest for `inspect`, all for `verify`, if none is given.
+    pub checkpoint: Option<CheckpointName>,
+    #[command(flatten)]
+    pub place: CheckpointArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PruneArgs {
+    /// How many are kept.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub keep: u16,
+    #[command(flatten)]
+    pub place: CheckpointArgs,
 }
 
 #[derive(Clone, Debug, Default, ClapArgs)]
@@ -121,6 +182,8 @@ pub(super) struct ClusterArgs {
     /// Writes what the run came to, as JSON, to a file: counts, seconds, latencies, CPU time and memory.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    #[command(flatten)]
+    pub recovery: RecoveryArgs,
 }
 
 #[cfg(feature = "kafka")]

@@ -11,12 +11,13 @@ use tempfile::TempDir;
 
 use super::args::ClusterArgs;
 use super::child::{option, this_program};
-use super::prepare::prepare;
+use super::prepare::{Prepared, prepare};
 use super::run::log;
 use super::{report, signals, summary};
-use crate::checkpoint::directory::StateDirectory;
+use crate::checkpoint::directory::{Purpose, StateDirectory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flow::Dataflow;
+use crate::runtime::durability::From;
 use crate::runtime::mesh::{Secret, free_loopback_addresses};
 use crate::runtime::supervise::{Ending, Restarts, StopRequests, Supervisor};
 use crate::telemetry::IoThread;
@@ -27,12 +28,22 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     let io = IoThread::start()?;
     let requests = signals::count(&io)?;
     let workers = usize::from(args.workers) * usize::from(args.processes);
-    let state = prepared.engine.state_dir.as_deref();
-    let mut state = state.map(|path| StateDirectory::begin(path, &prepared.purpose(workers))).transpose()?;
+    let purpose = prepared.purpose(workers);
+    let mut state = match &prepared.engine.state_dir {
+        None => args.recovery.needs_state().map(|()| None)?,
+        Some(path) if args.recovery.from_scratch => Some(StateDirectory::begin_anew(path, &purpose)?),
+        Some(path) => Some(StateDirectory::begin(path, &purpose)?),
+    };
+    let mut from = args.recovery.from.unwrap_or_default();
     let mut restarts = Restarts::default();
     loop {
         let generation = state.as_ref().map_or(prepared.environment.run_ms, StateDirectory::generation);
-        let error = match generation_of_processes(args, generation, &requests) {
+        // All processes go on from the same, so it is chosen here.
+        let chosen = match &state {
+            Some(state) => choose(&prepared, state, &purpose, from)?,
+            None => None,
+        };
+        let error = match generation_of_processes(args, generation, chosen, &requests) {
             Ok(Ending::Finished(finished, stopped)) => {
                 summary::print(dataflow.name(), &finished, stopped);
                 report::write(args.report.as_deref(), finished, stopped)?;
@@ -51,14 +62,26 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
             }
             begun = state.begin_next();
         }
+        from = From::Newest;
     }
 }
 
+/// What all processes of a generation go on from.
+fn choose(prepared: &Prepared, state: &StateDirectory, purpose: &Purpose, from: From) -> Result<Option<From>> {
+    let restored = prepared.engine.checkpoints().restore(state, purpose, from)?;
+    Ok(Some(restored.map_or(From::Bindings, |restored| From::Checkpoint(restored.name))))
+}
+
 /// Runs every process once, until all have ended.
-fn generation_of_processes(args: &ClusterArgs, generation: u64, requests: &StopRequests) -> Result<Ending> {
+fn generation_of_processes(
+    args: &ClusterArgs,
+    generation: u64,
+    from: Option<From>,
+    requests: &StopRequests,
+) -> Result<Ending> {
     let folder = Folder::prepare(args.processes)?;
     let commands =
-        (0..args.processes).map(|process| folder.command(process, args, generation)).collect::<Result<_>>()?;
+        (0..args.processes).map(|process| folder.command(process, args, generation, from)).collect::<Result<_>>()?;
     Supervisor::start(&folder.socket(), commands)?.run(requests)
 }
 
@@ -95,7 +118,7 @@ impl Folder {
     }
 
     /// The command that runs one process.
-    fn command(&self, process: u16, args: &ClusterArgs, generation: u64) -> Result<Command> {
+    fn command(&self, process: u16, args: &ClusterArgs, generation: u64, from: Option<From>) -> Result<Command> {
         let mut command = this_program()?;
         command.arg("run").arg(&args.dataflow);
         command.arg("--process").arg(process.to_string()).arg("--workers").arg(args.workers.to_string());
@@ -103,6 +126,11 @@ impl Folder {
         command.arg(option("--hosts", self.hosts())).arg(option("--secret-file", self.secret()));
         command.arg(option("--supervisor", self.socket()));
         args.config.pass_on(&mut command);
+        match from {
+            None | Some(From::Newest) => {}
+            Some(From::Bindings) => drop(command.args(["--from", "none"])),
+            Some(From::Checkpoint(name)) => drop(command.arg("--from").arg(name.to_string())),
+        }
         command.stdin(if process == 0 { Stdio::inherit() } else { Stdio::null() });
         Ok(command)
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::args::{MeshArgs, RunArgs};
+use super::args::{MeshArgs, RecoveryArgs, RunArgs};
 use super::prepare::{Prepared, prepare};
 use super::signals::{self, Stopping};
 use super::{report, summary};
@@ -16,7 +16,7 @@ use crate::config::EngineConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flow::{Dataflow, Environment, launch};
 use crate::runtime::control::Control;
-use crate::runtime::durability::Durability;
+use crate::runtime::durability::{Durability, Share};
 use crate::runtime::execute::Peers;
 use crate::runtime::mesh::{self, Identity, MeshConfig};
 use crate::runtime::panic;
@@ -77,19 +77,40 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
 
 /// Enters the state directory, if there is one: for a run of its own, or as part of a cluster that has begun.
 fn durability(prepared: &Prepared, args: &RunArgs, processes: usize, supervised: bool) -> Result<Option<Durability>> {
-    let Some(path) = &prepared.engine.state_dir else { return Ok(None) };
-    let workers = usize::from(args.workers);
+    let Some(path) = &prepared.engine.state_dir else {
+        return args.recovery.needs_state().map(|()| None);
+    };
+    let threads = usize::from(args.workers);
+    let purpose = prepared.purpose(threads);
     let directory = match args.mesh.process {
-        None => StateDirectory::begin(path, &prepared.purpose(workers))?,
-        Some(_) if supervised => StateDirectory::join(path, &prepared.purpose(workers), args.mesh.generation)?,
+        None if args.recovery.from_scratch => StateDirectory::begin_anew(path, &purpose)?,
+        None => StateDirectory::begin(path, &purpose)?,
+        Some(_) if supervised => StateDirectory::join(path, &purpose, args.mesh.generation)?,
         Some(_) => {
             let message = "engine.state_dir: processes that are started one by one cannot share a state directory yet";
             return Err(Error::config(message).hint("`tidewatch cluster` starts several on this machine that can"));
         }
     };
-    let Environment { control, metrics, .. } = &prepared.environment;
-    let openings = processes * workers * launch::parts(&prepared.dataflow, &prepared.environment).sources.len();
-    Durability::begin(directory, args.mesh.process.unwrap_or(0), openings, control, metrics).map(Some)
+    let Environment { control, metrics, ticker, .. } = &prepared.environment;
+    let share = Share {
+        process: args.mesh.process.unwrap_or(0),
+        threads,
+        workers: processes * threads,
+        sources: launch::parts(&prepared.dataflow, &prepared.environment).sources.len(),
+    };
+    let (rules, from) = (prepared.engine.checkpoints(), args.recovery.from.unwrap_or_default());
+    Durability::begin(directory, share, &rules, &purpose, from, (control, metrics, ticker)).map(Some)
+}
+
+impl RecoveryArgs {
+    /// Refuses what has no meaning without a state directory.
+    pub(super) fn needs_state(&self) -> Result<()> {
+        if self.from.is_none() && !self.from_scratch {
+            return Ok(());
+        }
+        let message = "--from and --from-scratch are for runs with a state directory, and this one has none";
+        Err(Error::config(message).hint("give it with --state or as engine.state_dir"))
+    }
 }
 
 /// This process among those of a host file.

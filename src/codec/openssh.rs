@@ -193,6 +193,15 @@ impl Decoder<AuthLine> for AuthDecoder {
             repeated,
         })
     }
+
+    fn state(&self) -> Option<Vec<u8>> {
+        Some(serde_json::to_vec(&self.years).expect("years can be written as JSON"))
+    }
+
+    fn resume(&mut self, state: &[u8]) -> Result<(), String> {
+        self.years = serde_json::from_slice(state).map_err(|why| why.to_string())?;
+        Ok(())
+    }
 }
 
 /// The entry point of the fuzzer: decodes `bytes` as lines of one partition, and must not panic whatever they are.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::runtime::durability::CheckpointRules;
 use crate::settings::{Section, Setting, Value};
 use crate::telemetry::LogFormat;
 
@@ -22,6 +23,13 @@ pub struct EngineConfig {
     /// `state_dir`: where the run keeps what the next one needs to go on exactly where it stopped or was killed; default none. A
     /// folder on a local disk that all processes see, and no other dataflow uses.
     pub state_dir: Option<PathBuf>,
+    /// `checkpoint_interval`: how much time is between two checkpoints of a run with a state directory, from 100 ms to 24 h; default
+    /// 10 s. After a failure about as much has to be read again.
+    pub checkpoint_interval: Duration,
+    /// `checkpoints_kept`: how many checkpoints are kept, from 1 to 1 000; default 3.
+    pub checkpoints_kept: usize,
+    /// `checkpoint_dir`: where checkpoints are; default the folder `checkpoints` in `state_dir`. All processes must see it.
+    pub checkpoint_dir: Option<PathBuf>,
     /// `keys_max`: entries (keys, times open windows) that a stage keeps on one worker before the dataflow stops, from 1 to
     /// 1 000 000 000; default 10 000 000.
     pub keys_max: usize,
@@ -52,6 +60,9 @@ impl Default for EngineConfig {
             epochs_in_flight_max: 8,
             records_per_epoch_max: 1_000_000,
             state_dir: None,
+            checkpoint_interval: Duration::from_secs(10),
+            checkpoints_kept: 3,
+            checkpoint_dir: None,
             keys_max: 10_000_000,
             admin: Admin { address: Some(address), explicit: false },
             log: "info".to_owned(),
@@ -62,6 +73,12 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// How checkpoints are taken.
+    pub(crate) fn checkpoints(&self) -> CheckpointRules {
+        let (folder, interval, keep) = (self.checkpoint_dir.clone(), self.checkpoint_interval, self.checkpoints_kept);
+        CheckpointRules { folder, interval, keep }
+    }
+
     /// Reads and finishes the `[engine]` section; what is missing or faulty has its default.
     pub fn read(mut section: Section<'_>) -> Self {
         let default = EngineConfig::default();
@@ -71,6 +88,13 @@ impl EngineConfig {
             epochs_in_flight_max: s.within("epochs_in_flight_max", 1..=1_000, default.epochs_in_flight_max),
             records_per_epoch_max: s.within("records_per_epoch_max", 1..=1_000_000_000, default.records_per_epoch_max),
             state_dir: s.optional("state_dir"),
+            checkpoint_interval: s.within(
+                "checkpoint_interval",
+                Duration::from_millis(100)..=Duration::from_secs(24 * 3600),
+                default.checkpoint_interval,
+            ),
+            checkpoints_kept: s.within("checkpoints_kept", 1..=1_000, default.checkpoints_kept),
+            checkpoint_dir: s.optional("checkpoint_dir"),
             keys_max: s.within("keys_max", 1..=1_000_000_000, default.keys_max),
             admin: s.or("admin", default.admin),
             log: s.or("log", Filter(default.log)).0,

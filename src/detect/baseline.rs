@@ -8,22 +8,27 @@
 //! windows alone, also where windows of several sources are merged. A window in which the key had no record does not exist
 //! and is not counted as zero.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 
+use self::kept::Keeper;
 use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
 use crate::operators::interval::Window;
 use crate::operators::pending::Pending;
 use crate::record::{Event, Record};
-use crate::state::key::{Key, key_group};
+use crate::state::key::{KEY_GROUPS, Key, key_group};
+use crate::state::snapshot::{SLICE_WAIT, Slot};
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime, millis};
 
@@ -111,20 +116,33 @@ impl Known {
     }
 }
 
-/// The baselines of a worker's keys.
+/// The baselines of a worker's keys, by key group.
 struct Keys<K> {
     baseline: Baseline,
-    known: HashMap<K, Known>,
+    groups: Vec<HashMap<K, Known>>,
+    len: usize,
     newest: EventTime,
-    /// Forgotten keys are thrown out when the table has grown to this.
+    /// Forgotten keys are thrown out when there are so many.
     sweep_at: usize,
 }
 
 impl<K: Key> Keys<K> {
-    fn score<V>(&mut self, window: Window<K, V>, measure: f64) -> Option<Scored<K, V>> {
+    fn new(baseline: Baseline) -> Self {
+        let groups = (0..KEY_GROUPS).map(|_| HashMap::new()).collect();
+        Keys { baseline, groups, len: 0, newest: EventTime::MIN, sweep_at: SWEEP_MIN }
+    }
+
+    /// Scores a window, of which the key group is `group`.
+    fn score<V>(&mut self, group: usize, window: Window<K, V>, measure: f64) -> Option<Scored<K, V>> {
         let fresh = Known { windows: 0, mean: 0.0, variance: 0.0, last: window.end };
         let forget_ms = millis(self.baseline.forget_after);
-        let known = self.known.entry(window.key.clone()).or_insert(fresh);
+        let known = match self.groups[group].entry(window.key.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                self.len += 1;
+                place.insert(fresh)
+            }
+        };
         // Decided by the key's own windows, so it does not matter when the table is swept.
         if window.end.millis().saturating_sub(known.last.millis()) > forget_ms {
             *known = fresh;
@@ -132,12 +150,19 @@ impl<K: Key> Keys<K> {
         known.last = window.end;
         let scored = known.score(&self.baseline, measure);
         self.newest = self.newest.max(window.end);
-        if self.known.len() >= self.sweep_at {
-            let newest = self.newest.millis();
-            self.known.retain(|_, known| newest.saturating_sub(known.last.millis()) <= forget_ms);
-            self.sweep_at = (self.known.len() * 2).max(SWEEP_MIN);
-        }
         scored.map(|(mean, deviation, score)| Scored { window, measure, mean, deviation, score })
+    }
+
+    /// Throws out forgotten keys, if it is worth it.
+    fn sweep(&mut self) {
+        if self.len >= self.sweep_at {
+            let (newest, forget_ms) = (self.newest.millis(), millis(self.baseline.forget_after));
+            for group in &mut self.groups {
+                group.retain(|_, known| newest.saturating_sub(known.last.millis()) <= forget_ms);
+            }
+            self.len = self.groups.iter().map(HashMap::len).sum();
+            self.sweep_at = (self.len * 2).max(SWEEP_MIN);
+        }
     }
 }
 
@@ -156,6 +181,8 @@ pub struct BaselineStage {
     pub fail: Box<dyn Fn(Error)>,
     /// Where the stage counts.
     pub metrics: StageMetrics,
+    /// Where its state is kept.
+    pub slot: Slot,
 }
 
 impl BaselineStage {
@@ -172,7 +199,7 @@ struct Held<K, V>(BTreeMap<EventTime, Vec<Measured<K, V>>>);
 
 type Measured<K, V> = (f64, Window<K, V>);
 
-impl<K: Key, V> Held<K, V> {
+impl<K: Key, V: Record> Held<K, V> {
     fn hold(&mut self, measure: f64, window: Window<K, V>) {
         self.0.entry(window.end).or_default().push((measure, window));
     }
@@ -195,25 +222,27 @@ impl<K: Key, V> Held<K, V> {
 
 /// Scores windows by their key's past. Windows of a key's warm-up are not passed on.
 pub fn score<'s, K: Key, V: Record>(
-    stage: BaselineStage,
+    mut stage: BaselineStage,
     windows: StreamVec<'s, Epoch, Window<K, V>>,
     watermark: StreamVec<'s, Epoch, EventTime>,
     measure: impl Fn(&Window<K, V>) -> f64 + 'static,
 ) -> StreamVec<'s, Epoch, Scored<K, V>> {
     let route = Exchange::new(|window: &Window<K, V>| key_group(&window.key));
+    let scope = windows.scope();
     windows.binary_frontier::<_, CapacityContainerBuilder<Vec<Scored<K, V>>>, _, _, _, _>(
         watermark,
         route,
         Pipeline,
         &stage.name.clone(),
-        move |initial, _| {
+        move |initial, info| {
             drop(initial);
             let named = StageName::of(&stage.name);
-            let baseline = stage.baseline;
-            let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
+            let activator = scope.activator_for(info.address);
+            let mut keeper = Keeper::new(std::mem::replace(&mut stage.slot, Slot::off()));
+            let mut state =
+                State { keys: Keys::new(stage.baseline), held: Held(BTreeMap::new()), watermark: EventTime::MIN };
+            keeper.restore(&mut state);
             let mut failed = false;
-            let mut held = Held(BTreeMap::new());
-            let mut watermark = EventTime::MIN;
             let mut arrived: Pending<Vec<Window<K, V>>> = Pending::new(0);
             let mut passed: Pending<Vec<EventTime>> = Pending::new(0);
             move |(windows, windows_frontier), (watermarks, watermarks_frontier), output| {
@@ -232,35 +261,55 @@ pub fn score<'s, K: Key, V: Record>(
                 while let Some(epoch) = arrived.first().into_iter().chain(passed.first()).min()
                     && open.is_none_or(|open| epoch < open)
                 {
+                    keeper.before(epoch, &state);
                     let (windows, watermarks) = (arrived.take(epoch), passed.take(epoch));
                     let Some(capability) = windows.as_ref().map(|w| &w.0).or(watermarks.as_ref().map(|w| &w.0)) else {
                         break;
                     };
                     let capability = capability.clone();
                     for window in windows.into_iter().flat_map(|(_, windows)| windows) {
-                        held.hold(measure(&window), window);
+                        state.held.hold(measure(&window), window);
                     }
                     let newest = watermarks.into_iter().flat_map(|(_, watermarks)| watermarks).max();
-                    watermark = watermark.max(newest.unwrap_or(EventTime::MIN));
+                    state.watermark = state.watermark.max(newest.unwrap_or(EventTime::MIN));
                     let mut session = output.session(&capability);
                     let (mut taken, mut scored) = (0, 0);
-                    for (measured, window) in held.ended(watermark) {
+                    for (measured, window) in state.held.ended(state.watermark) {
                         taken += 1;
-                        if let Some(row) = keys.score(window, measured) {
+                        let group = key_group(&window.key) as usize;
+                        keeper.write(group, &state.keys);
+                        if let Some(row) = state.keys.score(group, window, measured) {
                             scored += 1;
                             session.give(row);
                         }
                     }
+                    if !keeper.is_writing() {
+                        state.keys.sweep();
+                    }
                     stage.metrics.records_out(scored);
                     stage.metrics.filtered(taken - scored);
-                    stage.metrics.keys(keys.known.len());
-                    if keys.known.len() > stage.keys_max && !std::mem::replace(&mut failed, true) {
+                    stage.metrics.keys(state.keys.len);
+                    if state.keys.len > stage.keys_max && !std::mem::replace(&mut failed, true) {
                         (stage.fail)(stage.overflow());
                     }
+                }
+                keeper.before(open.unwrap_or(Epoch::MAX), &state);
+                if keeper.slice(&state.keys) {
+                    activator.activate_after(SLICE_WAIT);
+                }
+                if open.is_none() && state.watermark == EventTime::MAX {
+                    keeper.settle();
                 }
             }
         },
     )
+}
+
+/// What a baseline stage knows on one worker.
+struct State<K, V> {
+    keys: Keys<K>,
+    held: Held<K, V>,
+    watermark: EventTime,
 }
 
 #[cfg(test)]
@@ -268,12 +317,12 @@ mod tests {
     use super::*;
 
     fn scores(measures: &[f64], baseline: Baseline) -> Vec<Option<f64>> {
-        let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
+        let mut keys = Keys::new(baseline);
         let window = |i: usize| {
             let start = EventTime::from_millis(i as i64 * 1000);
             Window { key: 1u64, start, end: start + Duration::from_secs(1), value: () }
         };
-        measures.iter().enumerate().map(|(i, m)| keys.score(window(i), *m).map(|s| s.score)).collect()
+        measures.iter().enumerate().map(|(i, m)| keys.score(0, window(i), *m).map(|s| s.score)).collect()
     }
 
     #[test]
@@ -298,10 +347,10 @@ mod tests {
     #[test]
     fn a_key_that_was_away_too_long_starts_anew() {
         let baseline = Baseline { warm_up: 1, forget_after: Duration::from_secs(5), ..Baseline::default() };
-        let mut keys = Keys { baseline, known: HashMap::new(), newest: EventTime::MIN, sweep_at: SWEEP_MIN };
+        let mut keys = Keys::new(baseline);
         let mut at = |s: i64| {
             let start = EventTime::from_millis(s * 1000);
-            keys.score(Window { key: 1u64, start, end: start, value: () }, 1.0).is_some()
+            keys.score(0, Window { key: 1u64, start, end: start, value: () }, 1.0).is_some()
         };
         assert_eq!([at(0), at(5), at(11), at(12)], [false, true, false, true]);
     }

@@ -57,7 +57,7 @@ impl<'s, T: Record, K: Key, F: Fn(&T) -> K + Clone + 'static> Keyed<'s, T, K, F>
         other: Keyed<'s, U, K, G>,
     ) -> Keyed<'s, Side<T, U>, K, impl Fn(&Side<T, U>) -> K + Clone + 'static> {
         let (left, right) = (self.stream, other.stream);
-        let watermark = least_watermark("cogroup", [left.watermark, right.watermark]);
+        let watermark = least_watermark(&left.flow, "cogroup", [left.watermark, right.watermark]);
         let scope = left.records.scope();
         let records = scope.concatenate([left.records.map(Side::Left), right.records.map(Side::Right)]);
         let (left_key, right_key) = (self.key, other.key);

@@ -46,6 +46,7 @@ impl<'s, K: Key, V: Record> Stream<'s, Window<K, V>> {
             keys_max: environment.keys_max,
             fail: Box::new(move |error| control.fail(error)),
             metrics,
+            slot: self.flow.building().snapshots.slot(name),
         };
         self.with(baseline::score(stage, self.records.clone(), self.watermark.clone(), measure))
     }

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
 
-use super::Part;
 use super::stream::Stream;
+use super::{Building, Part};
+use crate::operators::collection::insertions;
 use crate::record::Record;
 use crate::time::Epoch;
 
@@ -37,12 +38,16 @@ impl<'s, T: Record> Stream<'s, T> {
     }
 
     /// A stage written in timely. What it makes at an epoch must depend on nothing but its input up to that epoch.
+    ///
+    /// What it keeps from one epoch to the next is not known to anybody else, so a dataflow with such a stage has no checkpoints:
+    /// after a failure it makes all its epochs again.
     pub fn with_timely<U: Record>(
         &self,
         name: &str,
         stage: impl FnOnce(StreamVec<'s, Epoch, T>) -> StreamVec<'s, Epoch, U>,
     ) -> Stream<'s, U> {
         self.flow.claim(name, Part::Stage);
+        self.flow.building().snapshots.refuse(&format!("stage {name:?} is written in timely"));
         self.with(stage(self.records.clone()))
     }
 
@@ -70,7 +75,12 @@ impl<'s, T: Record> Stream<'s, T> {
     {
         self.flow.claim(name, Part::Stage);
         let changes = stage(self.into_collection()).consolidate();
-        self.with(changes.inner.map(|(row, _, by)| Change { row, by: by as i64 }))
+        // What an earlier run kept goes in anew, and what comes of it was passed on by that run.
+        let kept_at = self.flow.building().snapshots.kept_at();
+        let new = changes.inner.flat_map(move |(row, epoch, by)| {
+            kept_at.is_none_or(|kept_at| epoch > kept_at).then_some(Change { row, by: by as i64 })
+        });
+        self.with(new)
     }
 
     /// The records as a differential collection: each is inserted at the epoch at which it was read, and stays.
@@ -90,22 +100,7 @@ impl<'s, T: Record> Stream<'s, T> {
     where
         T: ExchangeData,
     {
-        use timely::dataflow::channels::pact::Pipeline;
-        use timely::dataflow::operators::generic::operator::Operator;
-        self.records
-            .clone()
-            .unary::<timely::container::CapacityContainerBuilder<Vec<(T, Epoch, isize)>>, _, _, _>(
-                Pipeline,
-                "into_collection",
-                |_, _| {
-                    move |input, output| {
-                        input.for_each(|capability, batch| {
-                            let Some(epoch) = capability.least().copied() else { return };
-                            output.session(&capability).give_iterator(batch.drain(..).map(|r| (r, epoch, 1)));
-                        });
-                    }
-                },
-            )
-            .as_collection()
+        let Building { snapshots, .. } = self.flow.building();
+        insertions(self.records.clone(), snapshots.slot("collection"), snapshots.kept_at()).as_collection()
     }
 }

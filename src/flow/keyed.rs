@@ -59,7 +59,9 @@ impl<'s, T: Event, K: Key, F: Fn(&T) -> K + Clone + 'static> Windows<'s, T, K, F
         let metrics = stream.stage(&name);
         let environment = &stream.flow.building().environment;
         let control = environment.control.clone();
+        let slot = stream.flow.building().snapshots.slot(&name);
         let stage = WindowStage {
+            slot,
             name,
             // A faulty interval is reported when the construction ends; until then it must only not divide by zero.
             intervals: if intervals.fault().is_some() { Intervals::PLACEHOLDER } else { intervals },

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::stream::Stream;
 use super::{Flow, Part};
+use crate::checkpoint::snapshots::{marked_of, positions_of};
 use crate::codec::limits::RECORD_BYTES_MAX_DEFAULT;
 use crate::connectors;
 use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContext, SourceReader, not_replayable};
 use crate::error::Result;
 use crate::operators::admission::TimeRules;
-use crate::record::Decode;
+use crate::record::{Decode, Decoder};
 use crate::runtime::source::{SourceStage, Validations, source};
 use crate::settings::{Bytes, Section};
 
@@ -105,7 +106,14 @@ impl<'s> Flow<'s> {
         let (worker, workers) = (building.scope.index(), building.scope.peers());
         let validations = Validations::default();
         let metrics = environment.metrics.source(name, worker);
+        let snapshots = &building.snapshots;
+        if T::decoder(&options).state().is_none() {
+            snapshots
+                .refuse(&format!("the decoder of source {name:?} knows of the records before, and cannot say what"));
+        }
         let stage = SourceStage {
+            positions: snapshots.slot(&positions_of(name)),
+            marked: snapshots.slot(&marked_of(name)),
             threads: environment.threads,
             one_machine: environment.one_machine,
             context: SourceContext {

@@ -29,6 +29,7 @@ pub struct Stream<'s, T> {
 
 /// The least of several watermarks, each of which may be given more than once; `name` is who asks.
 pub(super) fn least_watermark<'s>(
+    flow: &Flow<'s>,
     name: &str,
     watermarks: impl IntoIterator<Item = StreamVec<'s, Epoch, EventTime>>,
 ) -> StreamVec<'s, Epoch, EventTime> {
@@ -40,7 +41,10 @@ pub(super) fn least_watermark<'s>(
     }
     match different.len() {
         1 => different.remove(0),
-        _ => least(&format!("{name}.watermark"), different),
+        _ => {
+            let name = format!("{name}.watermark");
+            least(&name, different, flow.building().snapshots.slot(&name))
+        }
     }
 }
 
@@ -145,7 +149,7 @@ impl<'s, T: Record> Stream<'s, T> {
         let all = || std::iter::once(self).chain(others.iter().copied());
         let scope = self.records.scope();
         let records = scope.concatenate(all().map(|stream| stream.records.clone()));
-        let watermark = least_watermark(name, all().map(|stream| stream.watermark.clone()));
+        let watermark = least_watermark(&self.flow, name, all().map(|stream| stream.watermark.clone()));
         Stream::new(self.flow.handle(), records, watermark)
     }
 

@@ -76,6 +76,16 @@ impl Admission {
         self.watermark
     }
 
+    /// The greatest event time that was admitted.
+    pub fn greatest(&self) -> EventTime {
+        self.greatest
+    }
+
+    /// Earlier events come too late.
+    pub fn floor(&self) -> EventTime {
+        self.floor
+    }
+
     /// The partition joins a source whose watermark is `floor`: earlier events come too late.
     pub fn join_at(&mut self, floor: EventTime) {
         self.floor = self.floor.max(floor);

@@ -19,6 +19,7 @@ use timely::dataflow::operators::vec::Map;
 
 use super::admission::behind;
 use super::pending::Pending;
+use crate::state::snapshot::{Place, Slot};
 use crate::time::{Epoch, EventTime, millis};
 
 /// What a partition contributes to the watermark from an epoch on.
@@ -63,28 +64,45 @@ pub enum Mark {
 #[derive(Debug)]
 pub struct Tracker {
     out_of_order_ms: i64,
-    partitions: BTreeMap<u32, Contribution>,
-    watermark: EventTime,
+    marked: Marked,
 }
 
-#[derive(Debug)]
-struct Contribution {
-    standing: Standing,
+/// What the marks up to an epoch came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marked {
+    /// The watermark.
+    pub watermark: EventTime,
+    /// By partition.
+    pub partitions: BTreeMap<u32, Contribution>,
+}
+
+/// What a partition's marks came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contribution {
+    /// How it stands.
+    pub standing: Standing,
     /// The greatest event time in its chunks.
-    greatest: EventTime,
+    pub greatest: EventTime,
+}
+
+impl Default for Marked {
+    /// No partition yet.
+    fn default() -> Self {
+        Marked { watermark: EventTime::MIN, partitions: BTreeMap::new() }
+    }
 }
 
 impl Tracker {
-    /// No partition yet. Chunks tell their greatest event time; `out_of_order` behind it events are still on time.
-    pub fn new(out_of_order: Duration) -> Self {
-        Tracker { out_of_order_ms: millis(out_of_order), partitions: BTreeMap::new(), watermark: EventTime::MIN }
+    /// Goes on from `marked`. Chunks tell their greatest event time; `out_of_order` behind it events are still on time.
+    pub fn new(out_of_order: Duration, marked: Marked) -> Self {
+        Tracker { out_of_order_ms: millis(out_of_order), marked }
     }
 
     /// Takes one mark; the order of marks of different partitions does not matter, nor does that of chunks.
     pub fn apply(&mut self, mark: Mark) {
         let (Mark::Stands { partition, .. } | Mark::Chunk { partition, .. }) = mark;
         let unknown = Contribution { standing: Standing::InChunks, greatest: EventTime::MIN };
-        let contribution = self.partitions.entry(partition).or_insert(unknown);
+        let contribution = self.marked.partitions.entry(partition).or_insert(unknown);
         match mark {
             Mark::Stands { standing, .. } => contribution.standing = standing,
             Mark::Chunk { greatest, .. } => contribution.greatest = contribution.greatest.max(greatest),
@@ -95,7 +113,7 @@ impl Tracker {
     pub fn close_epoch(&mut self) -> EventTime {
         let mut least = None;
         let mut waiting = false;
-        for contribution in self.partitions.values() {
+        for contribution in self.marked.partitions.values() {
             let time = match contribution.standing {
                 Standing::Joined => EventTime::MIN,
                 Standing::At(time) => time,
@@ -110,11 +128,11 @@ impl Tracker {
         }
         let candidate = match least {
             Some(least) => least,
-            None if waiting => self.watermark,
+            None if waiting => self.marked.watermark,
             None => EventTime::MAX,
         };
-        self.watermark = self.watermark.max(candidate);
-        self.watermark
+        self.marked.watermark = self.marked.watermark.max(candidate);
+        self.marked.watermark
     }
 }
 
@@ -133,37 +151,57 @@ impl Default for WatermarkView {
     }
 }
 
-/// Turns the marks of all workers into the watermark: one value at every epoch that moves it.
+/// Turns the marks of all workers into the watermark: one value at every epoch that moves it. `slot` keeps the tracker, and what it
+/// kept is in there already.
 pub fn watermark<'s>(
     name: &str,
     marks: StreamVec<'s, Epoch, Mark>,
-    out_of_order: Duration,
+    mut tracker: Tracker,
     view: Rc<WatermarkView>,
+    mut slot: Slot,
 ) -> StreamVec<'s, Epoch, EventTime> {
     marks.unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(Pipeline, name, move |initial, _| {
         drop(initial);
-        let mut tracker = Tracker::new(out_of_order);
+        view.watermark.set(tracker.marked.watermark);
         let mut pending: Pending<Vec<Mark>> = Pending::new(0);
+        let keep = |tracker: &Tracker, slot: &mut Slot| {
+            if slot.is_first() {
+                slot.give(Place::Everywhere, &tracker.marked);
+            }
+        };
         move |(input, frontier), output| {
             input.for_each(|capability, marks| {
                 let Some(pending) = pending.at(&capability) else { return };
                 pending.append(marks);
             });
             let open = frontier.frontier().first().copied();
+            let next = open.unwrap_or(Epoch::MAX);
             while let Some((capability, marks)) = pending.take_complete(open) {
+                if let Some(epoch) = slot.due(*capability.time()) {
+                    slot.take(epoch, |slot| keep(&tracker, slot));
+                }
                 marks.into_iter().for_each(|mark| tracker.apply(mark));
                 let watermark = tracker.close_epoch();
                 if watermark > view.watermark.replace(watermark) {
                     output.session(&capability).give(watermark);
                 }
             }
-            view.complete_before.set(open.unwrap_or(Epoch::MAX));
+            match slot.due(next) {
+                Some(epoch) => slot.take(epoch, |slot| keep(&tracker, slot)),
+                None if open.is_none() => slot.settle(|slot| keep(&tracker, slot)),
+                None => {}
+            }
+            view.complete_before.set(next);
         }
     })
 }
 
 /// The watermark of several streams together: the least of theirs.
-pub fn least<'s>(name: &str, watermarks: Vec<StreamVec<'s, Epoch, EventTime>>) -> StreamVec<'s, Epoch, EventTime> {
+pub fn least<'s>(
+    name: &str,
+    watermarks: Vec<StreamVec<'s, Epoch, EventTime>>,
+    mut slot: Slot,
+) -> StreamVec<'s, Epoch, EventTime> {
     let scope = watermarks[0].scope();
     let streams = watermarks.len();
     let tagged: Vec<_> =
@@ -174,7 +212,14 @@ pub fn least<'s>(name: &str, watermarks: Vec<StreamVec<'s, Epoch, EventTime>>) -
         move |initial, _| {
             drop(initial);
             let mut latest = vec![EventTime::MIN; streams];
-            let mut told = EventTime::MIN;
+            slot.restore(|kept: Vec<EventTime>| latest = kept);
+            let least = |latest: &[EventTime]| latest.iter().min().copied().unwrap_or(EventTime::MIN);
+            let mut told = least(&latest);
+            let keep = |latest: &[EventTime], slot: &mut Slot| {
+                if slot.is_first() {
+                    slot.give(Place::Everywhere, &latest);
+                }
+            };
             let mut pending: Pending<Vec<(usize, EventTime)>> = Pending::new(0);
             move |(input, frontier), output| {
                 input.for_each(|capability, batch| {
@@ -183,12 +228,20 @@ pub fn least<'s>(name: &str, watermarks: Vec<StreamVec<'s, Epoch, EventTime>>) -
                 });
                 let open = frontier.frontier().first().copied();
                 while let Some((capability, values)) = pending.take_complete(open) {
+                    if let Some(epoch) = slot.due(*capability.time()) {
+                        slot.take(epoch, |slot| keep(&latest, slot));
+                    }
                     values.into_iter().for_each(|(index, time)| latest[index] = latest[index].max(time));
-                    let least = latest.iter().min().copied().unwrap_or(EventTime::MIN);
+                    let least = least(&latest);
                     if least > told {
                         told = least;
                         output.session(&capability).give(least);
                     }
+                }
+                match slot.due(open.unwrap_or(Epoch::MAX)) {
+                    Some(epoch) => slot.take(epoch, |slot| keep(&latest, slot)),
+                    None if open.is_none() => slot.settle(|slot| keep(&latest, slot)),
+                    None => {}
                 }
             }
         },
@@ -210,7 +263,7 @@ mod tests {
 
     #[test]
     fn waits_for_every_joined_partition() {
-        let mut t = Tracker::new(Duration::from_millis(10));
+        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
         assert_eq!(close(&mut t, &[(0, Standing::Joined), (1, Standing::Joined)]), EventTime::MIN);
         assert_eq!(close(&mut t, &[(0, at(50))]), EventTime::MIN);
         assert_eq!(close(&mut t, &[(1, at(20))]), EventTime::from_millis(20));
@@ -218,7 +271,7 @@ mod tests {
 
     #[test]
     fn goes_on_without_idle_partitions_and_stands_still_when_one_returns() {
-        let mut t = Tracker::new(Duration::from_millis(10));
+        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
         close(&mut t, &[(0, at(50)), (1, at(20))]);
         assert_eq!(close(&mut t, &[(1, Standing::Idle)]), EventTime::from_millis(50));
         assert_eq!(close(&mut t, &[(1, Standing::Joined), (0, at(70))]), EventTime::from_millis(50));
@@ -228,7 +281,7 @@ mod tests {
     #[test]
     fn chunks_say_how_far_a_partition_is_in_any_order() {
         let chunk = |number, ms| Mark::Chunk { partition: 0, number, greatest: EventTime::from_millis(ms), worker: 0 };
-        let mut t = Tracker::new(Duration::from_millis(10));
+        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
         assert_eq!(close(&mut t, &[(0, Standing::InChunks)]), EventTime::MIN);
         t.apply(chunk(1, 50));
         t.apply(chunk(0, 40));
@@ -238,7 +291,7 @@ mod tests {
 
     #[test]
     fn never_goes_back_and_ends_when_all_ended() {
-        let mut t = Tracker::new(Duration::from_millis(10));
+        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
         close(&mut t, &[(0, at(50)), (1, Standing::Idle)]);
         assert_eq!(close(&mut t, &[(1, at(10))]), EventTime::from_millis(50));
         assert_eq!(close(&mut t, &[(0, Standing::Ended), (1, Standing::Idle)]), EventTime::from_millis(50));
@@ -254,7 +307,7 @@ mod tests {
             let (mut ahead, mut behind, captured) = worker.dataflow::<Epoch, _, _>(|scope| {
                 let (ahead, a) = scope.new_input::<EventTime>();
                 let (behind, b) = scope.new_input::<EventTime>();
-                (ahead, behind, least("least", vec![a, b]).capture())
+                (ahead, behind, least("least", vec![a, b], Slot::off()).capture())
             });
             let at = EventTime::from_millis;
             // One is told up to epoch 3 before the other has said anything.

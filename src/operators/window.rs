@@ -8,6 +8,7 @@
 //! are applied once every earlier epoch is complete, and windows close only when their own epoch is. The order of records
 //! within an epoch does not matter, nor does how they are spread over workers, since aggregates do not depend on either.
 
+mod kept;
 mod local;
 mod merge;
 
@@ -22,6 +23,7 @@ use super::interval::{Intervals, Window};
 use crate::error::Error;
 use crate::record::{DeadLetter, Event, Record};
 use crate::state::key::Key;
+use crate::state::snapshot::Slot;
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime};
 
@@ -37,6 +39,8 @@ pub struct WindowStage {
     pub fail: Box<dyn Fn(Error)>,
     /// Where the stage counts.
     pub metrics: StageMetrics,
+    /// Where its state is kept.
+    pub slot: Slot,
 }
 
 /// The rows of closed windows, and records that came behind the watermark.

@@ -1,14 +1,59 @@
 //! What a run with a state directory knows of those before it, and what it leaves for those after it.
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::control::Control;
-use crate::checkpoint::bindings::{BindingLog, History, LogObserver, recover};
-use crate::checkpoint::directory::StateDirectory;
+use crate::checkpoint::bindings::{Base, BindingLog, History, LogObserver, Position, recover};
+use crate::checkpoint::directory::{Purpose, StateDirectory};
+use crate::checkpoint::keeper::{KeeperHandle, KeeperObserver, KeeperPlan};
+use crate::checkpoint::manifest::CheckpointName;
+use crate::checkpoint::restore::{Restored, restore};
+use crate::checkpoint::snapshots::{SnapshotPlan, Snapshots, marked_of, positions_of};
+use crate::checkpoint::store::CheckpointStore;
 use crate::connectors::sink::Generation;
 use crate::error::{Error, Result};
-use crate::telemetry::{BindingMetrics, Metrics};
+use crate::operators::watermark::Marked;
+use crate::state::snapshot::Schedule;
+use crate::telemetry::{BindingMetrics, CheckpointMetrics, Metrics};
+use crate::time::{Epoch, Ticker};
+
+/// How checkpoints are taken.
+#[derive(Clone, Debug)]
+pub struct CheckpointRules {
+    /// Where they are; `None` is the folder `checkpoints` of the state directory.
+    pub folder: Option<PathBuf>,
+    /// How much time is between two.
+    pub interval: Duration,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+/// What a run goes on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum From {
+    /// The newest checkpoint that can be read.
+    #[default]
+    Newest,
+    /// This one.
+    Checkpoint(CheckpointName),
+    /// None: all epochs that were bound are made again.
+    Bindings,
+}
+
+/// This process among those of the run.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Its place, from 0.
+    pub process: usize,
+    /// Workers in it.
+    pub threads: usize,
+    /// Workers in all processes.
+    pub workers: usize,
+    /// Sources that each worker has.
+    pub sources: usize,
+}
 
 /// The same for all workers of a process; clones share it. The last one to go lets other runs into the state directory.
 #[derive(Clone)]
@@ -23,50 +68,161 @@ pub struct Durability {
     pub history: Arc<History>,
     /// Where this one binds.
     pub log: BindingLog,
+    schedule: Schedule,
+    keeper: KeeperHandle,
+    /// The checkpoint that the run goes on from, once for each worker that has not taken it.
+    restored: Arc<Mutex<Vec<Arc<Restored>>>>,
     _directory: Arc<StateDirectory>,
 }
 
+impl CheckpointRules {
+    /// The checkpoints of the state directory at `state`.
+    ///
+    /// # Errors
+    /// Of kind `State`, if their folder cannot be made or read.
+    pub fn store(&self, state: &Path) -> Result<CheckpointStore> {
+        CheckpointStore::folder(&self.folder.clone().unwrap_or_else(|| state.join("checkpoints")))
+    }
+
+    /// Reads what a run in `directory` goes on from.
+    ///
+    /// # Errors
+    /// Of kind `State`: see [`restore`].
+    pub fn restore(&self, directory: &StateDirectory, purpose: &Purpose, from: From) -> Result<Option<Arc<Restored>>> {
+        let chosen = match from {
+            From::Bindings => return Ok(None),
+            From::Checkpoint(name) => Some(name),
+            From::Newest => None,
+        };
+        restore(&self.store(directory.path())?, &directory.identity().id, &purpose.fingerprint, chosen)
+    }
+}
+
 impl Durability {
-    /// Reads what earlier generations left in `directory`, and begins the log of process `process`. All processes together have
-    /// `openings` pairs of a worker and a source.
+    /// Reads what earlier generations left in `directory`, and begins to bind and to take checkpoints.
     ///
     /// # Errors
     /// Of kind `State`, if the directory cannot be read or written or is damaged.
     pub fn begin(
         directory: StateDirectory,
-        process: usize,
-        openings: usize,
-        control: &Control,
-        metrics: &Metrics,
+        share: Share,
+        rules: &CheckpointRules,
+        purpose: &Purpose,
+        from: From,
+        (control, metrics, ticker): (&Control, &Metrics, &Ticker),
     ) -> Result<Self> {
+        let Share { process, threads, workers, sources } = share;
         let identity = directory.identity();
-        let history = recover(directory.path(), &identity.id)?;
-        let observer = Observer { control: control.clone(), metrics: metrics.bindings() };
-        let log = BindingLog::begin(&directory, process, openings, observer)?;
+        let restored = rules.restore(&directory, purpose, from)?;
+        let base = restored.as_deref().map_or_else(|| Ok(Base::default()), base)?;
+        let history = recover(directory.path(), &identity.id, base)?;
+        let every_ms = u64::try_from(rules.interval.as_millis()).unwrap_or(u64::MAX).max(1);
+        let schedule = Schedule { every_ms, from: history.last.map_or(0, |last| last + 1) };
+        let observer =
+            Observer { control: control.clone(), bindings: metrics.bindings(), checkpoints: metrics.checkpoints() };
+        let log = BindingLog::begin(&directory, process, workers * sources, schedule, observer.clone())?;
+        let lasting = restored.iter().flat_map(|restored| restored.lasting.iter().cloned());
+        // Spread over all workers, of which each process has some.
+        let lasting = (0..).map(|i: usize| i % workers).zip(lasting).filter(|(worker, _)| worker / threads == process);
+        let plan = KeeperPlan {
+            store: rules.store(directory.path())?,
+            directory: directory.path().to_owned(),
+            state: identity.id.clone(),
+            generation: directory.generation(),
+            fingerprint: purpose.fingerprint.clone(),
+            workers,
+            completes: process == 0,
+            keep: rules.keep,
+            ticker: ticker.clone(),
+            lasting: lasting.collect(),
+        };
+        let keeper = KeeperHandle::start(plan, observer)?;
         let generation = Generation { state: identity.id.clone(), number: directory.generation() };
         let (sink_shards, created_ms) = (identity.sink_shards, identity.created_ms);
         tracing::info!(
             state_dir = %directory.path().display(),
             generation = generation.number,
+            checkpoint = restored.as_ref().map(|restored| tracing::field::display(restored.name)),
             last_epoch = history.last,
             "state directory"
         );
-        let (history, directory) = (Arc::new(history), Arc::new(directory));
-        Ok(Durability { generation, sink_shards, created_ms, history, log, _directory: directory })
+        let restored = restored.map(|restored| vec![restored; threads]).unwrap_or_default();
+        Ok(Durability {
+            generation,
+            sink_shards,
+            created_ms,
+            history: Arc::new(history),
+            log,
+            schedule,
+            keeper,
+            restored: Arc::new(Mutex::new(restored)),
+            _directory: Arc::new(directory),
+        })
+    }
+
+    /// The snapshots of one worker. To be asked once for each.
+    pub fn snapshots(&self, worker: usize, workers: usize, control: &Control, metrics: &Metrics) -> Snapshots {
+        let (control, checkpoints) = (control.clone(), metrics.checkpoints());
+        Snapshots::new(SnapshotPlan {
+            worker,
+            workers,
+            schedule: self.schedule,
+            keeper: self.keeper.clone(),
+            restored: self.restored.lock().unwrap_or_else(PoisonError::into_inner).pop(),
+            paused: Box::new(move |took| checkpoints.paused(took)),
+            fail: Box::new(move |error| control.fail(error)),
+        })
     }
 }
 
+/// Where the sources were at a checkpoint.
+fn base(restored: &Restored) -> Result<Base> {
+    let mut base = Base { epoch: Some(restored.name.epoch), ..Base::default() };
+    let sources = restored.slots.iter().filter_map(|slot| {
+        let (name, _) = slot.rsplit_once('.')?;
+        (*slot == positions_of(name)).then(|| name.to_owned())
+    });
+    for name in sources {
+        let source = base.sources.entry(name.clone()).or_default();
+        restored.each(&positions_of(&name), |position: Position| {
+            source.positions.insert(position.partition, position);
+        })?;
+        restored.each(&marked_of(&name), |marked: Marked| source.marked = marked)?;
+        // Where a partition is decoded by all workers, its marks say how far it is; elsewhere its reader does.
+        for (partition, contribution) in &mut source.marked.partitions {
+            if let Some(position) = source.positions.get_mut(partition) {
+                position.greatest = position.greatest.max(contribution.greatest);
+                contribution.greatest = position.greatest;
+            }
+        }
+    }
+    Ok(base)
+}
+
+#[derive(Clone)]
 struct Observer {
     control: Control,
-    metrics: BindingMetrics,
+    bindings: BindingMetrics,
+    checkpoints: CheckpointMetrics,
 }
 
 impl LogObserver for Observer {
     fn flushed(&self, took: Duration, bytes: usize) {
-        self.metrics.flushed(took, bytes);
+        self.bindings.flushed(took, bytes);
     }
 
     fn failed(&self, error: Error) {
         self.control.fail(error);
+    }
+}
+
+impl KeeperObserver for Observer {
+    fn completed(&self, epoch: Epoch, bytes: u64, took: Duration) {
+        self.checkpoints.completed(epoch, bytes, took);
+    }
+
+    fn failed(&self, error: Error) {
+        tracing::error!(%error, "this checkpoint is not taken; the run goes on, and recovers from the one before");
+        self.checkpoints.failed();
     }
 }

@@ -71,11 +71,13 @@ impl Reads {
     }
 }
 
-/// Puts the operator behind `sinks`, and `probe` behind it.
+/// Puts the operator behind `sinks`, and `probe` behind it. `committed` is told of each epoch such that the sinks are done with all before
+/// it.
 pub fn release<'s>(
     scope: Scope<'s, Epoch>,
     sinks: Vec<StreamVec<'s, Epoch, ()>>,
     reads: Vec<Reads>,
+    committed: impl Fn(Epoch) + 'static,
     probe: &ProbeHandle<Epoch>,
 ) {
     scope
@@ -86,6 +88,7 @@ pub fn release<'s>(
                 input.for_each(|_, _| {});
                 let (open, now) = (frontier.frontier().first().copied().unwrap_or(Epoch::MAX), Instant::now());
                 reads.iter().for_each(|reads| reads.released(open, now));
+                committed(open);
             }
         })
         .probe_with(probe);

@@ -30,15 +30,16 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use self::chunk::Spare;
 use self::decode::{DecodeStage, decode};
-use self::order::order;
+use self::order::{OrderStage, order};
 use self::read::{Read, read};
 use super::control::Control;
 use super::durability::Durability;
 use super::release::Reads;
 use crate::connectors::source::{SourceConnector, SourceContext};
 use crate::operators::admission::TimeRules;
-use crate::operators::watermark::{WatermarkView, watermark};
+use crate::operators::watermark::{Tracker, WatermarkView, watermark};
 use crate::record::{DeadLetter, Decode};
+use crate::state::snapshot::Slot;
 use crate::telemetry::SourceMetrics;
 use crate::time::{Epoch, EventTime, Ticker};
 
@@ -87,13 +88,17 @@ pub struct SourceStage<T: Decode> {
     pub metrics: SourceMetrics,
     /// What was read and is not released.
     pub reads: Reads,
+    /// Where the positions of the partitions are kept.
+    pub positions: Slot,
+    /// Where what their marks came to is kept.
+    pub marked: Slot,
 }
 
 /// The streams of a source: records, the watermark, and dead letters.
 pub type Sourced<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, EventTime>, StreamVec<'s, Epoch, DeadLetter>);
 
 /// Builds the operators of a source: the same on every worker, whether it reads, decodes for others, or both.
-pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> Sourced<'s, T> {
+pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, mut stage: SourceStage<T>) -> Sourced<'s, T> {
     let (context, rules, view) = (stage.context.clone(), stage.rules, Rc::new(WatermarkView::default()));
     let metrics = stage.metrics.clone();
     let spare = Spare::default();
@@ -111,11 +116,15 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, stage: SourceStage<T>) -> 
         spare: spare.clone(),
     };
     let name = format!("{}.watermark", context.name);
+    let history = stage.durability.as_ref().and_then(|durability| durability.history.sources.get(&context.name));
+    let base = history.map(|history| history.base.clone()).unwrap_or_default();
+    let kept = std::mem::replace(&mut stage.marked, Slot::off());
 
     let Read { records: here, marks, chunks, letters: unread, load } = read(scope, stage, Rc::clone(&view));
     let (decoded, chunk_marks, undecoded) = decode(chunks, decoding);
     let marks = scope.concatenate([marks, chunk_marks]);
-    let (spread, marks, late) = order(context, rules, metrics, load, spare, decoded, marks);
-    let watermark = watermark(&name, marks, rules.out_of_order, view);
+    let (spread, marks, late) =
+        order(decoded, marks, OrderStage { context, rules, metrics, load, spare, base: base.clone() });
+    let watermark = watermark(&name, marks, Tracker::new(rules.out_of_order, base.marked), view, kept);
     (scope.concatenate([here, spread]), watermark, scope.concatenate([unread, undecoded, late]))
 }

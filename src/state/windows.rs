@@ -6,10 +6,14 @@
 //!
 //! Memory per key and open window: the key, the state, one control byte, and the table's slack (it is between 7/16 and 7/8
 //! full); a test measures it.
+//!
+//! A snapshot freezes the windows: their entries are put back one after another, each when it has been written, into a new
+//! table that records go on being added to. So nothing is copied, and no record waits for more than a slice of it.
 
 use std::hash::{BuildHasher, Hash};
 use std::hint::black_box;
 
+use hashbrown::hash_table::{Entry, IntoIter};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::time::EventTime;
@@ -19,6 +23,8 @@ use crate::time::EventTime;
 pub struct WindowStore<K, S> {
     /// By window start, ascending.
     open: Vec<(EventTime, HashTable<(K, S)>)>,
+    /// What is left of windows as they were when a snapshot began, in the same order.
+    frozen: Vec<(EventTime, IntoIter<(K, S)>)>,
     /// Seeded by chance: an attacker cannot choose keys that collide, and the order in the tables is never seen.
     hasher: DefaultHashBuilder,
     spare: Vec<HashTable<(K, S)>>,
@@ -34,6 +40,7 @@ impl<K, S> Default for WindowStore<K, S> {
     fn default() -> Self {
         WindowStore {
             open: Vec::new(),
+            frozen: Vec::new(),
             hasher: DefaultHashBuilder::default(),
             spare: Vec::new(),
             closing: Vec::new(),
@@ -71,10 +78,7 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
     /// The state of `key` in the window that starts at `start`, made if it is new.
     #[inline]
     pub fn state(&mut self, start: EventTime, key: &Hashed<K>) -> &mut S {
-        let index = match self.open.iter().rposition(|(open, _)| *open <= start) {
-            Some(index) if self.open[index].0 == start => index,
-            before => self.open_window(before.map_or(0, |i| i + 1), start),
-        };
+        let index = self.window(start);
         let (entries, hasher) = (&mut self.entries, &self.hasher);
         let table = &mut self.open[index].1;
         let entry = table.entry(key.hash, |(known, _)| *known == key.key, |(known, _)| hasher.hash_one(known));
@@ -83,6 +87,29 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
             (key.key.clone(), S::default())
         });
         &mut entry.into_mut().1
+    }
+
+    /// Puts in what is known of a key, merged by `merge` into what is there.
+    pub fn put(&mut self, start: EventTime, key: K, state: S, merge: impl FnOnce(&mut S, S)) {
+        let (index, hash) = (self.window(start), self.hasher.hash_one(&key));
+        let hasher = &self.hasher;
+        let table = &mut self.open[index].1;
+        match table.entry(hash, |(known, _)| *known == key, |(known, _)| hasher.hash_one(known)) {
+            Entry::Occupied(mut there) => merge(&mut there.get_mut().1, state),
+            Entry::Vacant(place) => {
+                self.entries += 1;
+                place.insert((key, state));
+            }
+        }
+    }
+
+    /// Where the window that starts at `start` is, opened if it is new.
+    #[inline]
+    fn window(&mut self, start: EventTime) -> usize {
+        match self.open.iter().rposition(|(open, _)| *open <= start) {
+            Some(index) if self.open[index].0 == start => index,
+            before => self.open_window(before.map_or(0, |i| i + 1), start),
+        }
     }
 
     #[cold]
@@ -106,7 +133,44 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         self.open.iter().map(|(_, table)| table.allocation_size()).sum()
     }
 
-    /// Closes the windows that start at or before `last`, in order, handing their keys to `each` in the keys' order.
+    /// Begins a snapshot: what is there now is to be [thawed](Self::thaw).
+    pub fn freeze(&mut self) {
+        for (start, table) in std::mem::take(&mut self.open) {
+            // With room for all that comes back: tables that grow would hold the worker up.
+            self.open.push((start, HashTable::with_capacity(table.len())));
+            self.frozen.push((start, table.into_iter()));
+        }
+    }
+
+    /// Whether a snapshot is not complete.
+    pub fn is_frozen(&self) -> bool {
+        !self.frozen.is_empty()
+    }
+
+    /// Hands one frozen entry of a window that starts at or before `last` to `each`, and then puts it back, merged by `merge`
+    /// into what has been added for its key meanwhile. Says whether there was one.
+    pub fn thaw(
+        &mut self,
+        last: EventTime,
+        each: impl FnOnce(EventTime, &K, &S),
+        merge: impl FnOnce(&mut S, S),
+    ) -> bool {
+        while let Some((start, entries)) = self.frozen.first_mut().filter(|(start, _)| *start <= last) {
+            let start = *start;
+            let Some((key, state)) = entries.next() else {
+                self.frozen.remove(0);
+                continue;
+            };
+            each(start, &key, &state);
+            self.entries -= 1;
+            self.put(start, key, state, merge);
+            return true;
+        }
+        false
+    }
+
+    /// Closes the windows that start at or before `last`, in order, handing their keys to `each` in the keys' order. None of them
+    /// may be frozen.
     pub fn close_through(&mut self, last: EventTime, mut each: impl FnMut(EventTime, K, S)) {
         let closed = self.open.partition_point(|(start, _)| *start <= last);
         for (start, mut table) in self.open.drain(..closed) {
@@ -145,6 +209,37 @@ mod tests {
         assert_eq!((store.entries(), store.windows()), (1, 1));
         store.close_through(EventTime::MAX, |_, key, _| assert_eq!(key, "c"));
         assert_eq!(store.entries(), 0);
+    }
+
+    #[test]
+    fn a_snapshot_is_what_was_there_when_it_began() {
+        let mut store: WindowStore<u32, u32> = WindowStore::default();
+        let add = |store: &mut WindowStore<u32, u32>, start, key| {
+            let key = store.hashed(key);
+            *store.state(time(start), &key) += 1;
+        };
+        (0..20).for_each(|i| add(&mut store, i64::from(i % 2) * 10, i));
+        store.freeze();
+        let mut kept = Vec::new();
+        let mut thaw = |store: &mut WindowStore<u32, u32>, last| {
+            let each = |start: EventTime, key: &u32, n: &u32| kept.push((start.millis(), *key, *n));
+            store.thaw(time(last), each, |n, more| *n += more)
+        };
+        (0..5).for_each(|_| assert!(thaw(&mut store, 10)));
+        // Added to what is back and to what is not, and to a key that was not there.
+        (0..22).for_each(|i| add(&mut store, i64::from(i % 2) * 10, i));
+        while thaw(&mut store, 0) {}
+        let mut closed = Vec::new();
+        store.close_through(time(0), |_, key, n| closed.push((key, n)));
+        assert_eq!(closed, [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20].map(|key| (key, if key < 20 { 2 } else { 1 })));
+        assert!(store.is_frozen());
+        while thaw(&mut store, 10) {}
+        assert!(!store.is_frozen());
+        assert_eq!(store.entries(), 11);
+        kept.sort_unstable();
+        let mut expected: Vec<_> = (0..20).map(|i| (i64::from(i % 2) * 10, i as u32, 1)).collect();
+        expected.sort_unstable();
+        assert_eq!(kept, expected);
     }
 
     #[test]

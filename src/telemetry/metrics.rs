@@ -16,6 +16,7 @@ use prometheus::{
 use serde_json::json;
 
 use super::bindings::BindingMetrics;
+use super::checkpoints::CheckpointMetrics;
 use super::distribution::{Distribution, Durations, NewDurations};
 use super::graph::{Frontier, WorkerGraph};
 use super::sinks::SinkMetrics;
@@ -99,6 +100,11 @@ impl Metrics {
     /// The handles of the log in which epochs are bound; there are series of it from now on.
     pub fn bindings(&self) -> BindingMetrics {
         BindingMetrics::new(&self.inner.families)
+    }
+
+    /// The handles of the checkpoints of this process; there are series of them from now on.
+    pub fn checkpoints(&self) -> CheckpointMetrics {
+        CheckpointMetrics::new(&self.inner.families)
     }
 
     /// What the counters say now, summed over this process's workers.

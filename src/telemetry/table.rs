@@ -96,6 +96,16 @@ table! {
         "How long it took to have the bindings of an epoch on the disk of the state directory; an epoch is held open for so long. Absent without a state directory.";
     BindingBytes: Counter "binding_bytes_total" [] "bytes"
         "Bytes of bindings written to the state directory. Absent without one.";
+    Checkpoint: Histogram "checkpoint_seconds" [] "seconds"
+        "From the first entry of a checkpoint being written to the checkpoint being complete. Only on the process that completes them; absent without a state directory.";
+    CheckpointBytes: Gauge "checkpoint_bytes" [] "bytes"
+        "The size of the newest checkpoint. Absent before the first.";
+    CheckpointEpoch: Gauge "checkpoint_epoch_seconds" [] "seconds since 1970"
+        "The epoch of the newest complete checkpoint: what is younger has to be read again after a failure. Absent before the first.";
+    CheckpointFailures: Counter "checkpoint_failures_total" [] "checkpoints"
+        "Checkpoints that could not be written. The run goes on, and recovers from the one before.";
+    CheckpointPause: Histogram "checkpoint_pause_seconds" [] "seconds"
+        "How long a worker did nothing but write a part of a checkpoint, at a time.";
     StageIn: Counter "stage_records_in_total" [stage, worker] "records"
         "Records that entered a stage.";
     StageOut: Counter "stage_records_out_total" [stage, worker] "records"

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::from_line;
-use super::{Binding, History, VERSION};
+use super::{Base, Binding, History, SourceHistory, VERSION};
+use crate::checkpoint::frame::from_line;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The first frame of a file.
@@ -24,39 +24,49 @@ pub(super) struct Header {
     pub(super) openings: usize,
 }
 
-/// The file of a process.
-pub(super) fn file_name(generation: u64, process: usize) -> String {
-    format!("{generation:010}-{process:03}.log")
+/// A file of a process, the `part`th of its generation.
+pub(super) fn file_name(generation: u64, process: usize, part: u32) -> String {
+    format!("{generation:010}-{process:03}-{part:06}.log")
 }
 
-/// Everything that was bound in the state directory at `directory`, whose identity is `state`. It is on the disk when this
-/// returns, also if the process that wrote it was killed before it could see to that.
+/// The files in `folder`, in the order of generations, processes and parts.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(|why| unreadable(folder, why))?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    paths.sort();
+    Ok(paths)
+}
+
+pub(super) fn unreadable(path: &Path, why: io::Error) -> Error {
+    Error::new(ErrorKind::State, format!("state directory: cannot read {path:?}")).because(why)
+}
+
+/// Everything that was bound in the state directory at `directory`, whose identity is `state`, after `base`. It is on the disk when
+/// this returns, also if the process that wrote it was killed before it could see to that.
 ///
 /// # Errors
 /// Of kind `State`: if a file cannot be read, is damaged other than at its end, or contradicts another.
-pub fn recover(directory: &Path, state: &str) -> Result<History> {
+pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
     let folder = directory.join("bindings");
-    let unreadable = |path: &Path, why: io::Error| {
-        Error::new(ErrorKind::State, format!("state directory: cannot read {path:?}")).because(why)
-    };
-    let mut paths: Vec<PathBuf> = fs::read_dir(&folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-        .map_err(|why| unreadable(&folder, why))?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     // By generation: of a partition the first binding says where it begins.
-    paths.sort();
+    let paths = files(&folder)?;
     let mut generations: BTreeMap<u64, (usize, Vec<Binding>)> = BTreeMap::new();
     for path in paths {
         let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
         File::open(&path).and_then(|file| file.sync_all()).map_err(|why| unreadable(&path, why))?;
-        let (header, bindings) = read_file(&path, &bytes, state)?;
+        let (header, bindings) = read_file(&path, &bytes, Some(state))?;
         if let Some(header) = header {
             let generation = generations.entry(header.generation).or_default();
             generation.0 = header.openings;
             generation.1.extend(bindings);
         }
     }
-    let mut history = History::default();
+    let mut history = History { last: base.epoch, ..History::default() };
+    for (name, base) in base.sources {
+        history.sources.insert(name, SourceHistory { base, epochs: BTreeMap::new() });
+    }
     for (number, (openings, bindings)) in generations {
         let opened = bindings.iter().filter(|binding| binding.epoch == 0).count();
         // As long as one worker has not bound epoch 0, nothing can have come out of any epoch. To go on from there would be to leave out
@@ -70,13 +80,15 @@ pub fn recover(directory: &Path, state: &str) -> Result<History> {
             );
             continue;
         }
-        bindings.into_iter().for_each(|binding| history.add(binding));
+        let after = |binding: &Binding| base.epoch.is_none_or(|base| binding.epoch > base);
+        bindings.into_iter().filter(after).for_each(|binding| history.add(binding));
     }
     check(&history, &folder)?;
     Ok(history)
 }
 
-fn read_file(path: &Path, bytes: &[u8], state: &str) -> Result<(Option<Header>, Vec<Binding>)> {
+/// What is in a file of the state directory `state`, or of any.
+pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Result<(Option<Header>, Vec<Binding>)> {
     let damaged = |at: usize, why: &str| {
         Error::new(ErrorKind::State, format!("state directory: {path:?} is damaged at byte {at}: {why}"))
             .hint("restore the file from a copy; without it the epochs after that place cannot be made again")
@@ -103,8 +115,9 @@ fn read_file(path: &Path, bytes: &[u8], state: &str) -> Result<(Option<Header>, 
         }
         at = next;
         if let Some(Header { bindings, state: of, .. }) = &header
-            && (*bindings != VERSION || of != state)
+            && (*bindings != VERSION || state.is_some_and(|state| of != state))
         {
+            let state = state.unwrap_or(of);
             return Err(damaged(0, &format!("it is of version {bindings} and state {of}, not {VERSION} and {state}")));
         }
     }
@@ -124,7 +137,9 @@ impl History {
 /// Whether every partition has a beginning and moves forward.
 fn check(history: &History, folder: &Path) -> Result<()> {
     for (name, source) in &history.sources {
-        let mut reached = BTreeMap::new();
+        let at_checkpoint = source.base.positions.values();
+        let mut reached: BTreeMap<u32, u64> =
+            at_checkpoint.map(|position| (position.partition, position.next)).collect();
         for (epoch, partitions) in &source.epochs {
             for (partition, binding) in partitions {
                 let begins = binding.joined.as_ref().map(|joined| joined.from);
@@ -139,7 +154,10 @@ fn check(history: &History, folder: &Path) -> Result<()> {
                         "state directory: the files in {folder:?} contradict each other about partition {partition} of \
                          source {name:?} at epoch {epoch}: {before:?} before, {binding:?}"
                     );
-                    return Err(Error::new(ErrorKind::State, message).hint("a file is missing, or is from elsewhere"));
+                    return Err(Error::new(ErrorKind::State, message).hint(
+                        "a file is missing or from elsewhere, or there are no checkpoints where there were some: restore \
+                         what is missing, or begin anew with --from-scratch",
+                    ));
                 }
             }
         }
@@ -149,9 +167,9 @@ fn check(history: &History, folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::frame::to_line;
     use super::super::{Joined, PartitionBinding, Phase};
     use super::*;
+    use crate::checkpoint::frame::to_line;
 
     fn header(generation: u64) -> Vec<u8> {
         to_line(&Header { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 1 })
@@ -172,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("bindings")).unwrap();
         for (generation, frames) in (1..).zip(files) {
-            fs::write(folder.path().join("bindings").join(file_name(generation, 0)), frames.concat()).unwrap();
+            fs::write(folder.path().join("bindings").join(file_name(generation, 0, 0)), frames.concat()).unwrap();
         }
         folder
     }
@@ -184,7 +202,7 @@ mod tests {
             vec![header(2), bound(200, 9, false)],
             vec![],
         ]);
-        let history = recover(folder.path(), "s").unwrap();
+        let history = recover(folder.path(), "s", Base::default()).unwrap();
         assert_eq!(history.last, Some(200));
         let source = &history.sources["in"];
         assert_eq!(source.epochs.keys().copied().collect::<Vec<_>>(), [0, 100, 200]);
@@ -200,10 +218,10 @@ mod tests {
         };
         let begun = vec![two(1), bound(0, 0, true), bound(100, 5, false)];
         let folder = folder(&[begun.clone(), vec![two(2)]]);
-        assert_eq!(recover(folder.path(), "s").unwrap(), History::default());
+        assert_eq!(recover(folder.path(), "s", Base::default()).unwrap(), History::default());
         let third = [vec![two(3), bound(0, 0, true), nothing()], vec![bound(200, 7, false)]].concat();
-        fs::write(folder.path().join("bindings").join(file_name(3, 0)), third.concat()).unwrap();
-        assert_eq!(recover(folder.path(), "s").unwrap().sources["in"].partitions()[0].next, 7);
+        fs::write(folder.path().join("bindings").join(file_name(3, 0, 0)), third.concat()).unwrap();
+        assert_eq!(recover(folder.path(), "s", Base::default()).unwrap().sources["in"].partitions()[0].next, 7);
     }
 
     #[test]
@@ -213,21 +231,22 @@ mod tests {
         let last = whole.len() - frames[2].len();
         for cut in last..whole.len() {
             let folder = folder(&[vec![whole[..cut].to_vec()]]);
-            assert_eq!(recover(folder.path(), "s").unwrap().last, Some(0), "cut at {cut}");
+            assert_eq!(recover(folder.path(), "s", Base::default()).unwrap().last, Some(0), "cut at {cut}");
         }
         for at in 0..last - 1 {
             let mut flipped = whole.clone();
             flipped[at] ^= 1;
             let folder = folder(&[vec![flipped]]);
-            let error = recover(folder.path(), "s").unwrap_err().to_string();
-            assert!(error.contains("damaged at byte") && error.contains("0000000001-000.log"), "{at}: {error}");
+            let error = recover(folder.path(), "s", Base::default()).unwrap_err().to_string();
+            assert!(error.contains("damaged at byte") && error.contains("0000000001-000-000000.log"), "{at}: {error}");
         }
     }
 
     #[test]
     fn what_does_not_fit_together_is_an_error() {
-        let error =
-            |frames: Vec<Vec<u8>>, state: &str| recover(folder(&[frames]).path(), state).unwrap_err().to_string();
+        let error = |frames: Vec<Vec<u8>>, state: &str| {
+            recover(folder(&[frames]).path(), state, Base::default()).unwrap_err().to_string()
+        };
         assert!(error(vec![header(1)], "other").contains("state s, not"));
         assert!(error(vec![header(1), nothing(), bound(100, 5, false)], "s").contains("contradict"));
         let back = vec![header(1), bound(0, 0, true), bound(100, 5, false), bound(200, 4, false)];

@@ -3,17 +3,18 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::frame::to_line;
 use super::read::{Header, file_name};
 use super::{Binding, PartitionBinding, VERSION};
 use crate::checkpoint::directory::StateDirectory;
+use crate::checkpoint::frame::to_line;
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::snapshot::Schedule;
 use crate::time::Epoch;
 
 /// What a log tells of itself.
@@ -38,7 +39,7 @@ struct Submission {
 
 impl BindingLog {
     /// Begins the log of process `process` in the generation of `directory`, in which epoch 0 is bound `openings` times over all
-    /// processes if it begins from nothing.
+    /// processes if it begins from nothing. It begins another file after each epoch at which checkpoints are due.
     ///
     /// # Errors
     /// Of kind `State`: if the file cannot be made.
@@ -46,17 +47,18 @@ impl BindingLog {
         directory: &StateDirectory,
         process: usize,
         openings: usize,
+        checkpoints: Schedule,
         observer: impl LogObserver + 'static,
     ) -> Result<Self> {
-        let folder = directory.path().join("bindings");
         let (generation, state) = (directory.generation(), directory.identity().id.clone());
-        let path = folder.join(file_name(generation, process));
         let header = to_line(&Header { bindings: VERSION, state, generation, process, openings });
-        let file = create(&folder, &path, &header).map_err(|why| unwritable(&path, why))?;
+        let folder = directory.path().join("bindings");
+        let mut log = Log { folder, generation, process, header, checkpoints, part: 0, from: 0 };
+        let mut file = log.create()?;
         let (sender, submitted) = channel();
         std::thread::Builder::new()
             .name("bindings".to_owned())
-            .spawn(move || append_all(&path, file, &submitted, &observer))
+            .spawn(move || log.append_all(&mut file, &submitted, &observer))
             .map_err(|why| Error::new(ErrorKind::State, "cannot start the thread that writes bindings").because(why))?;
         Ok(BindingLog(sender))
     }
@@ -91,29 +93,64 @@ impl Binder {
     }
 }
 
-fn create(folder: &Path, path: &Path, header: &[u8]) -> io::Result<File> {
-    let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(header)?;
-    file.sync_all()?;
-    File::open(folder)?.sync_all()?;
-    Ok(file)
+/// The files of one process.
+struct Log {
+    folder: PathBuf,
+    generation: u64,
+    process: usize,
+    /// The first frame of each file.
+    header: Vec<u8>,
+    checkpoints: Schedule,
+    /// How many files there were before the one that is being written.
+    part: u32,
+    /// The epoch of a checkpoint before all epochs that are in it.
+    from: Epoch,
 }
 
-fn append_all(path: &Path, mut file: File, submitted: &Receiver<Submission>, observer: &impl LogObserver) {
-    while let Ok(first) = submitted.recv() {
-        let all: Vec<Submission> = std::iter::once(first).chain(submitted.try_iter()).collect();
+impl Log {
+    fn path(&self) -> PathBuf {
+        self.folder.join(file_name(self.generation, self.process, self.part))
+    }
+
+    fn create(&self) -> Result<File> {
+        let path = self.path();
+        let create = || {
+            let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(&self.header)?;
+            file.sync_all()?;
+            File::open(&self.folder)?.sync_all()?;
+            Ok(file)
+        };
+        create().map_err(|why| unwritable(&path, why))
+    }
+
+    fn append_all(&mut self, file: &mut File, submitted: &Receiver<Submission>, observer: &impl LogObserver) {
+        while let Ok(first) = submitted.recv() {
+            let all: Vec<Submission> = std::iter::once(first).chain(submitted.try_iter()).collect();
+            if let Err(error) = self.append(file, &all, observer) {
+                observer.failed(error);
+                return;
+            }
+            for Submission { binding, durable, wake } in all {
+                durable.fetch_max(binding.epoch + 1, Ordering::AcqRel);
+                wake();
+            }
+        }
+    }
+
+    fn append(&mut self, file: &mut File, all: &[Submission], observer: &impl LogObserver) -> Result<()> {
+        let earliest = all.iter().map(|submission| submission.binding.epoch).min().unwrap_or(0);
+        let checkpoint = self.checkpoints.last_before(earliest).unwrap_or(0);
+        if checkpoint > self.from {
+            (self.from, self.part) = (checkpoint, self.part + 1);
+            *file = self.create()?;
+        }
         let line = to_line(&all.iter().map(|submission| &submission.binding).collect::<Vec<_>>());
         let began = Instant::now();
         // After a flush that failed nobody can say what is on the disk, so it is not tried again.
-        if let Err(why) = file.write_all(&line).and_then(|()| file.sync_data()) {
-            observer.failed(unwritable(path, why));
-            return;
-        }
+        file.write_all(&line).and_then(|()| file.sync_data()).map_err(|why| unwritable(&self.path(), why))?;
         observer.flushed(began.elapsed(), line.len());
-        for Submission { binding, durable, wake } in all {
-            durable.fetch_max(binding.epoch + 1, Ordering::AcqRel);
-            wake();
-        }
+        Ok(())
     }
 }
 
@@ -132,9 +169,13 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::checkpoint::bindings::{Joined, Phase, recover};
+    use crate::checkpoint::bindings::{Base, Joined, Phase, prune, recover};
+    use crate::checkpoint::bindings::{Position, SourceBase};
     use crate::checkpoint::directory::Purpose;
     use crate::checkpoint::identity::Fingerprint;
+    use crate::time::EventTime;
+
+    const NEVER: Schedule = Schedule { every_ms: u64::MAX, from: 0 };
 
     #[derive(Clone, Default)]
     struct Seen(Arc<Mutex<Vec<String>>>);
@@ -163,7 +204,7 @@ mod tests {
         let (woken, wakes) = channel();
         for generation in 1..=2u64 {
             let directory = begin(folder.path());
-            let log = BindingLog::begin(&directory, 0, 0, Seen::default()).unwrap();
+            let log = BindingLog::begin(&directory, 0, 0, NEVER, Seen::default()).unwrap();
             let woken = woken.clone();
             let binder = log.binder("in", move || woken.send(()).unwrap());
             assert!(!binder.is_durable(0));
@@ -171,22 +212,61 @@ mod tests {
             wakes.recv().unwrap();
             assert!(binder.is_durable(generation * 100) && !binder.is_durable(generation * 100 + 1));
             drop((log, binder, directory));
-            let history = recover(folder.path(), begin(folder.path()).identity().id.as_str()).unwrap();
+            let history = recover(folder.path(), begin(folder.path()).identity().id.as_str(), Base::default()).unwrap();
             assert_eq!(history.last, Some(generation * 100));
         }
     }
 
     #[test]
+    fn files_that_a_checkpoint_covers_are_deleted_and_the_rest_is_a_history_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (woken, wakes) = channel();
+        let mut from = 0;
+        let count = || std::fs::read_dir(folder.path().join("bindings")).unwrap().count();
+        for generation in 1..=2u64 {
+            let directory = begin(folder.path());
+            let every = Schedule { every_ms: 100, from };
+            let log = BindingLog::begin(&directory, 0, 0, every, Seen::default()).unwrap();
+            let woken = woken.clone();
+            let binder = log.binder("in", move || woken.send(()).unwrap());
+            for epoch in [10, 90, 110, 190, 210].map(|epoch| generation * 1000 + epoch) {
+                binder.bind(epoch, vec![partition(epoch, epoch == 1010)]);
+                wakes.recv().unwrap();
+            }
+            from = generation * 1000 + 211;
+        }
+        // Each file but the first begins after a multiple of 100.
+        let files = count();
+        assert_eq!(files, 8);
+        prune(folder.path(), 2150, 2).unwrap();
+        assert_eq!(count(), 2, "what has 2190, and what is being written");
+        let position = |next| {
+            let (label, floor) = ("p".to_owned(), EventTime::MIN);
+            Position { partition: 0, label, next, phase: Phase::Active, floor, greatest: floor, decoder: vec![] }
+        };
+        let base = SourceBase { positions: [(0, position(2110))].into(), ..SourceBase::default() };
+        let base = |epoch| Base { epoch: Some(epoch), sources: [("in".to_owned(), base.clone())].into() };
+        let state = begin(folder.path()).identity().id.clone();
+        let history = recover(folder.path(), &state, base(2150)).unwrap();
+        assert_eq!(history.sources["in"].epochs.keys().copied().collect::<Vec<_>>(), [2190, 2210]);
+        let known = &history.sources["in"].partitions()[0];
+        assert_eq!((known.from, known.next, history.last), (2110, 2210, Some(2210)));
+        let error = recover(folder.path(), &state, Base::default()).unwrap_err().to_string();
+        assert!(error.contains("no checkpoints where there were some"), "{error}");
+    }
+
+    #[test]
     fn a_log_that_cannot_be_written_says_so_and_makes_nothing_durable() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("full");
-        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         let (sender, submitted) = channel();
         let durable = Arc::new(AtomicU64::new(0));
         let binding = Binding { source: "in".into(), epoch: 1, partitions: vec![partition(1, true)] };
         sender.send(Submission { binding, durable: Arc::clone(&durable), wake: Arc::new(|| panic!("woken")) }).unwrap();
         let seen = Seen::default();
-        append_all(&path, OpenOptions::new().append(true).open(&path).unwrap(), &submitted, &seen);
+        let folder = folder.path().to_owned();
+        let mut log = Log { folder, generation: 1, process: 0, header: vec![], checkpoints: NEVER, part: 0, from: 0 };
+        let mut full = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        log.append_all(&mut full, &submitted, &seen);
         let said = seen.0.lock().unwrap();
         assert_eq!((said.len(), durable.load(Ordering::Acquire)), (1, 0));
         assert!(said[0].contains("cannot write") && said[0].contains("free some space"), "{said:?}");

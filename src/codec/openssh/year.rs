@@ -4,6 +4,7 @@
 
 use jiff::civil;
 use jiff::tz::Offset;
+use serde::{Deserialize, Serialize};
 
 use super::header::{Stamp, Yearless};
 use crate::time::EventTime;
@@ -18,7 +19,7 @@ const YEARS_BACK_MAX: i16 = 8;
 const MONTHS_BACK_MAX: i8 = 6;
 
 /// The year and the month of the line before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct YearTracker {
     year: Option<i16>,
     month: Option<i8>,

@@ -7,6 +7,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 use timely::dataflow::{Stream, StreamVec};
 
+use super::kept::Keeper;
 use super::{Batch, BatchBuilder, Builder, Part, Parts, WindowStage};
 use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
@@ -14,6 +15,7 @@ use crate::operators::aggregate::Aggregate;
 use crate::operators::pending::Pending;
 use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Event, Reason};
 use crate::state::key::Key;
+use crate::state::snapshot::{SLICE_WAIT, Slot};
 use crate::state::windows::{Hashed, WindowStore};
 use crate::time::{Epoch, EventTime};
 
@@ -22,7 +24,7 @@ type Closed<'s, K, S> = (Stream<'s, Epoch, Batch<Parts<K, S>>>, StreamVec<'s, Ep
 
 /// Aggregates this worker's `records`; a window's parts leave when the watermark has passed its end.
 pub(super) fn local<'s, T, K, A>(
-    stage: WindowStage,
+    mut stage: WindowStage,
     records: StreamVec<'s, Epoch, T>,
     watermark: StreamVec<'s, Epoch, EventTime>,
     key: impl Fn(&T) -> K + 'static,
@@ -33,7 +35,8 @@ where
     K: Key,
     A: Aggregate<T>,
 {
-    let mut builder = OperatorBuilder::new(stage.name.clone(), records.scope());
+    let (scope, slot) = (records.scope(), std::mem::replace(&mut stage.slot, Slot::off()));
+    let mut builder = OperatorBuilder::new(stage.name.clone(), scope);
     let name = StageName::of(&stage.name);
     let mut records = builder.new_input(records, Pipeline);
     let mut watermarks = builder.new_input(watermark, Pipeline);
@@ -42,17 +45,13 @@ where
     let mut parts = OutputBuilder::<_, BatchBuilder<_>>::from(parts);
     let mut late = OutputBuilder::<_, Builder<_>>::from(late);
 
+    let activator = scope.activator_for(builder.operator_info().address);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut state = State {
-            stage,
-            key,
-            aggregate,
-            store: WindowStore::default(),
-            closed: None,
-            failed: false,
-            ahead: Vec::new(),
-        };
+        let mut store = WindowStore::default();
+        let mut keeper = Keeper::new(slot);
+        let closed = keeper.restore(&mut store, &*aggregate);
+        let mut state = State { stage, key, aggregate, store, keeper, closed, failed: false, ahead: Vec::new() };
         let mut waiting: Pending<Vec<Vec<T>>> = Pending::new(1);
         let mut closing: Pending<Option<EventTime>> = Pending::new(0);
         let mut open: Epoch = 0;
@@ -86,12 +85,20 @@ where
                     state.close(watermark, |part| session.give(Cow::Owned(part)));
                 }
                 let next = [waiting.first(), closing.first()].into_iter().flatten().min();
-                open = next.unwrap_or(upper).min(upper);
+                let next = next.unwrap_or(upper).min(upper);
+                state.keeper.before(next, &mut state.store, state.closed);
+                open = next;
                 if let Some((capability, batches)) = waiting.take(open) {
                     for batch in batches {
                         late.session(&capability).give_iterator(state.apply(&batch).into_iter());
                     }
                 }
+            }
+            if state.keeper.slice(&mut state.store, &*state.aggregate) {
+                activator.activate_after(SLICE_WAIT);
+            }
+            if upper == Epoch::MAX {
+                state.keeper.settle(state.closed);
             }
             state.stage.metrics.windows_open(state.store.entries());
         }
@@ -105,6 +112,7 @@ struct State<T, K, A: Aggregate<T>, F> {
     key: F,
     aggregate: Rc<A>,
     store: WindowStore<K, A::State>,
+    keeper: Keeper,
     /// Windows that start at or before it are closed.
     closed: Option<EventTime>,
     failed: bool,
@@ -149,6 +157,7 @@ impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
     /// Closes the windows that `watermark` has passed.
     fn close(&mut self, watermark: EventTime, mut emit: impl FnMut(Part<K, A::State>)) {
         let closed = self.stage.intervals.closed_by(watermark);
+        self.keeper.write_through(&mut self.store, &*self.aggregate, closed);
         self.store.close_through(closed, |start, key, state| emit(Part { start, key, state }));
         self.closed = Some(closed);
     }

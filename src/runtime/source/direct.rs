@@ -2,6 +2,7 @@
 
 use super::Validations;
 use super::batch::Batches;
+use crate::checkpoint::bindings::Position;
 use crate::operators::admission::{Admission, TimeRules};
 use crate::record::{Decode, Decoder, Reason, Rejection};
 use crate::time::{Epoch, EventTime};
@@ -26,6 +27,22 @@ impl<T: Decode> Direct<T> {
 
     pub(super) fn joined(&mut self) {
         self.partitions.push((T::decoder(&self.options), Admission::new(&self.rules)));
+    }
+
+    /// The partition that joined last goes on from where it was at a checkpoint.
+    ///
+    /// # Errors
+    /// In words, if its decoder does not take what was kept.
+    pub(super) fn resume(&mut self, position: &Position) -> Result<(), String> {
+        let (decoder, admission) = self.partitions.last_mut().expect("a partition has joined");
+        *admission = Admission::resume(&self.rules, position.greatest, position.floor);
+        decoder.resume(&position.decoder)
+    }
+
+    /// The greatest event time of a partition, its floor, and what its decoder knows.
+    pub(super) fn kept(&self, index: usize) -> (EventTime, EventTime, Vec<u8>) {
+        let (decoder, admission) = &self.partitions[index];
+        (admission.greatest(), admission.floor(), decoder.state().unwrap_or_default())
     }
 
     /// Events of the partition before `floor` come too late from now on.

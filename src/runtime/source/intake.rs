@@ -12,11 +12,12 @@ use hashbrown::HashMap;
 use super::direct::Direct;
 use super::letter::Letters;
 use super::spread::Packer;
-use crate::checkpoint::bindings::{Joined, PartitionBinding, Phase};
+use crate::checkpoint::bindings::{Joined, PartitionBinding, Phase, Position, SourceBase};
 use crate::connectors::source::{Block, Collector, Partition};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::operators::watermark::{Mark, Standing, WatermarkView};
 use crate::record::{Decode, Reason, Rejection};
+use crate::state::snapshot::{Place, Slot};
 use crate::telemetry::{PartitionMetrics, SourceMetrics};
 use crate::time::{Epoch, EventTime};
 
@@ -42,6 +43,10 @@ pub(super) struct Intake<T: Decode> {
     pub(super) epoch: Epoch,
     /// Whether nothing is read for the first time yet: the bindings of earlier generations say what belongs to an epoch.
     replaying: bool,
+    /// How partitions were at the checkpoint that the run goes on from.
+    base: SourceBase,
+    /// The first of these that cannot be gone on from.
+    fault: Option<Error>,
     pub(super) work: Work<T>,
     pub(super) letters: Letters,
 }
@@ -128,6 +133,7 @@ impl<T: Decode> Intake<T> {
         view: Rc<WatermarkView>,
         metrics: SourceMetrics,
         work: Work<T>,
+        base: SourceBase,
     ) -> Self {
         Intake {
             source: name.to_owned(),
@@ -138,6 +144,8 @@ impl<T: Decode> Intake<T> {
             last: (u32::MAX, usize::MAX),
             epoch: 0,
             replaying: true,
+            base,
+            fault: None,
             work,
             letters: Letters::new(name, metrics.clone()),
             metrics,
@@ -145,12 +153,53 @@ impl<T: Decode> Intake<T> {
     }
 
     /// Asks where the partitions begin that have joined since it was last asked.
-    pub(super) fn place(&mut self, known: &mut usize, begins_at: impl Fn(Partition) -> u64) {
+    ///
+    /// # Errors
+    /// If one of them cannot go on from where it was at a checkpoint.
+    pub(super) fn place(&mut self, known: &mut usize, begins_at: impl Fn(Partition) -> u64) -> Result<()> {
         for partition in &mut self.partitions[*known..] {
             partition.from = begins_at(Partition(partition.id));
             partition.next = partition.next.max(partition.from);
         }
         *known = self.partitions.len();
+        self.fault.take().map_or(Ok(()), Err)
+    }
+
+    /// The partition that joined last was there at a checkpoint, and goes on from where it was.
+    fn resume(&mut self, position: &Position) {
+        let resumed = match &mut self.work {
+            Work::Here(direct) => direct.resume(position),
+            Work::Spread(packer) => {
+                packer.join_at(self.partitions.len() - 1, position.floor);
+                Ok(())
+            }
+        };
+        let state = self.partitions.last_mut().expect("a partition has joined");
+        state.dormant = false;
+        state.next = position.next;
+        state.phase = position.phase;
+        state.bound = Some((position.next, position.phase));
+        state.announced = self.base.marked.partitions.get(&position.partition).map(|marked| marked.standing);
+        if let Err(why) = resumed {
+            let message =
+                format!("source {:?}, partition {}: cannot go on from the checkpoint: {why}", self.source, state.label);
+            self.fault = Some(Error::new(ErrorKind::State, message).hint(
+                "the decoder has changed: use the program that took the checkpoint, or begin anew with --from-scratch",
+            ));
+        }
+    }
+
+    /// Writes how the partitions are at the end of an epoch.
+    pub(super) fn keep(&self, slot: &mut Slot) {
+        for (index, state) in self.partitions.iter().enumerate().filter(|(_, state)| !state.dormant) {
+            let (greatest, floor, decoder) = match &self.work {
+                Work::Here(direct) => direct.kept(index),
+                // The marks of its chunks say how far it is.
+                Work::Spread(packer) => (EventTime::MIN, packer.floor(index), Vec::new()),
+            };
+            let (partition, label, next, phase) = (state.id, state.label.to_string(), state.next, state.phase);
+            slot.give(Place::Everywhere, &Position { partition, label, next, phase, floor, greatest, decoder });
+        }
     }
 
     /// The partitions that are known now take part from the present epoch on, in which nothing of them is taken.
@@ -451,6 +500,9 @@ impl<T: Decode> Collector for Intake<T> {
             state.enter(phase);
         }
         self.partitions.push(state);
+        if let Some(position) = self.base.positions.remove(&partition.0) {
+            self.resume(&position);
+        }
     }
 
     #[inline]

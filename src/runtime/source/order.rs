@@ -17,6 +17,7 @@ use super::chunk::Spare;
 use super::decode::Decoded;
 use super::letter::Letters;
 use super::spread::Load;
+use crate::checkpoint::bindings::SourceBase;
 use crate::connectors::source::{Partition, SourceContext};
 use crate::error::stage::StageName;
 use crate::operators::admission::{Admission, TimeRules};
@@ -30,17 +31,26 @@ type Ordered<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, Mark>, Stre
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
-/// Builds the operator; `load` learns which of the chunks that this worker gave away are done, and `spare` gets the memory of
-/// those that it decoded.
+/// What ordering needs to know.
+pub(super) struct OrderStage {
+    pub(super) context: SourceContext,
+    pub(super) rules: TimeRules,
+    pub(super) metrics: SourceMetrics,
+    /// Learns which of the chunks that this worker gave away are done.
+    pub(super) load: Load,
+    /// Gets the memory of those that it decoded.
+    pub(super) spare: Spare,
+    /// Where the partitions are when the run begins.
+    pub(super) base: SourceBase,
+}
+
+/// Builds the operator.
 pub(super) fn order<'s, T: Decode>(
-    context: SourceContext,
-    rules: TimeRules,
-    metrics: SourceMetrics,
-    load: Load,
-    spare: Spare,
     decoded: StreamVec<'s, Epoch, Decoded<T>>,
     marks: StreamVec<'s, Epoch, (u64, Mark)>,
+    stage: OrderStage,
 ) -> Ordered<'s, T> {
+    let OrderStage { context, rules, metrics, load, spare, base } = stage;
     let mut builder = OperatorBuilder::new(format!("{}.order", context.name), decoded.scope());
     let mut decoded = builder.new_input(decoded, Pipeline);
     let mut marks = builder.new_input(marks, Exchange::new(|(worker, _): &(u64, Mark)| *worker));
@@ -52,7 +62,9 @@ pub(super) fn order<'s, T: Decode>(
     let name = StageName::of(&context.name);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut partitions: HashMap<u32, Progress<T>> = HashMap::new();
+        let at_checkpoint = base.positions.values();
+        let at_checkpoint = at_checkpoint.map(|at| (at.partition, Progress::after(at.greatest)));
+        let mut partitions: HashMap<u32, Progress<T>> = at_checkpoint.collect();
         let mut refused = Letters::new(&context.name, metrics);
         move |_frontiers| {
             let _stage = name.enter();
@@ -123,11 +135,16 @@ struct Waiting<T> {
 
 impl<T> Default for Progress<T> {
     fn default() -> Self {
-        Progress { next: 0, greatest: EventTime::MIN, marked: BTreeMap::new(), waiting: BTreeMap::new() }
+        Progress::after(EventTime::MIN)
     }
 }
 
 impl<T> Progress<T> {
+    /// The first chunk comes after events of which `greatest` was the greatest time.
+    fn after(greatest: EventTime) -> Self {
+        Progress { next: 0, greatest, marked: BTreeMap::new(), waiting: BTreeMap::new() }
+    }
+
     /// Moves past the next chunk if all that is needed for it is here: the greatest event time before it, and the chunk if it
     /// is this worker's.
     fn next(&mut self) -> Option<(EventTime, Option<Waiting<T>>)> {

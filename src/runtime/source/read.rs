@@ -26,6 +26,7 @@ use crate::operators::watermark::{Mark, WatermarkView};
 use crate::record::{DeadLetter, Decode, Decoder};
 use crate::runtime::control::Control;
 use crate::runtime::release::Reads;
+use crate::state::snapshot::Slot;
 use crate::time::{Epoch, Ticker};
 
 /// How many bytes one activation reads at most: enough to amortise scheduling, little enough to stay in the cache.
@@ -140,6 +141,8 @@ enum Next {
 struct Reading<T: Decode> {
     reader: Box<dyn SourceReader>,
     intake: Intake<T>,
+    /// Where the positions of the partitions are kept.
+    slot: Slot,
     outputs: Outputs<T>,
     /// One per output, all at the epoch in which records are read now.
     capabilities: Vec<Capability<Epoch>>,
@@ -185,6 +188,7 @@ impl<T: Decode> Reading<T> {
         capabilities: Vec<Capability<Epoch>>,
     ) -> Result<Self, (Error, Vec<Capability<Epoch>>)> {
         let SourceStage { context, connector, options, rules, validations, control, ticker, durability, .. } = stage;
+        let slot = stage.positions;
         let history = durability.as_ref().map(|durability| &durability.history);
         let of_source = history.and_then(|history| history.sources.get(&context.name));
         let opened = match durability {
@@ -203,6 +207,7 @@ impl<T: Decode> Reading<T> {
         };
         let first = context.worker / stage.threads * stage.threads;
         let last = history.and_then(|history| history.last);
+        let base = of_source.map(|source| source.base.clone()).unwrap_or_default();
         Ok(Reading {
             reader,
             process: first..first + stage.threads,
@@ -210,7 +215,8 @@ impl<T: Decode> Reading<T> {
             connector,
             name: context.name.clone(),
             workers: context.workers as u64,
-            intake: Intake::new(&context.name, rules.idle_after, view, stage.metrics, work),
+            intake: Intake::new(&context.name, rules.idle_after, view, stage.metrics, work, base),
+            slot,
             outputs,
             capabilities,
             control,
@@ -251,7 +257,7 @@ impl<T: Decode> Reading<T> {
     fn announce(&mut self) -> Result<()> {
         self.announced = true;
         self.reader.poll(0, &mut self.intake)?;
-        self.place();
+        self.place()?;
         if self.replay.is_none() {
             self.intake.introduce();
             self.close_epoch();
@@ -265,12 +271,13 @@ impl<T: Decode> Reading<T> {
         self.end_epoch(self.now());
         let began = Instant::now();
         let polled = self.poll()?;
-        self.place();
+        self.place()?;
         self.send(began.checked_sub(self.reader.waited()).unwrap_or(began))?;
         Ok(match polled {
             Polled::Finished if self.control.stopping() || !self.intake.holds() => {
                 self.close_epoch();
                 self.capabilities.clear();
+                self.slot.settle(|slot| self.intake.keep(slot));
                 self.ending = true;
                 Next::Again(None)
             }
@@ -304,7 +311,7 @@ impl<T: Decode> Reading<T> {
             if let Polled::Wait(more) = self.reader.poll(POLL_BYTES, &mut self.intake)? {
                 wait = Some(more);
             }
-            self.place();
+            self.place()?;
             self.intake.holding(|partition, held| self.reader.hold(partition, held));
         }
         self.send(began)?;
@@ -332,9 +339,9 @@ impl<T: Decode> Reading<T> {
         self.ticker.epoch().max(self.live_from)
     }
 
-    fn place(&mut self) {
+    fn place(&mut self) -> Result<()> {
         let reader = &self.reader;
-        self.intake.place(&mut self.placed, |partition| reader.begins_at(partition));
+        self.intake.place(&mut self.placed, |partition| reader.begins_at(partition))
     }
 
     fn epoch(&self) -> Epoch {
@@ -350,6 +357,9 @@ impl<T: Decode> Reading<T> {
     }
 
     fn begin_epoch(&mut self, epoch: Epoch) {
+        if let Some(due) = self.slot.due(epoch) {
+            self.slot.take(due, |slot| self.intake.keep(slot));
+        }
         self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&epoch));
         self.in_epoch = 0;
     }

@@ -58,6 +58,11 @@ impl Packer {
         next.floor = next.floor.max(floor);
     }
 
+    /// Events of the partition before it come too late.
+    pub(super) fn floor(&self, index: usize) -> EventTime {
+        self.partitions[index].next.floor
+    }
+
     #[inline]
     pub(super) fn take(&mut self, index: usize, offset: u64, record: &[u8]) {
         let Packing { next, label, open } = &mut self.partitions[index];

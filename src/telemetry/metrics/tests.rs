@@ -121,6 +121,7 @@ fn every_family_is_in_the_table_and_every_row_is_used() {
     families.seconds(Metric::WorkerParked, &["0"]);
     metrics.source("in", 0).replayed(Duration::from_secs(1));
     metrics.bindings().flushed(Duration::from_millis(1), 100);
+    metrics.checkpoints().completed(10_000, 100, Duration::from_millis(1));
     for metric in [Metric::ArrangementRecords, Metric::ArrangementBatches, Metric::ArrangementBytes] {
         families.gauge(metric, &labels);
     }

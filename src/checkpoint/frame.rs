@@ -1,4 +1,4 @@
-//! A line with a checksum: what the files of bindings consist of.
+//! A line with a checksum: what the files of a state directory consist of.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 const CHECKSUM_DIGITS: usize = 8;
 
 /// `content` as one line.
-pub(super) fn to_line<T: Serialize>(content: &T) -> Vec<u8> {
-    let json = serde_json::to_vec(content).expect("what is bound can be written as JSON");
+pub(crate) fn to_line<T: Serialize>(content: &T) -> Vec<u8> {
+    let json = serde_json::to_vec(content).expect("what is written here can be JSON");
     let mut line = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
     line.extend_from_slice(&json);
     line.push(b'\n');
@@ -16,7 +16,7 @@ pub(super) fn to_line<T: Serialize>(content: &T) -> Vec<u8> {
 }
 
 /// The content of a line without its newline, or what is wrong with it.
-pub(super) fn from_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
+pub(crate) fn from_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
     let (checksum, rest) = line.split_at_checked(CHECKSUM_DIGITS).ok_or("it is too short")?;
     let json = rest.strip_prefix(b" ").ok_or("it has no checksum")?;
     let checksum = std::str::from_utf8(checksum).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());

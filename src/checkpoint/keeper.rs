@@ -1,0 +1,207 @@
+//! The thread of a process that writes what its workers hand out. That of the first process also completes checkpoints, and deletes old
+//! ones.
+//!
+//! A worker's part of a checkpoint is some objects and then a list of them; once every worker's list is there and every sink has
+//! committed the epoch, the manifest is written. A failure costs the checkpoint that was being written, and nothing else.
+
+mod part;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use self::part::Parts;
+use super::bindings;
+use super::identity::Fingerprint;
+use super::manifest::{CheckpointName, Done, FORMAT, Manifest, ObjectRef, read_frame};
+use super::prune::prune;
+use super::store::CheckpointStore;
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::{Epoch, Ticker};
+
+/// How much may wait to be written before operators are asked to wait.
+const UNWRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How often the first process looks whether a checkpoint can be completed.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What a keeper tells of itself.
+pub trait KeeperObserver: Send {
+    /// A checkpoint of so many bytes is complete; so long ago the first entry of it was written.
+    fn completed(&self, epoch: Epoch, bytes: u64, took: Duration);
+
+    /// A checkpoint cannot be written. The run goes on, and the next one may.
+    fn failed(&self, error: Error);
+}
+
+/// What a keeper keeps, and for whom.
+pub struct KeeperPlan {
+    /// Where.
+    pub store: CheckpointStore,
+    /// The state directory, whose bindings need not be older than the oldest checkpoint.
+    pub directory: PathBuf,
+    /// The identity of the state directory.
+    pub state: String,
+    /// This run.
+    pub generation: u64,
+    /// Of which dataflow.
+    pub fingerprint: Fingerprint,
+    /// Workers in all processes.
+    pub workers: usize,
+    /// Whether this is the process that completes checkpoints.
+    pub completes: bool,
+    /// How many checkpoints are kept.
+    pub keep: usize,
+    /// The time of day.
+    pub ticker: Ticker,
+    /// What the checkpoint that was gone on from shares with later ones, each with the worker that has it now.
+    pub lasting: Vec<(usize, ObjectRef)>,
+}
+
+/// Hands things to the keeper of a process. The last one to go ends it.
+#[derive(Clone)]
+pub struct KeeperHandle {
+    sender: Sender<Message>,
+    unwritten: Arc<AtomicUsize>,
+    committed: Arc<AtomicU64>,
+}
+
+enum Message {
+    Entries { worker: usize, epoch: Epoch, slot: u32, lasting: bool, entries: Vec<u8> },
+    Done { worker: usize, epoch: Epoch, slots: Vec<String> },
+}
+
+impl KeeperHandle {
+    /// Starts the keeper.
+    ///
+    /// # Errors
+    /// Of kind `State`, if the operating system has no room for its thread.
+    pub fn start(plan: KeeperPlan, observer: impl KeeperObserver + 'static) -> Result<Self> {
+        let (sender, messages) = channel();
+        let (unwritten, committed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+        let handle = KeeperHandle { sender, unwritten: Arc::clone(&unwritten), committed: Arc::clone(&committed) };
+        let mut keeper = Keeper { parts: Parts::new(&plan), plan, observer, unwritten, committed, taken: None };
+        std::thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || keeper.work(&messages))
+            .map_err(|why| Error::new(ErrorKind::State, "cannot start the thread of checkpoints").because(why))?;
+        Ok(handle)
+    }
+
+    /// Entries of the checkpoint of `epoch`, or, if they are `lasting`, of this and all later ones.
+    pub fn write(&self, worker: usize, epoch: Epoch, slot: u32, lasting: bool, entries: Vec<u8>) {
+        self.unwritten.fetch_add(entries.len(), Ordering::AcqRel);
+        // A keeper only ends with its handles.
+        let _ = self.sender.send(Message::Entries { worker, epoch, slot, lasting, entries });
+    }
+
+    /// A worker has written all of its part; its slots are `slots`.
+    pub fn done(&self, worker: usize, epoch: Epoch, slots: Vec<String>) {
+        let _ = self.sender.send(Message::Done { worker, epoch, slots });
+    }
+
+    /// Whether more can be written without keeping too much in memory.
+    pub fn has_room(&self) -> bool {
+        self.unwritten.load(Ordering::Acquire) < UNWRITTEN_BYTES_MAX
+    }
+
+    /// Every sink has committed the epochs before `epoch`.
+    pub fn committed(&self, epoch: Epoch) {
+        self.committed.fetch_max(epoch, Ordering::AcqRel);
+    }
+}
+
+struct Keeper<O> {
+    plan: KeeperPlan,
+    observer: O,
+    unwritten: Arc<AtomicUsize>,
+    committed: Arc<AtomicU64>,
+    parts: Parts,
+    /// What worker 0 has taken and is not complete.
+    taken: Option<Taken>,
+}
+
+struct Taken {
+    epoch: Epoch,
+    since: Instant,
+    slots: Option<Vec<String>>,
+}
+
+impl<O: KeeperObserver> Keeper<O> {
+    fn work(&mut self, messages: &Receiver<Message>) {
+        loop {
+            let done = match messages.recv_timeout(POLL) {
+                Ok(message) => self.handle(message),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(error) = done.and_then(|()| self.complete()) {
+                self.taken = None;
+                self.observer.failed(error);
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) -> Result<()> {
+        match message {
+            Message::Entries { worker, epoch, slot, lasting, entries } => {
+                if worker == 0 && self.taken.as_ref().is_none_or(|taken| taken.epoch < epoch) {
+                    self.taken = Some(Taken { epoch, since: Instant::now(), slots: None });
+                }
+                self.unwritten.fetch_sub(entries.len(), Ordering::AcqRel);
+                self.parts.write(&self.plan, worker, epoch, slot, lasting, &entries)
+            }
+            Message::Done { worker, epoch, slots } => {
+                self.parts.done(&self.plan, worker, epoch)?;
+                if let Some(taken) = self.taken.as_mut().filter(|taken| worker == 0 && taken.epoch == epoch) {
+                    taken.slots = Some(slots);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Completes what was taken, if that is possible now.
+    fn complete(&mut self) -> Result<()> {
+        let plan = &self.plan;
+        let Some(Taken { epoch, since, slots: Some(slots) }) = &self.taken else { return Ok(()) };
+        if !plan.completes || self.committed.load(Ordering::Acquire) <= *epoch {
+            return Ok(());
+        }
+        let name = CheckpointName { epoch: *epoch, generation: plan.generation };
+        let there = plan.store.list(&name.to_string())?.1;
+        let lists: Vec<String> = (0..plan.workers).map(part::list_name).collect();
+        if !lists.iter().all(|list| there.binary_search(list).is_ok()) {
+            return Ok(());
+        }
+        let mut together = Done::default();
+        for list in &lists {
+            let done: Done = read_frame(&plan.store, &format!("{name}/{list}"))?;
+            together.objects.extend(done.objects);
+            together.lasting.extend(done.lasting);
+        }
+        let manifest = Manifest {
+            format: FORMAT,
+            state: plan.state.clone(),
+            name,
+            completed_ms: plan.ticker.now_ms(),
+            workers: plan.workers,
+            fingerprint: plan.fingerprint.clone(),
+            slots: slots.clone(),
+            objects: together.objects,
+            lasting: together.lasting,
+        };
+        manifest.write(&plan.store)?;
+        let (took, bytes) = (since.elapsed(), manifest.bytes());
+        self.taken = None;
+        tracing::info!(checkpoint = %name, bytes, ?took, "checkpoint");
+        self.observer.completed(name.epoch, bytes, took);
+        let pruned = prune(&plan.store, plan.keep, plan.generation)?;
+        match pruned.oldest {
+            Some(oldest) => bindings::prune(&plan.directory, oldest, plan.generation),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Each worker's part of a checkpoint: its objects, and the list of them.
+
+use std::collections::BTreeMap;
+
+use super::KeeperPlan;
+use crate::checkpoint::frame::to_line;
+use crate::checkpoint::manifest::{CheckpointName, Done, LASTING, ObjectRef};
+use crate::checkpoint::object;
+use crate::error::Result;
+use crate::time::Epoch;
+
+/// How large an object becomes before it is written. It bounds the memory, and what one request of an object store takes.
+const OBJECT_BYTES: usize = 8 * 1024 * 1024;
+
+/// The parts of a process's workers.
+pub(super) struct Parts(BTreeMap<usize, Part>);
+
+#[derive(Default)]
+struct Part {
+    /// What is being written.
+    epoch: Epoch,
+    /// Something of it is lost.
+    void: bool,
+    /// What is not written of it.
+    object: Vec<u8>,
+    objects: Vec<ObjectRef>,
+    /// What belongs to later ones, too, and is not written.
+    lasting: Vec<u8>,
+    lasting_objects: Vec<ObjectRef>,
+    /// How many of these this run has written.
+    lasting_written: usize,
+}
+
+/// The name of the list of a worker's objects.
+pub(super) fn list_name(worker: usize) -> String {
+    format!("w{worker:03}.done")
+}
+
+impl Parts {
+    pub(super) fn new(plan: &KeeperPlan) -> Self {
+        let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+        for (worker, object) in &plan.lasting {
+            parts.entry(*worker).or_default().lasting_objects.push(object.clone());
+        }
+        Parts(parts)
+    }
+
+    /// Takes entries.
+    ///
+    /// # Errors
+    /// If the store fails; nothing comes of that part then.
+    pub(super) fn write(
+        &mut self,
+        plan: &KeeperPlan,
+        worker: usize,
+        epoch: Epoch,
+        slot: u32,
+        lasting: bool,
+        entries: &[u8],
+    ) -> Result<()> {
+        let part = self.begin(worker, epoch);
+        if lasting {
+            object::push(&mut part.lasting, slot, entries);
+            return if part.lasting.len() >= OBJECT_BYTES { part.write_lasting(plan, worker) } else { Ok(()) };
+        }
+        if part.void {
+            return Ok(());
+        }
+        object::push(&mut part.object, slot, entries);
+        if part.object.len() >= OBJECT_BYTES { part.write(plan, worker) } else { Ok(()) }
+    }
+
+    /// A worker has handed out all of its part of a checkpoint.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub(super) fn done(&mut self, plan: &KeeperPlan, worker: usize, epoch: Epoch) -> Result<()> {
+        let part = self.begin(worker, epoch);
+        if part.void {
+            return Ok(());
+        }
+        part.write(plan, worker)?;
+        part.write_lasting(plan, worker)?;
+        let (objects, lasting) = (std::mem::take(&mut part.objects), part.lasting_objects.clone());
+        plan.store.put(&key(plan, epoch, &list_name(worker)), to_line(&Done { objects, lasting }))
+    }
+
+    /// The part of a worker; what is there of an earlier checkpoint comes to nothing.
+    fn begin(&mut self, worker: usize, epoch: Epoch) -> &mut Part {
+        let part = self.0.entry(worker).or_default();
+        if part.epoch < epoch {
+            part.epoch = epoch;
+            part.void = false;
+            part.object.clear();
+            part.objects.clear();
+        }
+        part
+    }
+}
+
+impl Part {
+    fn write(&mut self, plan: &KeeperPlan, worker: usize) -> Result<()> {
+        let object = std::mem::take(&mut self.object);
+        if object.is_empty() {
+            return Ok(());
+        }
+        let name = format!("w{worker:03}-{:04}.part", self.objects.len());
+        let reference = object::refer(key(plan, self.epoch, &name), &object);
+        self.void = true;
+        plan.store.put(&reference.key, object)?;
+        self.void = false;
+        self.objects.push(reference);
+        Ok(())
+    }
+
+    /// What cannot be written now is kept for the next checkpoint, since that needs it, too.
+    fn write_lasting(&mut self, plan: &KeeperPlan, worker: usize) -> Result<()> {
+        if self.lasting.is_empty() {
+            return Ok(());
+        }
+        let name = format!("{LASTING}/{:06}-{worker:03}-{:06}.part", plan.generation, self.lasting_written);
+        let reference = object::refer(name, &self.lasting);
+        self.void = true;
+        plan.store.put(&reference.key, self.lasting.clone())?;
+        self.void = false;
+        self.lasting.clear();
+        self.lasting_written += 1;
+        self.lasting_objects.push(reference);
+        Ok(())
+    }
+}
+
+fn key(plan: &KeeperPlan, epoch: Epoch, name: &str) -> String {
+    format!("{}/{name}", CheckpointName { epoch, generation: plan.generation })
+}

@@ -1,0 +1,153 @@
+//! `checkpoint`: what is there to go on from.
+
+use std::process::ExitCode;
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+use super::args::{CheckpointArgs, CheckpointCommand, OneCheckpointArgs};
+use crate::checkpoint::bindings::Position;
+use crate::checkpoint::manifest::{self, CheckpointName};
+use crate::checkpoint::prune::prune;
+use crate::checkpoint::restore::{Restored, load};
+use crate::checkpoint::snapshots::positions_of;
+use crate::checkpoint::store::CheckpointStore;
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::EventTime;
+
+pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode> {
+    match command {
+        CheckpointCommand::List(args) => list(&store(args)?),
+        CheckpointCommand::Inspect(args) => inspect(args),
+        CheckpointCommand::Verify(args) => verify(args),
+        CheckpointCommand::Prune(args) => {
+            // Whatever a run is taking is newer than what is complete, and stays.
+            let pruned = prune(&store(&args.place)?, usize::from(args.keep), 0)?;
+            println!("{} deleted", pruned.deleted);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The store that is meant; it must be there.
+fn store(args: &CheckpointArgs) -> Result<CheckpointStore> {
+    let folder = args.checkpoint_dir.clone().unwrap_or_else(|| args.state.join("checkpoints"));
+    if !folder.is_dir() {
+        return Err(Error::config(format!("there is no folder {folder:?}")).hint(
+            "--state is the state directory of a run; checkpoints are in its folder \"checkpoints\", unless the run's \
+             engine.checkpoint_dir says otherwise",
+        ));
+    }
+    CheckpointStore::folder(&folder)
+}
+
+fn list(store: &CheckpointStore) -> Result<ExitCode> {
+    let mut table = table(&["checkpoint", "of", "size", "workers", ""]);
+    for listed in manifest::list(store)? {
+        let of = time(listed.name.epoch);
+        let row = match manifest::read_manifest(store, listed.name) {
+            Ok(manifest) => [bytes(manifest.bytes()), manifest.workers.to_string(), String::new()],
+            Err(_) if !listed.complete => [String::new(), String::new(), "not complete".to_owned()],
+            Err(_) => [String::new(), String::new(), "damaged".to_owned()],
+        };
+        table.add_row([vec![listed.name.to_string(), of], row.to_vec()].concat());
+    }
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(args: &OneCheckpointArgs) -> Result<ExitCode> {
+    let store = store(&args.place)?;
+    let newest = || manifest::list(&store).map(|all| all.into_iter().rfind(|listed| listed.complete));
+    let name = match args.checkpoint {
+        Some(name) => name,
+        None => newest()?.ok_or_else(|| none(&store))?.name,
+    };
+    let manifest = manifest::read_manifest(&store, name)?;
+    let restored = load(&store, &manifest)?;
+    println!("checkpoint  {name}: {}", time(name.epoch));
+    println!("complete    at {}, by {} workers", time(manifest.completed_ms), manifest.workers);
+    println!("size        {} in {} objects", bytes(manifest.bytes()), manifest.objects.len() + manifest.lasting.len());
+    println!("{}", stages(&restored));
+    println!("{}", positions(&restored)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What each stage keeps.
+fn stages(restored: &Restored) -> Table {
+    let mut table = table(&["kept of", "entries", "size"]);
+    for (slot, name) in (0..).zip(&restored.slots) {
+        let (entries, size) = restored.size(slot);
+        table.add_row([name.clone(), entries.to_string(), bytes(size)]);
+    }
+    table
+}
+
+/// Where the sources were.
+fn positions(restored: &Restored) -> Result<Table> {
+    let mut table = table(&["source", "partition", "next offset", "greatest event time", ""]);
+    for slot in &restored.slots {
+        let Some((source, _)) = slot.rsplit_once('.').filter(|(source, _)| *slot == positions_of(source)) else {
+            continue;
+        };
+        restored.each(slot, |at: Position| {
+            let greatest = if at.greatest == EventTime::MIN { String::new() } else { at.greatest.to_string() };
+            let phase = format!("{:?}", at.phase).to_lowercase();
+            table.add_row([source.to_owned(), at.label, at.next.to_string(), greatest, phase]);
+        })?;
+    }
+    Ok(table)
+}
+
+fn verify(args: &OneCheckpointArgs) -> Result<ExitCode> {
+    let store = store(&args.place)?;
+    let names: Vec<CheckpointName> = match args.checkpoint {
+        Some(name) => vec![name],
+        None => {
+            manifest::list(&store)?.into_iter().filter(|listed| listed.complete).map(|listed| listed.name).collect()
+        }
+    };
+    if names.is_empty() {
+        return Err(none(&store));
+    }
+    let mut damaged = 0;
+    for name in &names {
+        match manifest::read_manifest(&store, *name).and_then(|manifest| load(&store, &manifest)) {
+            Ok(_) => println!("{name} is whole"),
+            Err(error) => {
+                damaged += 1;
+                println!("{name} is not: {error}");
+            }
+        }
+    }
+    if damaged == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let message = format!("{damaged} of {} checkpoints cannot be gone on from", names.len());
+    Err(Error::new(ErrorKind::State, message)
+        .hint("a run goes on from the newest that can; `checkpoint prune` keeps the newest"))
+}
+
+fn none(store: &CheckpointStore) -> Error {
+    Error::new(ErrorKind::State, format!("there is no complete checkpoint in {}", store.name()))
+}
+
+fn table(heads: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(heads);
+    table
+}
+
+fn time(ms: u64) -> String {
+    EventTime::from_millis(i64::try_from(ms).unwrap_or(i64::MAX)).to_string()
+}
+
+/// A number of bytes in the unit that suits it.
+fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.1} GB", n as f64 / 1e9),
+    }
+}

@@ -1,0 +1,108 @@
+//! What a checkpoint keeps of baselines.
+//!
+//! Keys are written group by group, some at a time. A group that has not been written is written before one of its keys changes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Keys, Known, Measured, State};
+use crate::record::Record;
+use crate::state::key::{KEY_GROUPS, Key, key_group};
+use crate::state::snapshot::{Place, SLICE_BYTES, Slot};
+use crate::time::{Epoch, EventTime};
+
+/// One entry.
+#[derive(Serialize, Deserialize)]
+enum Kept<K, M> {
+    /// Windows that end by it have been scored.
+    Watermark(EventTime),
+    /// What is known of a key.
+    Known(K, Known),
+    /// A window that waits for the watermark, and its measure.
+    Held(M),
+}
+
+/// Takes snapshots of the baselines of one worker, a slice at a time.
+pub(super) struct Keeper {
+    slot: Slot,
+    /// Which groups of the snapshot that was begun are written; none if all are.
+    written: Option<Vec<bool>>,
+    /// Groups before it are written.
+    next: usize,
+}
+
+impl Keeper {
+    pub(super) fn new(slot: Slot) -> Self {
+        Keeper { slot, written: None, next: 0 }
+    }
+
+    pub(super) fn restore<K: Key, V: Record>(&mut self, state: &mut State<K, V>) {
+        self.slot.restore(|kept: Kept<K, Measured<K, V>>| match kept {
+            Kept::Watermark(watermark) => state.watermark = watermark,
+            Kept::Known(key, known) => {
+                state.keys.newest = state.keys.newest.max(known.last);
+                state.keys.len += 1;
+                state.keys.groups[key_group(&key) as usize].insert(key, known);
+            }
+            Kept::Held((measure, window)) => state.held.hold(measure, window),
+        });
+    }
+
+    /// Begins a snapshot if one is due before `next`.
+    pub(super) fn before<K: Key, V: Record>(&mut self, next: Epoch, state: &State<K, V>) {
+        let Some(epoch) = self.slot.due(next) else { return };
+        if self.written.is_some() || !self.slot.begin(epoch) {
+            return;
+        }
+        if self.slot.is_first() {
+            self.slot.give(Place::Everywhere, &Kept::<(), ()>::Watermark(state.watermark));
+        }
+        // Most often none: the windows of an epoch come with the watermark that has passed them.
+        for held in state.held.0.values().flatten() {
+            self.slot.give(Place::Group(key_group(&held.1.key)), &Kept::<(), _>::Held(held));
+        }
+        self.written = Some(vec![false; KEY_GROUPS as usize]);
+        self.next = 0;
+        self.slot.pause();
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Writes a group, if it is not, and returns how many bytes it has. To be called before one of its keys changes.
+    pub(super) fn write<K: Key>(&mut self, group: usize, keys: &Keys<K>) -> usize {
+        let Some(written) = &mut self.written else { return 0 };
+        if std::mem::replace(&mut written[group], true) {
+            return 0;
+        }
+        let place = Place::Group(group as u64);
+        let write = |(key, known): (&K, &Known)| self.slot.give(place, &Kept::<_, ()>::Known(key, *known));
+        keys.groups[group].iter().map(write).sum()
+    }
+
+    /// Writes more of the snapshot that was begun; says whether some is left.
+    pub(super) fn slice<K: Key>(&mut self, keys: &Keys<K>) -> bool {
+        if self.written.is_none() || !self.slot.resume() {
+            return self.written.is_some();
+        }
+        let mut bytes = 0;
+        while self.next < keys.groups.len() && bytes < SLICE_BYTES {
+            bytes += self.write(self.next, keys);
+            self.next += 1;
+        }
+        if self.next < keys.groups.len() {
+            self.slot.pause();
+            return true;
+        }
+        self.written = None;
+        self.slot.end();
+        false
+    }
+
+    /// The input has ended, and every window has been scored: nothing that is known of a key is asked for again.
+    pub(super) fn settle(&mut self) {
+        if !self.is_writing() {
+            self.slot.settle(|slot| slot.give(Place::Everywhere, &Kept::<(), ()>::Watermark(EventTime::MAX)));
+        }
+    }
+}

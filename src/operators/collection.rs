@@ -1,0 +1,83 @@
+//! Records as a differential collection that only grows.
+//!
+//! What differential operators keep is not ours to write down; it is made again from the collections that go into them. So every
+//! record that went in is kept, each once: a checkpoint writes those that came since the one before, and refers to the rest.
+
+use std::collections::BTreeMap;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::operator::Operator;
+
+use crate::record::Record;
+use crate::state::snapshot::{Place, Slot, append};
+use crate::time::Epoch;
+
+/// A record, the epoch at which it came, and that it came once.
+pub type Insertion<T> = (T, Epoch, isize);
+
+/// Turns records into insertions. What an earlier run kept is inserted at the epoch `kept_at` of its checkpoint.
+pub fn insertions<'s, T: Record>(
+    records: StreamVec<'s, Epoch, T>,
+    mut slot: Slot,
+    kept_at: Option<Epoch>,
+) -> StreamVec<'s, Epoch, Insertion<T>> {
+    records.unary_frontier::<CapacityContainerBuilder<Vec<Insertion<T>>>, _, _, _>(
+        Pipeline,
+        "into_collection",
+        move |initial, _| {
+            let mut kept: Vec<T> = Vec::new();
+            slot.restore(|record| kept.push(record));
+            let mut restoring = kept_at.map(|epoch| {
+                let mut capability = initial.clone();
+                capability.downgrade(&epoch);
+                (capability, kept)
+            });
+            drop(initial);
+            let mut new = New { written: 0, epochs: BTreeMap::new() };
+            move |(input, frontier), output| {
+                if let Some((capability, kept)) = restoring.take() {
+                    let epoch = *capability.time();
+                    output.session(&capability).give_iterator(kept.into_iter().map(|record| (record, epoch, 1)));
+                }
+                input.for_each(|capability, batch| {
+                    let Some(epoch) = capability.least().copied() else { return };
+                    if slot.is_on() {
+                        batch.iter().for_each(|record| new.push(epoch, record));
+                    }
+                    output.session(&capability).give_iterator(batch.drain(..).map(|record| (record, epoch, 1)));
+                });
+                let open = frontier.frontier().first().copied();
+                // At the end, a snapshot may be due before the last records.
+                let next = open.or(new.epochs.keys().next_back().copied());
+                if let Some(epoch) = next.and_then(|next| slot.due(next)) {
+                    slot.take(epoch, |slot| new.write_through(epoch, slot));
+                }
+                if open.is_none() {
+                    slot.settle(|slot| new.write_through(Epoch::MAX, slot));
+                }
+            }
+        },
+    )
+}
+
+/// Records since the last snapshot, as entries, by epoch.
+struct New {
+    /// How many there have been: they are spread over the key groups one after another.
+    written: u64,
+    epochs: BTreeMap<Epoch, Vec<u8>>,
+}
+
+impl New {
+    fn push(&mut self, epoch: Epoch, record: &impl Record) {
+        append(self.epochs.entry(epoch).or_default(), Place::Group(self.written), record);
+        self.written += 1;
+    }
+
+    fn write_through(&mut self, last: Epoch, slot: &mut Slot) {
+        while let Some(epoch) = self.epochs.first_entry().filter(|epoch| *epoch.key() <= last) {
+            slot.give_lasting(epoch.remove());
+        }
+    }
+}

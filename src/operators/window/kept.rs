@@ -1,0 +1,124 @@
+//! What a checkpoint keeps of windows.
+
+use serde::{Deserialize, Serialize};
+
+use crate::operators::aggregate::Aggregate;
+use crate::state::key::{Key, key_group};
+use crate::state::snapshot::{Place, SLICE_BYTES, SLICE_ENTRIES, Slot};
+use crate::state::windows::WindowStore;
+use crate::time::{Epoch, EventTime};
+
+/// One entry.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Kept<K, S> {
+    /// Windows that start at or before it are closed.
+    Closed(EventTime),
+    /// What is known of a key in an open window. Several workers may have something of the same key and window.
+    Open(EventTime, K, S),
+}
+
+/// Takes snapshots of the windows of one worker, a slice at a time.
+pub(super) struct Keeper {
+    slot: Slot,
+    writing: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(slot: Slot) -> Self {
+        Keeper { slot, writing: false }
+    }
+
+    /// Puts what an earlier run kept into `store`, and returns how far it had closed.
+    pub(super) fn restore<T, K: Key, A: Aggregate<T>>(
+        &mut self,
+        store: &mut WindowStore<K, A::State>,
+        aggregate: &A,
+    ) -> Option<EventTime> {
+        let mut closed = None;
+        self.slot.restore(|kept| match kept {
+            Kept::Closed(through) => closed = closed.max(Some(through)),
+            Kept::Open(start, key, state) => store.put(start, key, state, |into, more| aggregate.merge(into, more)),
+        });
+        closed
+    }
+
+    /// Begins a snapshot if one is due before `next`. Windows through `closed` are closed.
+    pub(super) fn before<K: Key, S: Default + Serialize>(
+        &mut self,
+        next: Epoch,
+        store: &mut WindowStore<K, S>,
+        closed: Option<EventTime>,
+    ) {
+        let Some(epoch) = self.slot.due(next) else { return };
+        if self.writing || !self.slot.begin(epoch) {
+            return;
+        }
+        if let (true, Some(closed)) = (self.slot.is_first(), closed) {
+            self.slot.give(Place::Everywhere, &Kept::<K, S>::Closed(closed));
+        }
+        store.freeze();
+        self.writing = true;
+        self.slot.pause();
+    }
+
+    /// Writes more of the snapshot that was begun; says whether some is left.
+    pub(super) fn slice<T, K: Key, A: Aggregate<T>>(
+        &mut self,
+        store: &mut WindowStore<K, A::State>,
+        aggregate: &A,
+    ) -> bool {
+        if !self.writing || !self.slot.resume() {
+            return self.writing;
+        }
+        self.writing = self.write(store, aggregate, EventTime::MAX, SLICE_ENTRIES);
+        if self.writing {
+            self.slot.pause();
+        } else {
+            self.slot.end();
+        }
+        self.writing
+    }
+
+    /// Writes what is left of the windows that start at or before `last`.
+    pub(super) fn write_through<T, K: Key, A: Aggregate<T>>(
+        &mut self,
+        store: &mut WindowStore<K, A::State>,
+        aggregate: &A,
+        last: EventTime,
+    ) {
+        if self.writing {
+            self.write(store, aggregate, last, usize::MAX);
+        }
+    }
+
+    /// Writes up to `entries` entries, or about as many bytes as a slice has, of the windows that start at or before `last`. Says
+    /// whether there may be more.
+    fn write<T, K: Key, A: Aggregate<T>>(
+        &mut self,
+        store: &mut WindowStore<K, A::State>,
+        aggregate: &A,
+        last: EventTime,
+        entries: usize,
+    ) -> bool {
+        let mut bytes = 0;
+        for _ in 0..entries {
+            let write = |start, key: &K, state: &A::State| {
+                bytes += self.slot.give(Place::Group(key_group(key)), &Kept::Open(start, key, state));
+            };
+            if !store.thaw(last, write, |into, more| aggregate.merge(into, more)) {
+                return false;
+            }
+            if entries != usize::MAX && bytes >= SLICE_BYTES {
+                break;
+            }
+        }
+        true
+    }
+
+    /// The input has ended, every window is closed, and all later snapshots are the same.
+    pub(super) fn settle(&mut self, closed: Option<EventTime>) {
+        if closed == Some(EventTime::MAX) {
+            self.slot.settle(|slot| slot.give(Place::Everywhere, &Kept::<(), ()>::Closed(EventTime::MAX)));
+        }
+    }
+}
