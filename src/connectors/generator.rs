@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use self::reader::Reader;
 use crate::checkpoint::bindings::KnownPartition;
-use crate::connectors::source::{Partition, SourceConnector, SourceContext, SourceReader};
+use crate::connectors::source::{SourceConnector, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::settings::Section;
 use crate::time::EventTime;
@@ -192,8 +192,7 @@ impl SourceConnector for Generator {
 
     fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
         let mut reader = Reader::new(&self.config, context);
-        let given = known.iter().filter(|known| context.owns(Partition(known.partition))).map(|known| known.next);
-        reader.catch_up(given.max().unwrap_or(0));
+        known.iter().for_each(|known| reader.resume(known));
         Ok(Box::new(reader))
     }
 }

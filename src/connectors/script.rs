@@ -68,6 +68,21 @@ impl Script {
     }
 }
 
+impl Script {
+    /// Reads the partitions of one worker, of which the first record of each has the offset in `first`.
+    fn reader(&self, context: &SourceContext, first: &[u64]) -> Box<dyn SourceReader> {
+        let numbered =
+            self.partitions.iter().zip(first).zip(0..).map(|((steps, first), n)| (Partition(n), steps, *first));
+        let own: VecDeque<Part> = numbered
+            .filter(|(partition, ..)| context.owns(*partition))
+            .map(|(partition, steps, offset)| Part { partition, steps: steps.clone().into(), offset })
+            .collect();
+        let Script { batch, each, .. } = *self;
+        let (all, record_bytes_max) = (self.partitions.len(), context.record_bytes_max);
+        Box::new(ScriptReader { parts: own, all, batch, each, record_bytes_max, announced: false })
+    }
+}
+
 impl SourceConnector for Script {
     fn is_replayable(&self) -> bool {
         true
@@ -76,26 +91,22 @@ impl SourceConnector for Script {
     /// Fetches that came back empty before the end of what an earlier run read do not come back empty again.
     fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
         let mut partitions = self.partitions.to_vec();
+        let mut first = vec![0; partitions.len()];
         for known in known {
             let mut records = 0;
             partitions[known.partition as usize].retain(|step| {
-                let again = records >= known.next || *step != Step::CaughtUp;
-                records += u64::from(matches!(step, Step::Bytes(_)));
+                let record = matches!(step, Step::Bytes(_));
+                let again = records >= known.next || (*step != Step::CaughtUp && !(record && records < known.from));
+                records += u64::from(record);
                 again
             });
+            first[known.partition as usize] = known.from;
         }
-        Script { partitions: Arc::new(partitions), ..self.clone() }.open(context)
+        Ok(Script { partitions: Arc::new(partitions), ..self.clone() }.reader(context, &first))
     }
 
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
-        let numbered = self.partitions.iter().zip(0..).map(|(steps, number)| (Partition(number), steps));
-        let own: VecDeque<Part> = numbered
-            .filter(|(partition, _)| context.owns(*partition))
-            .map(|(partition, steps)| Part { partition, steps: steps.clone().into(), offset: 0 })
-            .collect();
-        let Script { batch, each, .. } = *self;
-        let (all, record_bytes_max) = (self.partitions.len(), context.record_bytes_max);
-        Ok(Box::new(ScriptReader { parts: own, all, batch, each, record_bytes_max, announced: false }))
+        Ok(self.reader(context, &vec![0; self.partitions.len()]))
     }
 }
 

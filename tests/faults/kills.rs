@@ -67,7 +67,9 @@ pub(crate) fn wrong(folder: &Path, expected: &Expected) -> Vec<String> {
 fn cluster(folder: &Path) -> Rounds {
     let mut settings = settings(folder);
     settings.extend(PACE.map(str::to_owned));
-    Rounds { state: folder.join("state"), settings, progress_bytes: 1_000 }
+    // So often that kills find them being taken.
+    settings.push("engine.checkpoint_interval=300ms".to_owned());
+    Rounds { state: folder.join("state"), settings, progress: 2_000_000 }
 }
 
 #[test]

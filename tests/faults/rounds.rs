@@ -1,9 +1,12 @@
 //! A cluster on a state directory: started, killed in the midst of it, started again in another size, and let finish.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use super::input::Random;
 use super::process::{PATIENCE, Process, signal, tidewatch};
@@ -37,23 +40,50 @@ const SIZES: [(usize, usize); 4] = [(1, 1), (3, 1), (2, 1), (1, 2)];
 pub(crate) struct Rounds {
     pub(crate) state: PathBuf,
     pub(crate) settings: Vec<String>,
-    /// How much longer the log of bindings must have become for a generation to count as having worked.
-    pub(crate) progress_bytes: u64,
+    /// How much further the partitions must be, in offsets of all together, for a generation to count as having worked.
+    pub(crate) progress: u64,
+}
+
+/// How far the partitions were ever bound: old bindings are deleted when there is a checkpoint.
+#[derive(Default)]
+struct Bound(BTreeMap<u64, u64>);
+
+impl Bound {
+    /// Reads what is bound now, and says how far all partitions together are.
+    fn look(&mut self, state: &Path) -> u64 {
+        let Ok(entries) = std::fs::read_dir(state.join("bindings")) else { return 0 };
+        for entry in entries {
+            // A file may be deleted meanwhile.
+            let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+            // A checksum, a space, and JSON; the last line may not be whole, and the first is of another kind.
+            for frame in text.lines().filter_map(|line| line.split_once(' ')) {
+                let frame: Value = serde_json::from_str(frame.1).unwrap_or_default();
+                let bindings = frame.as_array().into_iter().flatten();
+                for partition in bindings.filter_map(|binding| binding["partitions"].as_array()).flatten() {
+                    let (number, next) =
+                        (partition["partition"].as_u64().unwrap(), partition["next"].as_u64().unwrap());
+                    let known = self.0.entry(number).or_default();
+                    *known = next.max(*known);
+                }
+            }
+        }
+        self.0.values().sum()
+    }
 }
 
 impl Rounds {
     /// Kills `rounds` times at moments chosen by `random`, with `also` told at each, then lets the cluster finish. Every kill finds a
     /// generation that has read something new.
     pub(crate) fn survive(&self, rounds: usize, random: &mut Random, mut also: impl FnMut(usize)) {
-        let mut cluster = self.start(random);
+        let (mut cluster, mut bound) = (self.start(random), Bound::default());
         // Once so early that not every worker has begun.
-        while bytes_bound(&self.state) == 0 {
+        while std::fs::read_dir(self.state.join("bindings")).map_or(0, Iterator::count) == 0 {
             assert!(cluster.is_running(), "it never began: {}", cluster.stderr());
             thread::sleep(Duration::from_millis(1));
         }
         self.kill(&mut cluster, Victim::One, 0, random);
         for round in 0..rounds {
-            self.wait_for_progress(&mut cluster, round);
+            self.wait_for_progress(&mut cluster, &mut bound, round);
             thread::sleep(Duration::from_millis(random.below(150)));
             also(round);
             let victim = if random.below(3) == 0 { Victim::All } else { Victim::One };
@@ -69,7 +99,7 @@ impl Rounds {
     /// Stops one process for good, and lets the cluster finish without it.
     pub(crate) fn survive_a_stop(&self, random: &mut Random) {
         let mut cluster = self.start(random);
-        self.wait_for_progress(&mut cluster, 0);
+        self.wait_for_progress(&mut cluster, &mut Bound::default(), 0);
         self.kill(&mut cluster, Victim::Stopped, 0, random);
         let ended = cluster.end_within(10 * PATIENCE);
         assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
@@ -77,10 +107,10 @@ impl Rounds {
     }
 
     /// Waits until something new was read.
-    fn wait_for_progress(&self, cluster: &mut Process, round: usize) {
-        let bound = bytes_bound(&self.state);
+    fn wait_for_progress(&self, cluster: &mut Process, bound: &mut Bound, round: usize) {
+        let before = bound.look(&self.state);
         let deadline = Instant::now() + PATIENCE;
-        while bytes_bound(&self.state) < bound + self.progress_bytes {
+        while bound.look(&self.state) < before + self.progress {
             assert!(cluster.is_running(), "it finished before kill {round}: {}", cluster.stderr());
             assert!(Instant::now() < deadline, "no progress before kill {round}: {}", cluster.stderr());
             thread::sleep(Duration::from_millis(5));
@@ -121,10 +151,4 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     let listed = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     let alive = |child: &u32| super::process::exists(*child);
     listed.split_whitespace().map(|child| child.parse().unwrap()).filter(alive).collect()
-}
-
-/// How many bytes of bindings there are, of all generations.
-fn bytes_bound(state: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(state.join("bindings")) else { return 0 };
-    entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }

@@ -39,7 +39,10 @@ fn each_row_comes_out_once_though_processes_and_the_broker_are_killed() {
     settings.push(format!("sources.events.topic={from}"));
     settings.push(format!("sources.events.out_of_order={OUT_OF_ORDER_MS}ms"));
     settings.push(format!("params.failures_min={FAILURES_MIN}"));
-    settings.extend(["engine.records_per_epoch_max=1000", "engine.tick=50ms"].map(str::to_owned));
+    settings.extend(
+        ["engine.records_per_epoch_max=1000", "engine.tick=50ms", "engine.checkpoint_interval=300ms"]
+            .map(str::to_owned),
+    );
     let sinks = ["sinks.windows", "sinks.alerts", "dead_letters"].map(|sink| (sink, broker.topic(2)));
     for (sink, topic) in &sinks {
         settings.push(format!("{sink}.kind=kafka"));
@@ -47,7 +50,7 @@ fn each_row_comes_out_once_though_processes_and_the_broker_are_killed() {
         settings.push(format!("{sink}.topic={topic}"));
     }
 
-    let cluster = Rounds { state: folder.path().join("state"), settings, progress_bytes: 1_000 };
+    let cluster = Rounds { state: folder.path().join("state"), settings, progress: 10_000 };
     cluster.survive(rounds, &mut Random(seed), |round| {
         if round % 10 == 2 {
             script(&["stop", "--kill"]);

@@ -34,6 +34,8 @@ struct Part {
     partition: Partition,
     path: Arc<Path>,
     key: FileKey,
+    /// The offset from which on it is read.
+    from: u64,
     /// Whether it was read since the poll began.
     touched: bool,
 }
@@ -45,12 +47,9 @@ impl FiniteReader {
         let numbers = number(&context.name, &list, known)?;
         for (partition, found) in numbers.into_iter().map(Partition).zip(list.iter()) {
             if context.owns(partition) {
-                waiting.push_back(Part {
-                    partition,
-                    path: found.path.as_path().into(),
-                    key: found.key,
-                    touched: false,
-                });
+                let (path, key) = (found.path.as_path().into(), found.key);
+                let from = known.iter().find(|known| known.partition == partition.0).map_or(0, |known| known.from);
+                waiting.push_back(Part { partition, path, key, from, touched: false });
             }
         }
         let mut reader = FiniteReader {
@@ -72,11 +71,12 @@ impl FiniteReader {
         while self.open.len() < OPEN_FILES_MAX
             && let Some(part) = self.waiting.pop_front()
         {
-            let tail = Tail::open(&part.path, part.partition, 0, self.record_bytes_max)
+            let mut tail = Tail::open(&part.path, part.partition, 0, self.record_bytes_max)
                 .map_err(|e| read_error(&self.source, &part.path, e))?;
             if tail.key() != part.key {
                 return Err(replaced(&self.source, &part.path));
             }
+            tail.seek(part.from);
             self.open.push_back((part, tail));
         }
         Ok(())
@@ -188,10 +188,13 @@ fn number(source: &str, list: &[Found], known: &[KnownPartition]) -> Result<Vec<
             }
         });
     }
-    match by_label.into_keys().next() {
+    // What a checkpoint has the end of is not asked for again.
+    match by_label.into_values().find(|known| !(known.ended && known.from == known.next)) {
         None => Ok(numbers),
-        Some(gone) => Err(Error::source(format!("source {source:?}: {gone:?}, which earlier runs read, is gone"))
-            .hint("restore the file, or begin with a new state directory")),
+        Some(KnownPartition { label, .. }) => {
+            let message = format!("source {source:?}: {label:?}, which earlier runs read, is gone");
+            Err(Error::source(message).hint("restore the file, or begin with a new state directory"))
+        }
     }
 }
 

@@ -66,6 +66,11 @@ impl Tail {
         self.key
     }
 
+    /// Goes to `position`, which must be the beginning of a line.
+    pub(super) fn seek(&mut self, position: u64) {
+        self.position = position;
+    }
+
     /// How many bytes are done with.
     pub(super) fn position(&self) -> u64 {
         self.position

@@ -7,6 +7,7 @@ use super::auth_events::AuthEvents;
 use super::nexmark::Nexmark;
 use super::openssh::HostLog;
 use super::{GeneratorConfig, Profile};
+use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::record::Reason;
@@ -75,6 +76,14 @@ impl Generated {
         Generated { partition: Partition(partition), label, next: 0, records }
     }
 
+    /// Leaves out the first `records` records.
+    fn skip(&mut self, records: u64) {
+        if let Records::Openssh(log) = &mut self.records {
+            (0..records).for_each(|_| drop(log.next()));
+        }
+        self.next = records;
+    }
+
     /// Puts the next record into `line` and tells its offset; `None` after the last one.
     fn next(&mut self, line: &mut Vec<u8>) -> Option<u64> {
         match &mut self.records {
@@ -106,10 +115,14 @@ impl Reader {
         }
     }
 
-    /// The first `records` of each partition are due at once: they were, when an earlier run read them.
-    pub fn catch_up(&mut self, records: u64) {
+    /// If the partition is this worker's, it goes on from where a checkpoint left it, and what an earlier run has read since then is
+    /// due at once: it was, when that run read it.
+    pub fn resume(&mut self, known: &KnownPartition) {
+        let own = |generated: &&mut Generated| generated.partition.0 == known.partition;
+        let Some(generated) = self.partitions.iter_mut().find(own) else { return };
+        generated.skip(known.from);
         if let Some(pace) = &mut self.pace {
-            pace.at_once = records.saturating_mul(self.partitions.len() as u64);
+            pace.at_once += known.next - known.from;
         }
     }
 
