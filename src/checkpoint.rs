@@ -15,3 +15,6 @@ pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod store;
+
+#[cfg(test)]
+mod tests;

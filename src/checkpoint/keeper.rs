@@ -147,19 +147,24 @@ impl<O: KeeperObserver> Keeper<O> {
     fn handle(&mut self, message: Message) -> Result<()> {
         match message {
             Message::Entries { worker, epoch, slot, lasting, entries } => {
-                if worker == 0 && self.taken.as_ref().is_none_or(|taken| taken.epoch < epoch) {
-                    self.taken = Some(Taken { epoch, since: Instant::now(), slots: None });
-                }
+                self.begun(worker, epoch);
                 self.unwritten.fetch_sub(entries.len(), Ordering::AcqRel);
                 self.parts.write(&self.plan, worker, epoch, slot, lasting, &entries)
             }
             Message::Done { worker, epoch, slots } => {
+                self.begun(worker, epoch);
                 self.parts.done(&self.plan, worker, epoch)?;
                 if let Some(taken) = self.taken.as_mut().filter(|taken| worker == 0 && taken.epoch == epoch) {
                     taken.slots = Some(slots);
                 }
                 Ok(())
             }
+        }
+    }
+
+    fn begun(&mut self, worker: usize, epoch: Epoch) {
+        if worker == 0 && self.taken.as_ref().is_none_or(|taken| taken.epoch < epoch) {
+            self.taken = Some(Taken { epoch, since: Instant::now(), slots: None });
         }
     }
 

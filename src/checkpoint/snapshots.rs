@@ -240,6 +240,6 @@ impl Worker {
         }
         keeper.done(self.plan.worker, epoch, taking.names.clone());
         taking.epoch = None;
-        taking.refused = epoch;
+        taking.refused = taking.refused.max(epoch);
     }
 }

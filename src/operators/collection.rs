@@ -81,3 +81,43 @@ impl New {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use differential_dataflow::AsCollection;
+    use timely::dataflow::operators::vec::Map;
+
+    use super::*;
+    use crate::state::snapshot::memory::{Run, run};
+    use crate::time::EventTime;
+
+    /// How often each number has come: changes after the epoch that the run goes on from.
+    fn counts(
+        arrivals: Vec<(Epoch, Vec<u64>, EventTime)>,
+        from: Option<(Epoch, Vec<bytes::Bytes>)>,
+    ) -> Run<(u64, i64, i64)> {
+        let kept_at = from.as_ref().map(|(epoch, _)| *epoch);
+        run(arrivals, from, move |records, _, slot| {
+            let counts = insertions(records, slot, kept_at).as_collection().count().consolidate();
+            counts.inner.flat_map(move |((number, count), epoch, by)| {
+                kept_at.is_none_or(|kept_at| epoch > kept_at).then_some((number, count as i64, by as i64))
+            })
+        })
+    }
+
+    #[test]
+    fn a_collection_is_what_came_before_every_snapshot_and_after_it() {
+        let time = EventTime::MIN;
+        let arrivals: Vec<_> =
+            (1..40u64).map(|step| (step * 30, (0..50).map(|i| (i * step) % 23).collect(), time)).collect();
+        let undisturbed = counts(arrivals.clone(), None);
+        assert!(undisturbed.kept.len() > 8);
+        for (epoch, kept) in undisturbed.kept.iter().filter(|(epoch, _)| **epoch < Epoch::MAX) {
+            let mut again = counts(arrivals.clone(), Some((*epoch, kept.clone()))).rows;
+            let mut expected: Vec<_> = undisturbed.rows.iter().filter(|(at, _)| at > epoch).copied().collect();
+            again.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(again, expected, "from epoch {epoch}");
+        }
+    }
+}

@@ -7,6 +7,9 @@
 //!
 //! An entry says where it belongs: to a key group, and so to the worker that has the group now, or to every worker.
 
+#[cfg(test)]
+pub(crate) mod memory;
+
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -2,6 +2,9 @@
 //!
 //! Keys are written group by group, some at a time. A group that has not been written is written before one of its keys changes.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Keys, Known, Measured, State};

@@ -1,5 +1,8 @@
 //! What a checkpoint keeps of windows.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use crate::operators::aggregate::Aggregate;
