@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use read::recover;
-pub use write::{Binder, BindingLog, LogObserver};
+pub use write::{Binder, BindingLog, BindingWriter, LogObserver};
 
 use crate::time::{Epoch, EventTime};
 

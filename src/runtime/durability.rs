@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::Control;
-use crate::checkpoint::bindings::{BindingLog, History, LogObserver, recover};
+use crate::checkpoint::bindings::{BindingLog, BindingWriter, History, LogObserver, recover};
 use crate::checkpoint::directory::StateDirectory;
 use crate::connectors::sink::Generation;
 use crate::error::{Error, Result};
@@ -39,10 +39,27 @@ impl Durability {
         control: &Control,
         metrics: &Metrics,
     ) -> Result<Self> {
+        let (durability, writer) = Self::by_hand(directory, process, openings, control, metrics)?;
+        writer.start()?;
+        Ok(durability)
+    }
+
+    /// The same, but that nothing is bound except by the turns of the writer: for tests that choose when.
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin).
+    #[doc(hidden)]
+    pub fn by_hand(
+        directory: StateDirectory,
+        process: usize,
+        openings: usize,
+        control: &Control,
+        metrics: &Metrics,
+    ) -> Result<(Self, BindingWriter)> {
         let identity = directory.identity();
         let history = recover(directory.path(), &identity.id)?;
         let observer = Observer { control: control.clone(), metrics: metrics.bindings() };
-        let log = BindingLog::begin(&directory, process, openings, observer)?;
+        let (log, writer) = BindingLog::begin(&directory, process, openings, observer)?;
         let generation = Generation { state: identity.id.clone(), number: directory.generation() };
         let (sink_shards, created_ms) = (identity.sink_shards, identity.created_ms);
         tracing::info!(
@@ -52,7 +69,7 @@ impl Durability {
             "state directory"
         );
         let (history, directory) = (Arc::new(history), Arc::new(directory));
-        Ok(Durability { generation, sink_shards, created_ms, history, log, _directory: directory })
+        Ok((Durability { generation, sink_shards, created_ms, history, log, _directory: directory }, writer))
     }
 }
 

@@ -1,9 +1,10 @@
-//! Appends bindings: one thread per process, one flush to the disk for everything that waits.
+//! Appends bindings: one thread per process, one flush to the disk for everything that waits. A test may take the thread's turns
+//! itself, and so choose when it is where.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -25,7 +26,7 @@ pub trait LogObserver: Send {
     fn failed(&self, error: Error);
 }
 
-/// The log of one process. Dropping the last clone ends its thread, once everything is written.
+/// The log of one process. Dropping the last clone ends its writer, once everything is written.
 #[derive(Clone)]
 pub struct BindingLog(Sender<Submission>);
 
@@ -38,7 +39,7 @@ struct Submission {
 
 impl BindingLog {
     /// Begins the log of process `process` in the generation of `directory`, in which epoch 0 is bound `openings` times over all
-    /// processes if it begins from nothing.
+    /// processes if it begins from nothing. Nothing is written but by the writer.
     ///
     /// # Errors
     /// Of kind `State`: if the file cannot be made.
@@ -47,18 +48,15 @@ impl BindingLog {
         process: usize,
         openings: usize,
         observer: impl LogObserver + 'static,
-    ) -> Result<Self> {
+    ) -> Result<(Self, BindingWriter)> {
         let folder = directory.path().join("bindings");
         let (generation, state) = (directory.generation(), directory.identity().id.clone());
         let path = folder.join(file_name(generation, process));
         let header = to_line(&Header { bindings: VERSION, state, generation, process, openings });
         let file = create(&folder, &path, &header).map_err(|why| unwritable(&path, why))?;
         let (sender, submitted) = channel();
-        std::thread::Builder::new()
-            .name("bindings".to_owned())
-            .spawn(move || append_all(&path, file, &submitted, &observer))
-            .map_err(|why| Error::new(ErrorKind::State, "cannot start the thread that writes bindings").because(why))?;
-        Ok(BindingLog(sender))
+        let observer = Box::new(observer);
+        Ok((BindingLog(sender), BindingWriter { path, file, submitted, unflushed: Vec::new(), bytes: 0, observer }))
     }
 
     /// A handle for one worker's source; `wake` is called, from another thread, whenever something of it became durable.
@@ -99,21 +97,80 @@ fn create(folder: &Path, path: &Path, header: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn append_all(path: &Path, mut file: File, submitted: &Receiver<Submission>, observer: &impl LogObserver) {
-    while let Ok(first) = submitted.recv() {
-        let all: Vec<Submission> = std::iter::once(first).chain(submitted.try_iter()).collect();
-        let line = to_line(&all.iter().map(|submission| &submission.binding).collect::<Vec<_>>());
-        let began = Instant::now();
-        // After a flush that failed nobody can say what is on the disk, so it is not tried again.
-        if let Err(why) = file.write_all(&line).and_then(|()| file.sync_data()) {
-            observer.failed(unwritable(path, why));
-            return;
+/// Writes what is submitted to the log of one process.
+pub struct BindingWriter {
+    path: PathBuf,
+    file: File,
+    submitted: Receiver<Submission>,
+    /// What is in the file, and perhaps not on the disk.
+    unflushed: Vec<Submission>,
+    /// How much that is.
+    bytes: usize,
+    observer: Box<dyn LogObserver>,
+}
+
+/// The log can no longer be written, and has said so.
+struct Failed;
+
+impl BindingWriter {
+    /// Writes in a thread of its own, until the log is dropped.
+    ///
+    /// # Errors
+    /// Of kind `State`: if the thread cannot be started.
+    pub fn start(self) -> Result<()> {
+        let thread = std::thread::Builder::new().name("bindings".to_owned()).spawn(move || self.write_all());
+        let cannot = |why| Error::new(ErrorKind::State, "cannot start the thread that writes bindings").because(why);
+        thread.map(drop).map_err(cannot)
+    }
+
+    /// Writes until nobody can submit anything any more, or writing fails.
+    fn write_all(mut self) {
+        while let Ok(first) = self.submitted.recv() {
+            if self.append(first).and_then(|()| self.flush()).is_err() {
+                return;
+            }
         }
-        observer.flushed(began.elapsed(), line.len());
-        for Submission { binding, durable, wake } in all {
+    }
+
+    /// Does the next thing there is to do, if there is one: flushes what is written, or else writes what was submitted. Never waits
+    /// for more. Says whether there was something.
+    #[doc(hidden)]
+    pub fn turn(&mut self) -> bool {
+        if !self.unflushed.is_empty() {
+            return self.flush().is_ok();
+        }
+        self.submitted.try_recv().is_ok_and(|first| self.append(first).is_ok())
+    }
+
+    /// The file, and how many of its bytes are not known to be on the disk.
+    #[doc(hidden)]
+    pub fn unflushed(&self) -> (&Path, usize) {
+        (&self.path, self.bytes)
+    }
+
+    fn append(&mut self, first: Submission) -> Result<(), Failed> {
+        self.unflushed.push(first);
+        self.unflushed.extend(self.submitted.try_iter());
+        let line = to_line(&self.unflushed.iter().map(|submission| &submission.binding).collect::<Vec<_>>());
+        self.bytes = line.len();
+        self.file.write_all(&line).map_err(|why| self.failed(why))
+    }
+
+    fn flush(&mut self) -> Result<(), Failed> {
+        let began = Instant::now();
+        self.file.sync_data().map_err(|why| self.failed(why))?;
+        self.observer.flushed(began.elapsed(), std::mem::take(&mut self.bytes));
+        for Submission { binding, durable, wake } in self.unflushed.drain(..) {
             durable.fetch_max(binding.epoch + 1, Ordering::AcqRel);
             wake();
         }
+        Ok(())
+    }
+
+    /// After a flush that failed nobody can say what is on the disk, so it is not tried again.
+    fn failed(&self, why: io::Error) -> Failed {
+        self.observer.failed(unwritable(&self.path, why));
+        Failed
     }
 }
 
@@ -163,7 +220,8 @@ mod tests {
         let (woken, wakes) = channel();
         for generation in 1..=2u64 {
             let directory = begin(folder.path());
-            let log = BindingLog::begin(&directory, 0, 0, Seen::default()).unwrap();
+            let (log, writer) = BindingLog::begin(&directory, 0, 0, Seen::default()).unwrap();
+            writer.start().unwrap();
             let woken = woken.clone();
             let binder = log.binder("in", move || woken.send(()).unwrap());
             assert!(!binder.is_durable(0));
@@ -177,6 +235,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_by_hand_is_durable_after_the_flush() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = begin(folder.path());
+        let (log, mut writer) = BindingLog::begin(&directory, 0, 0, Seen::default()).unwrap();
+        let binder = log.binder("in", || {});
+        assert!(!writer.turn());
+        binder.bind(1, vec![partition(1, true)]);
+        assert!(writer.turn() && writer.unflushed().1 > 0 && !binder.is_durable(1));
+        binder.bind(2, vec![partition(2, false)]);
+        assert!(writer.turn() && writer.unflushed().1 == 0 && binder.is_durable(1) && !binder.is_durable(2));
+        assert!(writer.turn() && writer.turn() && binder.is_durable(2) && !writer.turn());
+    }
+
+    #[test]
     fn a_log_that_cannot_be_written_says_so_and_makes_nothing_durable() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("full");
@@ -186,7 +258,9 @@ mod tests {
         let binding = Binding { source: "in".into(), epoch: 1, partitions: vec![partition(1, true)] };
         sender.send(Submission { binding, durable: Arc::clone(&durable), wake: Arc::new(|| panic!("woken")) }).unwrap();
         let seen = Seen::default();
-        append_all(&path, OpenOptions::new().append(true).open(&path).unwrap(), &submitted, &seen);
+        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        let observer = Box::new(seen.clone());
+        BindingWriter { path, file, submitted, unflushed: Vec::new(), bytes: 0, observer }.write_all();
         let said = seen.0.lock().unwrap();
         assert_eq!((said.len(), durable.load(Ordering::Acquire)), (1, 0));
         assert!(said[0].contains("cannot write") && said[0].contains("free some space"), "{said:?}");
