@@ -1,6 +1,7 @@
 //! Workers that wait for their turn: each has a thread, since timely's workers wait for each other while they are made, and only
 //! whoever was given the turn runs.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -113,10 +114,7 @@ fn sit(mut worker: Worker, build: &Build, turns: &Receiver<Turn>, outcomes: &Sen
             }
             Turn::Die => Outcome::Done,
         };
-        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|said| {
-            let text = said.downcast_ref::<String>().cloned().or(said.downcast_ref::<&str>().map(|&s| s.to_owned()));
-            Outcome::Failed(text.unwrap_or_default())
-        });
+        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|said| Outcome::Failed(message(&*said)));
         if matches!(turn, Turn::Die) {
             break;
         }
@@ -125,4 +123,10 @@ fn sit(mut worker: Worker, build: &Build, turns: &Receiver<Turn>, outcomes: &Sen
     // Whoever waits for this turn waits until nothing is left.
     drop((probe, worker));
     let _ = outcomes.send(Outcome::Done);
+}
+
+/// What a panic says.
+pub(crate) fn message(said: &(dyn Any + Send)) -> String {
+    let text = said.downcast_ref::<String>().map(String::as_str).or(said.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic").to_owned()
 }

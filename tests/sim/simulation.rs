@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::Value;
 use tidewatch::flow::DEAD_LETTERS;
 
+use super::baton::message;
 use super::broker::{Broker, Faults};
 use super::chance::Chance;
 use super::check::Differences;
@@ -60,7 +62,8 @@ const DEATHS_MAX: u64 = 3;
 /// Runs the simulation of `seed`; the error says what is wrong, and what happened on the way there.
 pub(crate) fn simulate(seed: u64) -> Result<Report, String> {
     let mut story = Vec::new();
-    tell(seed, &mut story).map_err(|wrong| format!("{wrong}\n  {}", story.join("\n  ")))
+    let told = catch_unwind(AssertUnwindSafe(|| tell(seed, &mut story))).unwrap_or_else(|said| Err(message(&*said)));
+    told.map_err(|wrong| format!("{wrong}\n  {}", story.join("\n  ")))
 }
 
 fn tell(seed: u64, story: &mut Vec<String>) -> Result<Report, String> {

@@ -166,7 +166,7 @@ impl SinkWriter for Writer {
 
     fn finish(&mut self) -> Result<()> {
         self.with(|shard| {
-            assert!(shard.sealed.is_empty() && shard.unsealed.is_empty(), "finished before it is durable")
+            assert!(shard.sealed.is_empty() && shard.unsealed.is_empty(), "finished before it is durable");
         })
     }
 }
