@@ -148,7 +148,7 @@ impl Reader {
             collector.caught_up(part.partition);
             return;
         }
-        let until = there.min(part.read + (1 << chance.below(4)));
+        let until = there.min(part.read + (1 << chance.below(6)));
         for (number, record) in records.iter().enumerate().take(until).skip(part.read) {
             let offset = base + number as u64;
             if record.len() > RECORD_BYTES_MAX {

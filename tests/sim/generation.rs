@@ -157,7 +157,10 @@ impl Generation {
             }
             1 if lives(process) => drop(self.processes[process].writer.turn()),
             2 => drop(world.store.turn()),
-            3 => self.processes[process].clock.advance(Duration::from_millis(chance.between(1, 150))),
+            3 => {
+                let ms = chance.between(1, if chance.one_in(8) { 2_000 } else { 150 });
+                self.processes[process].clock.advance(Duration::from_millis(ms));
+            }
             4 => drop(world.broker.turn()),
             _ => {}
         }
