@@ -15,6 +15,9 @@ use super::input::{Input, RECORD_BYTES_MAX};
 /// What a reader without records asks for; nobody sleeps that long in a simulation.
 const WAIT: Duration = Duration::from_millis(1);
 
+/// Why a fetch fails for good.
+pub(crate) const BROKER_SAYS: &str = "the broker says no";
+
 /// Clones are the same broker.
 #[derive(Clone)]
 pub(crate) struct Broker {
@@ -183,7 +186,7 @@ impl SourceReader for Reader {
             return Ok(Polled::More);
         }
         if faults.fatal > 0 && self.broker.chance.one_in(faults.fatal) {
-            return Err(Error::source("the broker says no"));
+            return Err(Error::source(BROKER_SAYS));
         }
         for index in 0..self.parts.len() {
             let part = &self.parts[index];

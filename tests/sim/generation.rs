@@ -7,6 +7,7 @@ use tidewatch::checkpoint::bindings::BindingWriter;
 use tidewatch::checkpoint::directory::{Purpose, StateDirectory};
 use tidewatch::checkpoint::identity::Fingerprint;
 use tidewatch::config::Layers;
+use tidewatch::error::{Error, ErrorKind};
 use tidewatch::flow::{Environment, launch};
 use tidewatch::runtime::control::Control;
 use tidewatch::runtime::durability::Durability;
@@ -23,6 +24,9 @@ use super::input::{OUT_OF_ORDER_MS, RECORD_BYTES_MAX};
 use super::store::Store;
 
 const TICK: Duration = Duration::from_millis(100);
+
+/// Why a flush fails.
+pub(crate) const DISK_SAYS: &str = "the disk is full";
 
 /// What outlives a generation.
 pub(crate) struct World {
@@ -45,6 +49,8 @@ pub(crate) enum Fate {
     Stop(u64),
     /// The broker fails for good, once in so many polls.
     Fail(u64),
+    /// The first flush from this turn on fails.
+    FullDisk(u64),
 }
 
 /// How it did.
@@ -64,6 +70,17 @@ struct Process {
     writer: BindingWriter,
 }
 
+impl Process {
+    /// A turn of whoever writes bindings. On a disk that is full a flush does what it does when the system says so.
+    fn write(&mut self, full: bool) {
+        if full && self.writer.unflushed().1 > 0 {
+            self.control.fail(Error::new(ErrorKind::State, DISK_SAYS));
+        } else {
+            self.writer.turn();
+        }
+    }
+}
+
 pub(crate) struct Generation {
     crew: Crew,
     processes: Vec<Process>,
@@ -71,6 +88,8 @@ pub(crate) struct Generation {
     pace: Vec<u64>,
     /// How often anything else does: see [`Generation::turn`].
     weights: [u64; 5],
+    /// From which turn on no log can be flushed.
+    full_from: u64,
     pub(crate) turns: u64,
 }
 
@@ -101,7 +120,7 @@ impl Generation {
         let pace = (0..workers).map(|_| 1 << chance.below(4)).collect();
         let other = || 1 << chance.below(6);
         let weights = [20 * workers as u64, other(), other(), other(), other()];
-        Generation { crew, processes: all, pace, weights, turns: 0 }
+        Generation { crew, processes: all, pace, weights, full_from: u64::MAX, turns: 0 }
     }
 
     /// Takes turns until it has ended.
@@ -113,6 +132,9 @@ impl Generation {
             if let Outcome::Failed(why) = self.crew.build(worker) {
                 return End::Failed(why);
             }
+        }
+        if let Fate::FullDisk(turn) = fate {
+            self.full_from = turn;
         }
         let mut done = vec![false; self.crew.len()];
         while done.contains(&false) {
@@ -155,7 +177,7 @@ impl Generation {
                     }
                 }
             }
-            1 if lives(process) => drop(self.processes[process].writer.turn()),
+            1 if lives(process) => self.processes[process].write(self.turns >= self.full_from),
             2 => drop(world.store.turn()),
             3 => {
                 let ms = chance.between(1, if chance.one_in(8) { 2_000 } else { 150 });

@@ -10,12 +10,12 @@ use serde_json::Value;
 use tidewatch::flow::DEAD_LETTERS;
 
 use super::baton::message;
-use super::broker::{Broker, Faults};
+use super::broker::{BROKER_SAYS, Broker, Faults};
 use super::chance::Chance;
 use super::check::Differences;
 use super::disk;
 use super::flow::{MINUTES, PEAKS};
-use super::generation::{End, Fate, Generation, World, stillborn};
+use super::generation::{DISK_SAYS, End, Fate, Generation, World, stillborn};
 use super::input::Input;
 use super::oracle::{expected, letter, window_id};
 use super::store::Store;
@@ -123,7 +123,8 @@ fn live(world: &mut World, deaths_left: u64, report: &mut Report, story: &mut Ve
         (End::Finished, _) => report.early += 1,
         (End::Stopped, _) => report.stops += 1,
         (End::Crashed, _) => report.crashes += 1,
-        (End::Failed(_), Fate::Fail(_)) => report.failures += 1,
+        (End::Failed(why), Fate::Fail(_)) if why.contains(BROKER_SAYS) => report.failures += 1,
+        (End::Failed(why), Fate::FullDisk(_)) if why.contains(DISK_SAYS) => report.failures += 1,
         (End::Failed(why), _) => return Err(why),
         (End::Stuck, _) => return Err("it does not come to an end".to_owned()),
     }
@@ -135,10 +136,11 @@ fn fate(world: &World, deaths_left: u64, processes: usize) -> Fate {
         return Fate::Finish;
     }
     let turn = world.chance.between(1, 1 << world.chance.between(4, 11));
-    match world.chance.below(6) {
+    match world.chance.below(7) {
         0 => Fate::Stop(turn),
         // In a cluster a worker that fails stands still where it is, which a turn here cannot.
         1 if processes == 1 => Fate::Fail(world.chance.between(1, 50)),
+        2 if processes == 1 => Fate::FullDisk(turn),
         _ => Fate::Crash(turn),
     }
 }
