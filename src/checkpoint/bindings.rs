@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use prune::prune;
 pub use read::recover;
-pub use write::{Binder, BindingLog, LogObserver};
+pub use write::{Binder, BindingLog, BindingWriter, LogObserver};
 
 use crate::operators::watermark::Marked;
 use crate::time::{Epoch, EventTime};

@@ -74,20 +74,13 @@ enum Message {
 }
 
 impl KeeperHandle {
-    /// Starts the keeper.
-    ///
-    /// # Errors
-    /// Of kind `State`, if the operating system has no room for its thread.
-    pub fn start(plan: KeeperPlan, observer: impl KeeperObserver + 'static) -> Result<Self> {
+    /// A keeper, and what hands things to it.
+    pub fn new(plan: KeeperPlan, observer: impl KeeperObserver + 'static) -> (Self, Keeper) {
         let (sender, messages) = channel();
         let (unwritten, committed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
         let handle = KeeperHandle { sender, unwritten: Arc::clone(&unwritten), committed: Arc::clone(&committed) };
-        let mut keeper = Keeper { parts: Parts::new(&plan), plan, observer, unwritten, committed, taken: None };
-        std::thread::Builder::new()
-            .name("checkpoints".to_owned())
-            .spawn(move || keeper.work(&messages))
-            .map_err(|why| Error::new(ErrorKind::State, "cannot start the thread of checkpoints").because(why))?;
-        Ok(handle)
+        let (parts, observer) = (Parts::new(&plan), Box::new(observer));
+        (handle, Keeper { messages, parts, plan, observer, unwritten, committed, taken: None })
     }
 
     /// Entries of the checkpoint of `epoch`, or, if they are `lasting`, of this and all later ones.
@@ -113,9 +106,11 @@ impl KeeperHandle {
     }
 }
 
-struct Keeper<O> {
+/// Writes what its handles are given.
+pub struct Keeper {
+    messages: Receiver<Message>,
     plan: KeeperPlan,
-    observer: O,
+    observer: Box<dyn KeeperObserver>,
     unwritten: Arc<AtomicUsize>,
     committed: Arc<AtomicU64>,
     parts: Parts,
@@ -129,18 +124,38 @@ struct Taken {
     slots: Option<Vec<String>>,
 }
 
-impl<O: KeeperObserver> Keeper<O> {
-    fn work(&mut self, messages: &Receiver<Message>) {
-        loop {
-            let done = match messages.recv_timeout(POLL) {
-                Ok(message) => self.handle(message),
-                Err(RecvTimeoutError::Timeout) => Ok(()),
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if let Err(error) = done.and_then(|()| self.complete()) {
-                self.taken = None;
-                self.observer.failed(error);
+impl Keeper {
+    /// Works in a thread of its own, until all its handles are gone.
+    ///
+    /// # Errors
+    /// Of kind `State`, if the thread cannot be started.
+    pub fn start(mut self) -> Result<()> {
+        let work = move || {
+            loop {
+                match self.messages.recv_timeout(POLL) {
+                    Ok(message) => self.step(Some(message)),
+                    Err(RecvTimeoutError::Timeout) => self.step(None),
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             }
+        };
+        let thread = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(work);
+        let cannot = |why| Error::new(ErrorKind::State, "cannot start the thread of checkpoints").because(why);
+        thread.map(drop).map_err(cannot)
+    }
+
+    /// Does the next thing there is to do, without waiting for anything: for tests that choose when.
+    #[doc(hidden)]
+    pub fn turn(&mut self) {
+        let message = self.messages.try_recv().ok();
+        self.step(message);
+    }
+
+    fn step(&mut self, message: Option<Message>) {
+        let done = message.map_or(Ok(()), |message| self.handle(message));
+        if let Err(error) = done.and_then(|()| self.complete()) {
+            self.taken = None;
+            self.observer.failed(error);
         }
     }
 

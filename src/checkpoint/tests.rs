@@ -71,7 +71,9 @@ impl Setting {
             lasting,
         };
         let (said, heard) = channel();
-        (KeeperHandle::start(plan, Heard(said)).unwrap(), heard)
+        let (handle, keeper) = KeeperHandle::new(plan, Heard(said));
+        keeper.start().unwrap();
+        (handle, heard)
     }
 
     fn restore(&self, chosen: Option<CheckpointName>) -> Result<Option<Arc<Restored>>, Error> {

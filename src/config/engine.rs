@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::runtime::durability::CheckpointRules;
+use crate::runtime::durability::{CheckpointPlace, CheckpointRules};
 use crate::settings::{Section, Setting, Value};
 use crate::telemetry::LogFormat;
 
@@ -75,8 +75,8 @@ impl Default for EngineConfig {
 impl EngineConfig {
     /// How checkpoints are taken.
     pub(crate) fn checkpoints(&self) -> CheckpointRules {
-        let (folder, interval, keep) = (self.checkpoint_dir.clone(), self.checkpoint_interval, self.checkpoints_kept);
-        CheckpointRules { folder, interval, keep }
+        let place = self.checkpoint_dir.clone().map_or(CheckpointPlace::StateDirectory, CheckpointPlace::Folder);
+        CheckpointRules { place, interval: self.checkpoint_interval, keep: self.checkpoints_kept }
     }
 
     /// Reads and finishes the `[engine]` section; what is missing or faulty has its default.

@@ -7,7 +7,7 @@ use timely::dataflow::operators::vec::Map;
 
 use super::stream::Stream;
 use super::{Building, Part};
-use crate::operators::collection::insertions;
+use crate::operators::collection::{changes, insertions};
 use crate::record::Record;
 use crate::time::Epoch;
 
@@ -74,13 +74,10 @@ impl<'s, T: Record> Stream<'s, T> {
         T: ExchangeData,
     {
         self.flow.claim(name, Part::Stage);
-        let changes = stage(self.into_collection()).consolidate();
+        let updates = stage(self.into_collection()).consolidate();
         // What an earlier run kept goes in anew, and what comes of it was passed on by that run.
         let kept_at = self.flow.building().snapshots.kept_at();
-        let new = changes.inner.flat_map(move |(row, epoch, by)| {
-            kept_at.is_none_or(|kept_at| epoch > kept_at).then_some(Change { row, by: by as i64 })
-        });
-        self.with(new)
+        self.with(changes(updates.inner, kept_at).map(|(row, by)| Change { row, by: by as i64 }))
     }
 
     /// The records as a differential collection: each is inserted at the epoch at which it was read, and stays.

@@ -44,18 +44,26 @@ pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
 ///
 /// # Errors
 /// The first failure of a source, a sink or a stage. Faults of the configuration are found by [`check`], which comes first.
-pub fn run(dataflow: &Dataflow, mut environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
+pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
     let control = environment.control.clone();
     let plan = Plan { workers, peers, control, metrics: environment.metrics.clone() };
-    environment.threads = workers;
-    let environment = Arc::new(environment);
-    let dataflow = dataflow.clone();
-    execute(plan, move |worker| {
+    execute(plan, builder(dataflow, environment, workers))
+}
+
+/// What builds a dataflow on each of the `threads` workers of a process, for whoever steps them.
+#[doc(hidden)]
+pub fn builder(
+    dataflow: &Dataflow,
+    environment: Environment,
+    threads: usize,
+) -> impl Fn(&mut Worker) -> Result<ProbeHandle<Epoch>> + Send + Sync + use<> {
+    let (dataflow, environment) = (dataflow.clone(), Arc::new(Environment { threads, ..environment }));
+    move |worker| {
         build(worker, &dataflow, &environment).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();
             Error::new(ErrorKind::Config, format!("dataflow {:?} cannot be built: {}", dataflow.name, lines.join("; ")))
         })
-    })
+    }
 }
 
 fn build(

@@ -62,6 +62,27 @@ pub fn insertions<'s, T: Record>(
     )
 }
 
+/// Changes to a collection, each at its own epoch. Differential operators send those of several epochs together, at the first of them,
+/// which depends on how fast the workers are. Those at `kept_at` or before were passed on by an earlier run, and are left out.
+pub fn changes<U: Record>(
+    updates: StreamVec<'_, Epoch, Insertion<U>>,
+    kept_at: Option<Epoch>,
+) -> StreamVec<'_, Epoch, (U, isize)> {
+    updates.unary::<CapacityContainerBuilder<Vec<(U, isize)>>, _, _, _>(Pipeline, "changes", move |_, _| {
+        move |input, output| {
+            input.for_each(|capability, batch| {
+                let mut epochs: BTreeMap<Epoch, Vec<(U, isize)>> = BTreeMap::new();
+                for (row, epoch, by) in batch.drain(..).filter(|(_, epoch, _)| kept_at.is_none_or(|at| *epoch > at)) {
+                    epochs.entry(epoch).or_default().push((row, by));
+                }
+                for (epoch, mut changes) in epochs {
+                    output.session(&capability.delayed(&epoch, 0)).give_container(&mut changes);
+                }
+            });
+        }
+    })
+}
+
 /// Records since the last snapshot, as entries, by epoch.
 struct New {
     /// How many there have been: they are spread over the key groups one after another.
@@ -99,9 +120,7 @@ mod tests {
         let kept_at = from.as_ref().map(|(epoch, _)| *epoch);
         run(arrivals, from, move |records, _, slot| {
             let counts = insertions(records, slot, kept_at).as_collection().count().consolidate();
-            counts.inner.flat_map(move |((number, count), epoch, by)| {
-                kept_at.is_none_or(|kept_at| epoch > kept_at).then_some((number, count as i64, by as i64))
-            })
+            changes(counts.inner, kept_at).map(|((number, count), by)| (number, count as i64, by as i64))
         })
     }
 

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::control::Control;
-use crate::checkpoint::bindings::{Base, BindingLog, History, LogObserver, Position, recover};
+use crate::checkpoint::bindings::{Base, BindingLog, BindingWriter, History, LogObserver, Position, recover};
 use crate::checkpoint::directory::{Purpose, StateDirectory};
-use crate::checkpoint::keeper::{KeeperHandle, KeeperObserver, KeeperPlan};
+use crate::checkpoint::keeper::{Keeper, KeeperHandle, KeeperObserver, KeeperPlan};
 use crate::checkpoint::manifest::CheckpointName;
 use crate::checkpoint::restore::{Restored, restore};
 use crate::checkpoint::snapshots::{SnapshotPlan, Snapshots, marked_of, positions_of};
@@ -19,11 +19,23 @@ use crate::state::snapshot::Schedule;
 use crate::telemetry::{BindingMetrics, CheckpointMetrics, Metrics};
 use crate::time::{Epoch, Ticker};
 
+/// Where checkpoints are.
+#[derive(Clone, Default)]
+pub enum CheckpointPlace {
+    /// In the folder `checkpoints` of the state directory.
+    #[default]
+    StateDirectory,
+    /// In this folder.
+    Folder(PathBuf),
+    /// In a store of the caller's own.
+    Store(CheckpointStore),
+}
+
 /// How checkpoints are taken.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CheckpointRules {
-    /// Where they are; `None` is the folder `checkpoints` of the state directory.
-    pub folder: Option<PathBuf>,
+    /// Where they are.
+    pub place: CheckpointPlace,
     /// How much time is between two.
     pub interval: Duration,
     /// How many are kept.
@@ -64,7 +76,9 @@ pub struct Durability {
     pub sink_shards: usize,
     /// When the state directory was made, in milliseconds since the Unix epoch.
     pub created_ms: u64,
-    /// What earlier runs bound.
+    /// The checkpoint that the run goes on from, if there is one.
+    pub checkpoint: Option<CheckpointName>,
+    /// What earlier runs bound, after it.
     pub history: Arc<History>,
     /// Where this one binds.
     pub log: BindingLog,
@@ -75,13 +89,25 @@ pub struct Durability {
     _directory: Arc<StateDirectory>,
 }
 
+/// What writes to the state directory.
+pub struct Writers {
+    /// Bindings.
+    pub bindings: BindingWriter,
+    /// Checkpoints.
+    pub checkpoints: Keeper,
+}
+
 impl CheckpointRules {
     /// The checkpoints of the state directory at `state`.
     ///
     /// # Errors
     /// Of kind `State`, if their folder cannot be made or read.
     pub fn store(&self, state: &Path) -> Result<CheckpointStore> {
-        CheckpointStore::folder(&self.folder.clone().unwrap_or_else(|| state.join("checkpoints")))
+        match &self.place {
+            CheckpointPlace::StateDirectory => CheckpointStore::folder(&state.join("checkpoints")),
+            CheckpointPlace::Folder(folder) => CheckpointStore::folder(folder),
+            CheckpointPlace::Store(store) => Ok(store.clone()),
+        }
     }
 
     /// Reads what a run in `directory` goes on from.
@@ -109,8 +135,27 @@ impl Durability {
         rules: &CheckpointRules,
         purpose: &Purpose,
         from: From,
-        (control, metrics, ticker): (&Control, &Metrics, &Ticker),
+        surroundings: (&Control, &Metrics, &Ticker),
     ) -> Result<Self> {
+        let (durability, writers) = Self::by_hand(directory, share, rules, purpose, from, surroundings)?;
+        writers.bindings.start()?;
+        writers.checkpoints.start()?;
+        Ok(durability)
+    }
+
+    /// The same, but that nothing is written except by the turns of the writers: for tests that choose when.
+    ///
+    /// # Errors
+    /// As for [`begin`](Self::begin).
+    #[doc(hidden)]
+    pub fn by_hand(
+        directory: StateDirectory,
+        share: Share,
+        rules: &CheckpointRules,
+        purpose: &Purpose,
+        from: From,
+        (control, metrics, ticker): (&Control, &Metrics, &Ticker),
+    ) -> Result<(Self, Writers)> {
         let Share { process, threads, workers, sources } = share;
         let identity = directory.identity();
         let restored = rules.restore(&directory, purpose, from)?;
@@ -120,7 +165,7 @@ impl Durability {
         let schedule = Schedule { every_ms, from: history.last.map_or(0, |last| last + 1) };
         let observer =
             Observer { control: control.clone(), bindings: metrics.bindings(), checkpoints: metrics.checkpoints() };
-        let log = BindingLog::begin(&directory, process, workers * sources, schedule, observer.clone())?;
+        let (log, bindings) = BindingLog::begin(&directory, process, workers * sources, schedule, observer.clone())?;
         let lasting = restored.iter().flat_map(|restored| restored.lasting.iter().cloned());
         // Spread over all workers, of which each process has some.
         let lasting = (0..).map(|i: usize| i % workers).zip(lasting).filter(|(worker, _)| worker / threads == process);
@@ -136,28 +181,31 @@ impl Durability {
             ticker: ticker.clone(),
             lasting: lasting.collect(),
         };
-        let keeper = KeeperHandle::start(plan, observer)?;
+        let (keeper, checkpoints) = KeeperHandle::new(plan, observer);
         let generation = Generation { state: identity.id.clone(), number: directory.generation() };
         let (sink_shards, created_ms) = (identity.sink_shards, identity.created_ms);
         tracing::info!(
             state_dir = %directory.path().display(),
             generation = generation.number,
-            checkpoint = restored.as_ref().map(|restored| tracing::field::display(restored.name)),
+            from = restored.as_ref().map(|restored| tracing::field::display(restored.name)),
             last_epoch = history.last,
             "state directory"
         );
+        let checkpoint = restored.as_ref().map(|restored| restored.name);
         let restored = restored.map(|restored| vec![restored; threads]).unwrap_or_default();
-        Ok(Durability {
+        let durability = Durability {
             generation,
             sink_shards,
             created_ms,
+            checkpoint,
             history: Arc::new(history),
             log,
             schedule,
             keeper,
             restored: Arc::new(Mutex::new(restored)),
             _directory: Arc::new(directory),
-        })
+        };
+        Ok((durability, Writers { bindings, checkpoints }))
     }
 
     /// The snapshots of one worker. To be asked once for each.

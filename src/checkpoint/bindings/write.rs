@@ -1,4 +1,5 @@
-//! Appends bindings: one thread per process, one flush to the disk for everything that waits.
+//! Appends bindings: one thread per process, one flush to the disk for everything that waits. A test may take the thread's turns
+//! itself, and so choose when it is where.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -26,7 +27,7 @@ pub trait LogObserver: Send {
     fn failed(&self, error: Error);
 }
 
-/// The log of one process. Dropping the last clone ends its thread, once everything is written.
+/// The log of one process. Dropping the last clone ends its writer, once everything is written.
 #[derive(Clone)]
 pub struct BindingLog(Sender<Submission>);
 
@@ -39,7 +40,8 @@ struct Submission {
 
 impl BindingLog {
     /// Begins the log of process `process` in the generation of `directory`, in which epoch 0 is bound `openings` times over all
-    /// processes if it begins from nothing. It begins another file after each epoch at which checkpoints are due.
+    /// processes if it begins from nothing. It begins another file after each epoch at which checkpoints are due. Nothing is
+    /// written but by the writer.
     ///
     /// # Errors
     /// Of kind `State`: if the file cannot be made.
@@ -49,18 +51,16 @@ impl BindingLog {
         openings: usize,
         checkpoints: Schedule,
         observer: impl LogObserver + 'static,
-    ) -> Result<Self> {
+    ) -> Result<(Self, BindingWriter)> {
         let (generation, state) = (directory.generation(), directory.identity().id.clone());
         let header = to_line(&Header { bindings: VERSION, state, generation, process, openings });
         let folder = directory.path().join("bindings");
-        let mut log = Log { folder, generation, process, header, checkpoints, part: 0, from: 0 };
-        let mut file = log.create()?;
+        let files = Files { folder, generation, process, header, checkpoints, part: 0, from: 0 };
+        let (path, file) = files.create()?;
         let (sender, submitted) = channel();
-        std::thread::Builder::new()
-            .name("bindings".to_owned())
-            .spawn(move || log.append_all(&mut file, &submitted, &observer))
-            .map_err(|why| Error::new(ErrorKind::State, "cannot start the thread that writes bindings").because(why))?;
-        Ok(BindingLog(sender))
+        let observer = Box::new(observer);
+        let writer = BindingWriter { files, path, file, submitted, unflushed: Vec::new(), bytes: 0, observer };
+        Ok((BindingLog(sender), writer))
     }
 
     /// A handle for one worker's source; `wake` is called, from another thread, whenever something of it became durable.
@@ -94,26 +94,22 @@ impl Binder {
 }
 
 /// The files of one process.
-struct Log {
+struct Files {
     folder: PathBuf,
     generation: u64,
     process: usize,
-    /// The first frame of each file.
+    /// The first frame of each.
     header: Vec<u8>,
     checkpoints: Schedule,
-    /// How many files there were before the one that is being written.
+    /// How many there were before the one that is being written.
     part: u32,
     /// The epoch of a checkpoint before all epochs that are in it.
     from: Epoch,
 }
 
-impl Log {
-    fn path(&self) -> PathBuf {
-        self.folder.join(file_name(self.generation, self.process, self.part))
-    }
-
-    fn create(&self) -> Result<File> {
-        let path = self.path();
+impl Files {
+    fn create(&self) -> Result<(PathBuf, File)> {
+        let path = self.folder.join(file_name(self.generation, self.process, self.part));
         let create = || {
             let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
             file.write_all(&self.header)?;
@@ -121,36 +117,102 @@ impl Log {
             File::open(&self.folder)?.sync_all()?;
             Ok(file)
         };
-        create().map_err(|why| unwritable(&path, why))
+        let file = create().map_err(|why| unwritable(&path, why))?;
+        Ok((path, file))
     }
 
-    fn append_all(&mut self, file: &mut File, submitted: &Receiver<Submission>, observer: &impl LogObserver) {
-        while let Ok(first) = submitted.recv() {
-            let all: Vec<Submission> = std::iter::once(first).chain(submitted.try_iter()).collect();
-            if let Err(error) = self.append(file, &all, observer) {
-                observer.failed(error);
+    /// The next file, if `epoch` is the first one after a checkpoint.
+    fn next(&mut self, epoch: Epoch) -> Result<Option<(PathBuf, File)>> {
+        let checkpoint = self.checkpoints.last_before(epoch).unwrap_or(0);
+        if checkpoint <= self.from {
+            return Ok(None);
+        }
+        (self.from, self.part) = (checkpoint, self.part + 1);
+        self.create().map(Some)
+    }
+}
+
+/// Writes what is submitted to the log of one process.
+pub struct BindingWriter {
+    files: Files,
+    path: PathBuf,
+    file: File,
+    submitted: Receiver<Submission>,
+    /// What is in the file, and perhaps not on the disk.
+    unflushed: Vec<Submission>,
+    /// How much that is.
+    bytes: usize,
+    observer: Box<dyn LogObserver>,
+}
+
+/// The log can no longer be written, and has said so.
+struct Failed;
+
+impl BindingWriter {
+    /// Writes in a thread of its own, until the log is dropped.
+    ///
+    /// # Errors
+    /// Of kind `State`: if the thread cannot be started.
+    pub fn start(self) -> Result<()> {
+        let thread = std::thread::Builder::new().name("bindings".to_owned()).spawn(move || self.write_all());
+        let cannot = |why| Error::new(ErrorKind::State, "cannot start the thread that writes bindings").because(why);
+        thread.map(drop).map_err(cannot)
+    }
+
+    /// Writes until nobody can submit anything any more, or writing fails.
+    fn write_all(mut self) {
+        while let Ok(first) = self.submitted.recv() {
+            if self.append(first).and_then(|()| self.flush()).is_err() {
                 return;
             }
-            for Submission { binding, durable, wake } in all {
-                durable.fetch_max(binding.epoch + 1, Ordering::AcqRel);
-                wake();
-            }
         }
     }
 
-    fn append(&mut self, file: &mut File, all: &[Submission], observer: &impl LogObserver) -> Result<()> {
-        let earliest = all.iter().map(|submission| submission.binding.epoch).min().unwrap_or(0);
-        let checkpoint = self.checkpoints.last_before(earliest).unwrap_or(0);
-        if checkpoint > self.from {
-            (self.from, self.part) = (checkpoint, self.part + 1);
-            *file = self.create()?;
+    /// Does the next thing there is to do, if there is one: flushes what is written, or else writes what was submitted. Never waits
+    /// for more. Says whether there was something.
+    #[doc(hidden)]
+    pub fn turn(&mut self) -> bool {
+        if !self.unflushed.is_empty() {
+            return self.flush().is_ok();
         }
-        let line = to_line(&all.iter().map(|submission| &submission.binding).collect::<Vec<_>>());
+        self.submitted.try_recv().is_ok_and(|first| self.append(first).is_ok())
+    }
+
+    /// The file, and how many of its bytes are not known to be on the disk.
+    #[doc(hidden)]
+    pub fn unflushed(&self) -> (&Path, usize) {
+        (&self.path, self.bytes)
+    }
+
+    fn append(&mut self, first: Submission) -> Result<(), Failed> {
+        self.unflushed.push(first);
+        self.unflushed.extend(self.submitted.try_iter());
+        let earliest = self.unflushed.iter().map(|submission| submission.binding.epoch).min().unwrap_or(0);
+        match self.files.next(earliest) {
+            Ok(Some((path, file))) => (self.path, self.file) = (path, file),
+            Ok(None) => {}
+            Err(error) => return Err(self.failed(error)),
+        }
+        let line = to_line(&self.unflushed.iter().map(|submission| &submission.binding).collect::<Vec<_>>());
+        self.bytes = line.len();
+        self.file.write_all(&line).map_err(|why| self.failed(unwritable(&self.path, why)))
+    }
+
+    fn flush(&mut self) -> Result<(), Failed> {
         let began = Instant::now();
-        // After a flush that failed nobody can say what is on the disk, so it is not tried again.
-        file.write_all(&line).and_then(|()| file.sync_data()).map_err(|why| unwritable(&self.path(), why))?;
-        observer.flushed(began.elapsed(), line.len());
+        self.file.sync_data().map_err(|why| self.failed(unwritable(&self.path, why)))?;
+        self.observer.flushed(began.elapsed(), std::mem::take(&mut self.bytes));
+        for Submission { binding, durable, wake } in self.unflushed.drain(..) {
+            durable.fetch_max(binding.epoch + 1, Ordering::AcqRel);
+            wake();
+        }
         Ok(())
+    }
+
+    /// After a flush that failed nobody can say what is on the disk, so it is not tried again.
+    fn failed(&self, error: Error) -> Failed {
+        self.observer.failed(error);
+        Failed
     }
 }
 
@@ -204,7 +266,8 @@ mod tests {
         let (woken, wakes) = channel();
         for generation in 1..=2u64 {
             let directory = begin(folder.path());
-            let log = BindingLog::begin(&directory, 0, 0, NEVER, Seen::default()).unwrap();
+            let (log, writer) = BindingLog::begin(&directory, 0, 0, NEVER, Seen::default()).unwrap();
+            writer.start().unwrap();
             let woken = woken.clone();
             let binder = log.binder("in", move || woken.send(()).unwrap());
             assert!(!binder.is_durable(0));
@@ -226,7 +289,8 @@ mod tests {
         for generation in 1..=2u64 {
             let directory = begin(folder.path());
             let every = Schedule { every_ms: 100, from };
-            let log = BindingLog::begin(&directory, 0, 0, every, Seen::default()).unwrap();
+            let (log, writer) = BindingLog::begin(&directory, 0, 0, every, Seen::default()).unwrap();
+            writer.start().unwrap();
             let woken = woken.clone();
             let binder = log.binder("in", move || woken.send(()).unwrap());
             for epoch in [10, 90, 110, 190, 210].map(|epoch| generation * 1000 + epoch) {
@@ -256,6 +320,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_by_hand_is_durable_after_the_flush() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = begin(folder.path());
+        let (log, mut writer) = BindingLog::begin(&directory, 0, 0, NEVER, Seen::default()).unwrap();
+        let binder = log.binder("in", || {});
+        assert!(!writer.turn());
+        binder.bind(1, vec![partition(1, true)]);
+        assert!(writer.turn() && writer.unflushed().1 > 0 && !binder.is_durable(1));
+        binder.bind(2, vec![partition(2, false)]);
+        assert!(writer.turn() && writer.unflushed().1 == 0 && binder.is_durable(1) && !binder.is_durable(2));
+        assert!(writer.turn() && writer.turn() && binder.is_durable(2) && !writer.turn());
+    }
+
+    #[test]
     fn a_log_that_cannot_be_written_says_so_and_makes_nothing_durable() {
         let folder = tempfile::tempdir().unwrap();
         let (sender, submitted) = channel();
@@ -263,10 +341,11 @@ mod tests {
         let binding = Binding { source: "in".into(), epoch: 1, partitions: vec![partition(1, true)] };
         sender.send(Submission { binding, durable: Arc::clone(&durable), wake: Arc::new(|| panic!("woken")) }).unwrap();
         let seen = Seen::default();
-        let folder = folder.path().to_owned();
-        let mut log = Log { folder, generation: 1, process: 0, header: vec![], checkpoints: NEVER, part: 0, from: 0 };
-        let mut full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        log.append_all(&mut full, &submitted, &seen);
+        let (folder, header) = (folder.path().to_owned(), vec![]);
+        let files = Files { folder, generation: 1, process: 0, header, checkpoints: NEVER, part: 0, from: 0 };
+        let (path, observer) = (PathBuf::from("/dev/full"), Box::new(seen.clone()));
+        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        BindingWriter { files, path, file, submitted, unflushed: Vec::new(), bytes: 0, observer }.write_all();
         let said = seen.0.lock().unwrap();
         assert_eq!((said.len(), durable.load(Ordering::Acquire)), (1, 0));
         assert!(said[0].contains("cannot write") && said[0].contains("free some space"), "{said:?}");

@@ -115,7 +115,8 @@ impl PartitionState {
     /// The phase at the end of an epoch.
     fn phase_at(&self, now_ms: u64, idle_after_ms: u64) -> Phase {
         match self.phase {
-            Phase::Returned => Phase::Returned,
+            // What it holds is still to come.
+            Phase::Returned if !self.ended || !self.held.is_empty() => Phase::Returned,
             _ if self.ended => Phase::Ended,
             Phase::Active if self.empty_since_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= idle_after_ms) => {
                 Phase::Idle
@@ -350,9 +351,10 @@ impl<T: Decode> Intake<T> {
             }
             // The first mark is of an epoch before the one in which the records of the first poll are sent.
             let standing = match partition.phase {
+                // There may be no other epoch in which to tell it.
+                Phase::Ended => Standing::Ended,
                 _ if partition.announced.is_none() => Standing::Joined,
                 Phase::Returned => Standing::Joined,
-                Phase::Ended => Standing::Ended,
                 Phase::Idle => Standing::Idle,
                 Phase::Active => match &self.work {
                     Work::Spread(_) => Standing::InChunks,
@@ -469,8 +471,9 @@ impl<T: Decode> Collector for Intake<T> {
     fn joined(&mut self, partition: Partition, label: &str) {
         let known = self.index.insert(partition.0, self.partitions.len());
         assert!(known.is_none(), "partition {} joined twice", partition.0);
-        // Before the first epoch nothing can have been missed; later on the watermark may be ahead of the newcomer.
-        let phase = if self.view.complete_before.get() > 0 { Phase::Returned } else { Phase::Active };
+        // In the first epoch nothing can have been missed. The marks of later ones are told without the newcomer, so the watermark may
+        // be ahead of it, whether or not that is known here yet.
+        let phase = if self.epoch > 0 { Phase::Returned } else { Phase::Active };
         match &mut self.work {
             Work::Here(direct) => direct.joined(),
             Work::Spread(packer) => packer.joined(partition.0, label),
@@ -563,3 +566,6 @@ impl<T: Decode> Collector for Intake<T> {
         self.partitions[index].metrics.lag(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+use super::*;
+use crate::codec::line::Line;
+use crate::operators::admission::TimeRules;
+use crate::telemetry::Metrics;
+
+/// The intake of a worker in its first live epoch, with one partition that was there from the beginning.
+fn live() -> Intake<Line> {
+    let rules = TimeRules::default();
+    let direct = Direct::new((), rules, Default::default());
+    let metrics = Metrics::new("test").source("in", 0);
+    let mut intake =
+        Intake::new("in", rules.idle_after, Rc::default(), metrics, Work::Here(direct), SourceBase::default());
+    intake.joined(Partition(0), "p0");
+    intake.introduce();
+    intake.close_epoch(0, |_| ());
+    intake.epoch = 100;
+    intake.go_live(false);
+    intake
+}
+
+#[test]
+fn a_partition_that_comes_after_the_first_epoch_waits_for_the_watermark_it_may_be_behind() {
+    let mut intake = live();
+    // It is not known here whether the first epoch is complete; its marks were told without the newcomer all the same.
+    assert_eq!(intake.view.complete_before.get(), 0);
+    intake.joined(Partition(1), "p1");
+    intake.record(Partition(0), 0, b"at once");
+    assert!(!intake.holds());
+    intake.record(Partition(1), 0, b"later");
+    assert!(intake.holds() && intake.release());
+
+    intake.close_epoch(100, |_| ());
+    intake.epoch = 200;
+    intake.view.complete_before.set(101);
+    intake.view.watermark.set(EventTime::from_millis(7));
+    assert!(!intake.release() && !intake.holds());
+    let bound = intake.close_epoch(200, |_| ());
+    assert_eq!((bound[0].partition, bound[0].next, bound[0].floor), (1, 1, Some(EventTime::from_millis(7))));
+}
+
+#[test]
+fn a_partition_that_comes_and_ends_without_a_record_does_not_keep_the_watermark() {
+    let mut intake = live();
+    intake.joined(Partition(1), "p1");
+    intake.ended(Partition(1));
+    let mut told = Vec::new();
+    let bound = intake.close_epoch(100, |mark| told.push(mark));
+    // Perhaps there is no other epoch in which it could be told.
+    assert!(told.contains(&Mark::Stands { partition: 1, standing: Standing::Ended }), "{told:?}");
+    assert_eq!(bound.last().map(|bound| (bound.partition, bound.phase)), Some((1, Phase::Ended)));
+}
+
+#[test]
+fn a_partition_that_ends_while_its_records_wait_has_not_ended_yet() {
+    let mut intake = live();
+    intake.joined(Partition(1), "p1");
+    intake.record(Partition(1), 0, b"waits");
+    intake.ended(Partition(1));
+    let bound = intake.close_epoch(100, |_| ());
+    assert_eq!(bound.last().map(|bound| (bound.partition, bound.phase)), Some((1, Phase::Returned)));
+}

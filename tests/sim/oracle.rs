@@ -1,0 +1,95 @@
+//! What a simulation must come to, computed in one go without any of the engine's code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::check::Rows;
+use super::flow::{MINUTE_MS, PEAK_COUNT, PEAK_EVERY_MS, PEAK_MS, VALUE_MIN};
+use super::input::{Input, OUT_OF_ORDER_MS, RECORD_BYTES_MAX};
+
+/// What each sink must have, by what identifies a row.
+pub(crate) struct Expected {
+    pub(crate) minutes: Rows,
+    pub(crate) peaks: Rows,
+    pub(crate) dead_letters: Rows,
+}
+
+/// A window's key and beginning, and of its readings how many, the greatest, and the sum.
+type Windows = BTreeMap<(String, i64), (u64, u64, u64)>;
+
+/// What comes of `input` if the records in `left_behind` came when the others had gone on without their partition: that alone
+/// depends on what was read when.
+pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expected {
+    let (mut minutes, mut peaks) = (Windows::new(), Windows::new());
+    let mut dead_letters = Rows::new();
+    for (number, partition) in input.partitions.iter().enumerate() {
+        let mut greatest = i64::MIN;
+        for (offset, record) in (partition.base..).zip(&partition.records) {
+            let id = format!("p{number}@{offset}");
+            match fate(record, greatest, left_behind.contains(&id)) {
+                Err(reason) => drop(dead_letters.insert(id, Value::from(reason))),
+                Ok((ts, key, value)) => {
+                    greatest = greatest.max(ts);
+                    if value >= VALUE_MIN {
+                        add(&mut minutes, ts, &key, 2 * value, MINUTE_MS as i64, MINUTE_MS as i64);
+                        add(&mut peaks, ts, &key, 2 * value, PEAK_MS as i64, PEAK_EVERY_MS as i64);
+                    }
+                }
+            }
+        }
+    }
+    let minute = |((key, start), (count, greatest, _)): ((String, i64), (u64, u64, u64))| {
+        let end = start + MINUTE_MS as i64;
+        json!({ "key": key, "start": start, "end": end, "value": [count, greatest] })
+    };
+    let peak = |((key, start), (count, _, sum)): ((String, i64), (u64, u64, u64))| json!({ "key": key, "start": start, "count": count, "sum": sum });
+    peaks.retain(|_, (count, _, _)| *count >= PEAK_COUNT);
+    let identified = |row: Value| (window_id(&row), row);
+    Expected {
+        minutes: minutes.into_iter().map(minute).map(identified).collect(),
+        peaks: peaks.into_iter().map(peak).map(identified).collect(),
+        dead_letters,
+    }
+}
+
+/// A reading's time, key and value, or why it is refused.
+fn fate(record: &[u8], greatest: i64, left_behind: bool) -> Result<(i64, String, u64), &'static str> {
+    if record.len() > RECORD_BYTES_MAX {
+        return Err("too_large");
+    }
+    let text = std::str::from_utf8(record).map_err(|_| "not_utf8")?;
+    let event: Value = serde_json::from_str(text).map_err(|_| "malformed")?;
+    let ts = event["ts"].as_i64().unwrap();
+    if ts > 200_000_000_000_000 {
+        return Err("future");
+    }
+    if ts < greatest.saturating_sub(OUT_OF_ORDER_MS) {
+        return Err("late");
+    }
+    if left_behind {
+        return Err("late_after_idle");
+    }
+    Ok((ts, event["key"].as_str().unwrap().to_owned(), event["value"].as_u64().unwrap()))
+}
+
+fn add(windows: &mut Windows, ts: i64, key: &str, value: u64, size: i64, every: i64) {
+    let mut start = ts - ts.rem_euclid(every);
+    while start > ts - size {
+        let (count, greatest, sum) = windows.entry((key.to_owned(), start)).or_default();
+        *count += 1;
+        *greatest = (*greatest).max(value);
+        *sum += value;
+        start -= every;
+    }
+}
+
+/// What identifies a row of a window.
+pub(crate) fn window_id(row: &Value) -> String {
+    format!("{}/{}", row["key"], row["start"])
+}
+
+/// A dead letter: what identifies it, and its reason.
+pub(crate) fn letter(row: &Value) -> (String, Value) {
+    (format!("{}@{}", row["partition"].as_str().unwrap(), row["offset"]), row["reason"].clone())
+}
