@@ -20,6 +20,7 @@ pub use prune::prune;
 pub use read::recover;
 pub use write::{Binder, BindingLog, BindingWriter, LogObserver};
 
+use crate::checkpoint::manifest::CheckpointName;
 use crate::operators::watermark::Marked;
 use crate::time::{Epoch, EventTime};
 
@@ -108,8 +109,8 @@ pub struct SourceBase {
 /// Where a history begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Base {
-    /// The epoch of the checkpoint, if there is one: bindings of epochs up to it are not asked for.
-    pub epoch: Option<Epoch>,
+    /// The checkpoint, if there is one: bindings of epochs up to it are not asked for.
+    pub checkpoint: Option<CheckpointName>,
     /// By source.
     pub sources: BTreeMap<String, SourceBase>,
 }

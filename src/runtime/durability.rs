@@ -225,7 +225,7 @@ impl Durability {
 
 /// Where the sources were at a checkpoint.
 fn base(restored: &Restored) -> Result<Base> {
-    let mut base = Base { epoch: Some(restored.name.epoch), ..Base::default() };
+    let mut base = Base { checkpoint: Some(restored.name), ..Base::default() };
     let sources = restored.slots.iter().filter_map(|slot| {
         let (name, _) = slot.rsplit_once('.')?;
         (*slot == positions_of(name)).then(|| name.to_owned())

@@ -63,7 +63,7 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
             generation.1.extend(bindings);
         }
     }
-    let mut history = History { last: base.epoch, ..History::default() };
+    let mut history = History { last: base.checkpoint.map(|checkpoint| checkpoint.epoch), ..History::default() };
     for (name, base) in base.sources {
         history.sources.insert(name, SourceHistory { base, epochs: BTreeMap::new() });
     }
@@ -80,7 +80,12 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
             );
             continue;
         }
-        let after = |binding: &Binding| base.epoch.is_none_or(|base| binding.epoch > base);
+        // What counts of generations before the one that took the checkpoint is older than it. They may have bound something younger if
+        // they were not gone on from.
+        if base.checkpoint.is_some_and(|checkpoint| number < checkpoint.generation) {
+            continue;
+        }
+        let after = |binding: &Binding| base.checkpoint.is_none_or(|checkpoint| binding.epoch > checkpoint.epoch);
         bindings.into_iter().filter(after).for_each(|binding| history.add(binding));
     }
     check(&history, &folder)?;
@@ -167,9 +172,11 @@ fn check(history: &History, folder: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Joined, PartitionBinding, Phase};
+    use super::super::{Joined, PartitionBinding, Phase, Position, SourceBase};
     use super::*;
     use crate::checkpoint::frame::to_line;
+    use crate::checkpoint::manifest::CheckpointName;
+    use crate::time::EventTime;
 
     fn header(generation: u64) -> Vec<u8> {
         to_line(&Header { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 1 })
@@ -222,6 +229,28 @@ mod tests {
         let third = [vec![two(3), bound(0, 0, true), nothing()], vec![bound(200, 7, false)]].concat();
         fs::write(folder.path().join("bindings").join(file_name(3, 0, 0)), third.concat()).unwrap();
         assert_eq!(recover(folder.path(), "s", Base::default()).unwrap().sources["in"].partitions()[0].next, 7);
+    }
+
+    #[test]
+    fn what_was_not_gone_on_from_stays_out_when_there_is_a_checkpoint() {
+        let folder = folder(&[
+            vec![header(1), bound(50, 3, true), bound(900, 8, false)],
+            vec![header(2), bound(0, 0, true), bound(100, 5, false), bound(500, 6, false)],
+        ]);
+        let checkpoint = Some(CheckpointName { epoch: 100, generation: 2 });
+        let position = Position {
+            partition: 0,
+            label: "p".into(),
+            next: 5,
+            phase: Phase::Active,
+            floor: EventTime::MIN,
+            greatest: EventTime::MIN,
+            decoder: vec![],
+        };
+        let source = SourceBase { positions: [(0, position)].into(), ..SourceBase::default() };
+        let history =
+            recover(folder.path(), "s", Base { checkpoint, sources: [("in".into(), source)].into() }).unwrap();
+        assert_eq!(history.sources["in"].epochs.keys().copied().collect::<Vec<_>>(), [500]);
     }
 
     #[test]

@@ -235,6 +235,7 @@ mod tests {
     use crate::checkpoint::bindings::{Position, SourceBase};
     use crate::checkpoint::directory::Purpose;
     use crate::checkpoint::identity::Fingerprint;
+    use crate::checkpoint::manifest::CheckpointName;
     use crate::time::EventTime;
 
     const NEVER: Schedule = Schedule { every_ms: u64::MAX, from: 0 };
@@ -309,7 +310,8 @@ mod tests {
             Position { partition: 0, label, next, phase: Phase::Active, floor, greatest: floor, decoder: vec![] }
         };
         let base = SourceBase { positions: [(0, position(2110))].into(), ..SourceBase::default() };
-        let base = |epoch| Base { epoch: Some(epoch), sources: [("in".to_owned(), base.clone())].into() };
+        let checkpoint = |epoch| Some(CheckpointName { epoch, generation: 2 });
+        let base = |epoch| Base { checkpoint: checkpoint(epoch), sources: [("in".to_owned(), base.clone())].into() };
         let state = begin(folder.path()).identity().id.clone();
         let history = recover(folder.path(), &state, base(2150)).unwrap();
         assert_eq!(history.sources["in"].epochs.keys().copied().collect::<Vec<_>>(), [2190, 2210]);
