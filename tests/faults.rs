@@ -6,6 +6,8 @@
 
 #[path = "faults/check.rs"]
 mod check;
+#[path = "faults/checkpoints.rs"]
+mod checkpoints;
 #[path = "faults/input.rs"]
 mod input;
 #[path = "faults/kills.rs"]

@@ -226,7 +226,7 @@ fn read_generation(path: &Path) -> Result<u64> {
 }
 
 /// Writes a file so that it is there whole or not at all, whatever happens.
-fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (new, path) = (folder.join(format!("{name}.new")), folder.join(name));
     let write = || {
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;

@@ -1,10 +1,11 @@
 //! Deletes bindings that no recovery needs any more.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::read::{files, read_file, unreadable};
+use crate::checkpoint::directory::write_whole;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 
@@ -15,6 +16,7 @@ use crate::time::Epoch;
 /// Of kind `State`, if a file cannot be read or deleted.
 pub fn prune(directory: &Path, through: Epoch, generation: u64) -> Result<()> {
     let folder = directory.join("bindings");
+    remember(&folder, through)?;
     // Of each process the newest file, if it is of this generation, is being written.
     let mut processes: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for path in files(&folder)? {
@@ -38,4 +40,25 @@ pub fn prune(directory: &Path, through: Epoch, generation: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The file that says up to which epoch bindings may be gone.
+const PRUNED: &str = "pruned";
+
+/// Says so before they are. It never says less than before.
+fn remember(folder: &Path, through: Epoch) -> Result<()> {
+    if pruned_through(folder)? < through { write_whole(folder, PRUNED, through.to_string().as_bytes()) } else { Ok(()) }
+}
+
+/// The epoch up to which bindings may be gone; 0 if none are.
+///
+/// # Errors
+/// Of kind `State`, if that cannot be read.
+pub(super) fn pruned_through(folder: &Path) -> Result<Epoch> {
+    let path = folder.join(PRUNED);
+    match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|why| unreadable(&path, io::Error::other(why))),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(why) => Err(unreadable(&path, why)),
+    }
 }

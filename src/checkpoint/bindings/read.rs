@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::prune::pruned_through;
 use super::{Base, Binding, History, SourceHistory, VERSION};
 use crate::checkpoint::frame::from_line;
 use crate::error::{Error, ErrorKind, Result};
@@ -52,6 +53,18 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
     let folder = directory.join("bindings");
     // By generation: of a partition the first binding says where it begins.
     let paths = files(&folder)?;
+    let pruned = pruned_through(&folder)?;
+    if base.checkpoint.is_none_or(|checkpoint| checkpoint.epoch < pruned) && pruned > 0 {
+        let from = base.checkpoint.map_or("no checkpoint".to_owned(), |checkpoint| format!("checkpoint {checkpoint}"));
+        let message = format!(
+            "state directory: {from} can be gone on from: what was bound up to epoch {pruned} was deleted in {folder:?}, since a \
+             checkpoint had it"
+        );
+        return Err(Error::new(ErrorKind::State, message).hint(
+            "go on from a later checkpoint (`tidewatch checkpoint list`), restore the checkpoints, or begin anew with \
+             --from-scratch",
+        ));
+    }
     let mut generations: BTreeMap<u64, (usize, Vec<Binding>)> = BTreeMap::new();
     for path in paths {
         let bytes = fs::read(&path).map_err(|why| unreadable(&path, why))?;
@@ -160,8 +173,7 @@ fn check(history: &History, folder: &Path) -> Result<()> {
                          source {name:?} at epoch {epoch}: {before:?} before, {binding:?}"
                     );
                     return Err(Error::new(ErrorKind::State, message).hint(
-                        "a file is missing or from elsewhere, or there are no checkpoints where there were some: restore \
-                         what is missing, or begin anew with --from-scratch",
+                        "a file is missing or from elsewhere: restore what is missing, or begin anew with --from-scratch",
                     ));
                 }
             }

@@ -318,7 +318,7 @@ mod tests {
         let known = &history.sources["in"].partitions()[0];
         assert_eq!((known.from, known.next, history.last), (2110, 2210, Some(2210)));
         let error = recover(folder.path(), &state, Base::default()).unwrap_err().to_string();
-        assert!(error.contains("no checkpoints where there were some"), "{error}");
+        assert!(error.contains("no checkpoint can be gone on from"), "{error}");
     }
 
     #[test]

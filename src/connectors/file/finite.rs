@@ -76,7 +76,7 @@ impl FiniteReader {
             if tail.key() != part.key {
                 return Err(replaced(&self.source, &part.path));
             }
-            tail.seek(part.from);
+            tail.seek_line(&mut self.buffer, part.from).map_err(|e| read_error(&self.source, &part.path, e))?;
             self.open.push_back((part, tail));
         }
         Ok(())
@@ -228,6 +228,33 @@ mod tests {
             assert!(heard.lag_calls <= heard.said.len() + 3, "lag is told per poll, not per record");
             if polled == Polled::Finished {
                 return heard;
+            }
+        }
+    }
+
+    #[test]
+    fn goes_on_with_the_first_line_at_or_after_an_offset() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        for end in ["", "\n"] {
+            fs::write(&path, format!("one\n\ntwo\r\n01234567890\nlast{end}")).unwrap();
+            let all = read(&source(dir.path(), "a.log"), &context(0, 1), 1_000).said;
+            for from in 0..fs::metadata(&path).unwrap().len() + 1 {
+                let known = KnownPartition {
+                    partition: 0,
+                    label: path.to_str().unwrap().to_owned(),
+                    from,
+                    next: from,
+                    ended: false,
+                };
+                let (mut heard, source) = (Heard::default(), source(dir.path(), "a.log"));
+                let mut reader = source.reopen(&context(0, 1), &[known]).unwrap();
+                while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
+                let at_or_after = |said: &&Said| match said {
+                    Said::Record(_, offset, _) | Said::Rejected(_, offset, ..) => *offset >= from,
+                    Said::Joined(..) | Said::Ended(_) => true,
+                };
+                assert_eq!(heard.said, all.iter().filter(at_or_after).cloned().collect::<Vec<_>>(), "from {from}");
             }
         }
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use memchr::memrchr;
+use memchr::{memchr, memrchr};
 
 use super::discover::FileKey;
 use crate::connectors::lines::Splitter;
@@ -66,9 +66,20 @@ impl Tail {
         self.key
     }
 
-    /// Goes to `position`, which must be the beginning of a line.
-    pub(super) fn seek(&mut self, position: u64) {
-        self.position = position;
+    /// Goes to the first line that begins at `from` or after it, or to the end of the file.
+    pub(super) fn seek_line(&mut self, buffer: &mut Vec<u8>, from: u64) -> io::Result<()> {
+        // A line begins there if the byte before ends one.
+        let Some(mut before) = from.checked_sub(1) else { return Ok(()) };
+        grow(buffer, READ_BYTES);
+        loop {
+            let filled = read_at(&self.file, &mut buffer[..READ_BYTES], before)?;
+            let newline = memchr(b'\n', &buffer[..filled]);
+            before += newline.map_or(filled as u64, |newline| newline as u64 + 1);
+            if newline.is_some() || filled == 0 {
+                self.position = before;
+                return Ok(());
+            }
+        }
     }
 
     /// How many bytes are done with.
