@@ -8,6 +8,8 @@
 mod check;
 #[path = "faults/checkpoints.rs"]
 mod checkpoints;
+#[path = "faults/full_disk.rs"]
+mod full_disk;
 #[path = "faults/input.rs"]
 mod input;
 #[path = "faults/kills.rs"]

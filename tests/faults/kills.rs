@@ -64,7 +64,7 @@ pub(crate) fn wrong(folder: &Path, expected: &Expected) -> Vec<String> {
 }
 
 /// A cluster over the files in `folder`.
-fn cluster(folder: &Path) -> Rounds {
+pub(crate) fn cluster(folder: &Path) -> Rounds {
     let mut settings = settings(folder);
     settings.extend(PACE.map(str::to_owned));
     // So often that kills find them being taken.
