@@ -1,4 +1,4 @@
-//! The dataflow that simulations run: one source, a filter, a map, tumbling and hopping windows, a collection, three sinks.
+//! The dataflow that simulations run: one source, a filter, a map, tumbling and hopping windows, a baseline, a collection, four sinks.
 
 use tidewatch::flow::Dataflow;
 use tidewatch::prelude::*;
@@ -7,6 +7,7 @@ pub(crate) const SOURCE: &str = "readings";
 pub(crate) const MINUTES: &str = "minutes";
 pub(crate) const PEAKS: &str = "peaks";
 pub(crate) const TOTALS: &str = "totals";
+pub(crate) const SCORES: &str = "scores";
 
 /// Readings below it are left out.
 pub(crate) const VALUE_MIN: u64 = 10;
@@ -43,17 +44,33 @@ struct Peak {
     sum: u64,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Score {
+    key: Text,
+    start: EventTime,
+    mean: f64,
+    score: f64,
+}
+
+/// Windows of a key before it is scored.
+pub(crate) const WARM_UP: u64 = 2;
+
 pub(crate) fn peaks_and_minutes() -> Dataflow {
     dataflow("simulated", |flow: &Flow, _: &NoParams| {
         let doubled = flow
             .source::<Reading>(SOURCE)?
             .filter("large", |reading| reading.value >= VALUE_MIN)
             .map("doubled", |r| Doubled { at: r.ts, key: r.key, twice: 2 * r.value });
-        doubled
+        let minutes = doubled
             .key_by(|reading| reading.key.clone())
             .window("per-minute", Tumbling::of(Duration::from_millis(MINUTE_MS)))
-            .aggregate((Count, Max::of(|reading: &Doubled| reading.twice)))
-            .sink(MINUTES)?;
+            .aggregate((Count, Max::of(|reading: &Doubled| reading.twice)));
+        minutes.sink(MINUTES)?;
+        let baseline = Baseline { warm_up: WARM_UP, ..Baseline::default() };
+        minutes
+            .baseline("usual", |window| window.value.1 as f64, baseline)
+            .map("score", |s| Score { key: s.window.key, start: s.window.start, mean: s.mean, score: s.score })
+            .sink(SCORES)?;
         doubled
             .map("key", |reading| reading.key.to_string())
             .with_collection("totals", |keys| keys.count())

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::check::Rows;
-use super::flow::{MINUTE_MS, PEAK_COUNT, PEAK_EVERY_MS, PEAK_MS, VALUE_MIN};
+use super::flow::{MINUTE_MS, PEAK_COUNT, PEAK_EVERY_MS, PEAK_MS, VALUE_MIN, WARM_UP};
 use super::input::{Input, OUT_OF_ORDER_MS, RECORD_BYTES_MAX};
 
 /// What each sink must have, by what identifies a row.
 pub(crate) struct Expected {
     pub(crate) minutes: Rows,
+    pub(crate) scores: Rows,
     pub(crate) peaks: Rows,
     pub(crate) dead_letters: Rows,
 }
@@ -46,11 +47,32 @@ pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expecte
     let peak = |((key, start), (count, _, sum)): ((String, i64), (u64, u64, u64))| json!({ "key": key, "start": start, "count": count, "sum": sum });
     peaks.retain(|_, (count, _, _)| *count >= PEAK_COUNT);
     let identified = |row: Value| (window_id(&row), row);
+    let scores = scores(&minutes).into_iter().map(identified).collect();
     Expected {
+        scores,
         minutes: minutes.into_iter().map(minute).map(identified).collect(),
         peaks: peaks.into_iter().map(peak).map(identified).collect(),
         dead_letters,
     }
+}
+
+/// How unusual each window's greatest reading is for its key, by the formulas that the baseline names.
+fn scores(minutes: &Windows) -> Vec<Value> {
+    let mut known: BTreeMap<&str, (u64, f64, f64)> = BTreeMap::new();
+    let mut scores = Vec::new();
+    for ((key, start), (_, greatest, _)) in minutes {
+        let greatest = *greatest as f64;
+        let (windows, mean, variance) = known.entry(key).or_insert((0, greatest, 0.0));
+        if *windows >= WARM_UP {
+            let score = (greatest - *mean) / variance.sqrt().max(1.0);
+            scores.push(json!({ "key": key, "start": start, "mean": *mean, "score": score }));
+        }
+        let difference = greatest - *mean;
+        *mean += 0.1 * difference;
+        *variance = (1.0 - 0.1) * (*variance + difference * (0.1 * difference));
+        *windows += 1;
+    }
+    scores
 }
 
 /// A reading's time, key and value, or why it is refused.

@@ -16,7 +16,7 @@ use super::broker::{BROKER_SAYS, Broker, Faults};
 use super::chance::Chance;
 use super::check::{Differences, Rows};
 use super::disk;
-use super::flow::{MINUTES, PEAKS, TOTALS};
+use super::flow::{MINUTES, PEAKS, SCORES, TOTALS};
 use super::generation::{DISK_SAYS, End, Fate, Generation, World, stillborn};
 use super::input::Input;
 use super::oracle::{expected, letter, window_id};
@@ -168,12 +168,13 @@ fn check(world: &World, input: &Input, report: &mut Report) -> Result<(), String
     }
     let expected = expected(input, &left_behind);
     let windows = |sink: &str| parsed(sink).into_iter().map(|row| (window_id(&row), row)).collect::<Vec<_>>();
-    let (minutes, peaks) = (windows(MINUTES), windows(PEAKS));
-    report.rows = (minutes.len() + peaks.len()) as u64;
+    let (minutes, peaks, scores) = (windows(MINUTES), windows(PEAKS), windows(SCORES));
+    report.rows = (minutes.len() + peaks.len() + scores.len()) as u64;
     let totals = standing(&parsed(TOTALS));
     let wrong: Vec<String> = [
         (TOTALS, Differences::between(&totals_of(&expected.minutes), totals)),
         (MINUTES, Differences::between(&expected.minutes, minutes)),
+        (SCORES, Differences::between(&expected.scores, scores)),
         (PEAKS, Differences::between(&expected.peaks, peaks)),
         (DEAD_LETTERS, Differences::between(&expected.dead_letters, letters)),
     ]
