@@ -10,8 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
+use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use tokio::runtime::Runtime;
+use url::Url;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -36,6 +38,31 @@ impl CheckpointStore {
         // Folders of checkpoints that are deleted go with them.
         let files = files.with_fsync(true).with_automatic_cleanup(true);
         Self::new(Arc::new(files), path.display().to_string())
+    }
+
+    /// The store that `place` names: a folder, or a URL of an object store such as `s3://bucket/prefix`, for which the feature of
+    /// `object_store` must be on (`cargo add object_store --features aws` in the crate that has `main`). Whoever may read and write there is said by
+    /// the environment, by the variables of that store's own tools (`AWS_ACCESS_KEY_ID` …).
+    ///
+    /// # Errors
+    /// Of kind `Config` for a URL that this program cannot use, and as for [`folder`](Self::folder).
+    pub fn at(place: &str) -> Result<Self> {
+        if !place.contains("://") {
+            return Self::folder(Path::new(place));
+        }
+        let unusable = || {
+            Error::config(format!("checkpoints: this program cannot use {place:?}")).hint(
+                "a folder, or the URL of an object store whose feature of the crate object_store is on, such as \
+                 s3://bucket/prefix with the feature aws",
+            )
+        };
+        let url = Url::parse(place).map_err(|why| unusable().because(why))?;
+        if url.scheme() == "file" {
+            return Self::folder(&url.to_file_path().map_err(|()| unusable())?);
+        }
+        let variables = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
+        let (objects, prefix) = object_store::parse_url_opts(&url, variables).map_err(|why| unusable().because(why))?;
+        Self::new(Arc::new(PrefixStore::new(objects, prefix)), place.to_owned())
     }
 
     /// Any store; `name` is what it is called in errors.
@@ -109,6 +136,21 @@ mod tests {
     use object_store::memory::InMemory;
 
     use super::*;
+
+    #[test]
+    fn places_are_folders_or_urls() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        for place in [path.to_owned(), format!("file://{path}"), "memory:///a/b".to_owned()] {
+            let store = CheckpointStore::at(&place).unwrap();
+            store.put("c/1", b"one".to_vec()).unwrap();
+            assert_eq!(store.list("").unwrap().0, ["c"], "{place}");
+        }
+        for place in ["s3://bucket/prefix", "://", "ftp://host/x"] {
+            let error = CheckpointStore::at(place).err().unwrap().to_string();
+            assert!(error.contains(place) && error.contains("hint:"), "{error}");
+        }
+    }
 
     #[test]
     fn objects_are_kept_and_listed_and_deleted_in_every_store() {

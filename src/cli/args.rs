@@ -123,9 +123,9 @@ pub(super) struct CheckpointArgs {
     /// The state directory.
     #[arg(long, value_name = "FOLDER")]
     pub state: PathBuf,
-    /// Where its checkpoints are, if engine.checkpoint_dir says so.
-    #[arg(long, value_name = "FOLDER")]
-    pub checkpoint_dir: Option<PathBuf>,
+    /// Where its checkpoints are, if engine.checkpoint_store says so: a folder or a URL.
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

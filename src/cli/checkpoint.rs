@@ -31,11 +31,14 @@ pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode> {
 
 /// The store that is meant; it must be there.
 fn store(args: &CheckpointArgs) -> Result<CheckpointStore> {
-    let folder = args.checkpoint_dir.clone().unwrap_or_else(|| args.state.join("checkpoints"));
+    if let Some(store) = &args.store {
+        return CheckpointStore::at(store);
+    }
+    let folder = args.state.join("checkpoints");
     if !folder.is_dir() {
         return Err(Error::config(format!("there is no folder {folder:?}")).hint(
             "--state is the state directory of a run; checkpoints are in its folder \"checkpoints\", unless the run's \
-             engine.checkpoint_dir says otherwise",
+             engine.checkpoint_store says otherwise: then give that as --store",
         ));
     }
     CheckpointStore::folder(&folder)

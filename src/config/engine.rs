@@ -28,8 +28,9 @@ pub struct EngineConfig {
     pub checkpoint_interval: Duration,
     /// `checkpoints_kept`: how many checkpoints are kept, from 1 to 1 000; default 3.
     pub checkpoints_kept: usize,
-    /// `checkpoint_dir`: where checkpoints are; default the folder `checkpoints` in `state_dir`. All processes must see it.
-    pub checkpoint_dir: Option<PathBuf>,
+    /// `checkpoint_store`: where checkpoints are: a folder that all processes see, or the URL of an object store; default the folder
+    /// `checkpoints` in `state_dir`.
+    pub checkpoint_store: Option<String>,
     /// `keys_max`: entries (keys, times open windows) that a stage keeps on one worker before the dataflow stops, from 1 to
     /// 1 000 000 000; default 10 000 000.
     pub keys_max: usize,
@@ -62,7 +63,7 @@ impl Default for EngineConfig {
             state_dir: None,
             checkpoint_interval: Duration::from_secs(10),
             checkpoints_kept: 3,
-            checkpoint_dir: None,
+            checkpoint_store: None,
             keys_max: 10_000_000,
             admin: Admin { address: Some(address), explicit: false },
             log: "info".to_owned(),
@@ -75,7 +76,7 @@ impl Default for EngineConfig {
 impl EngineConfig {
     /// How checkpoints are taken.
     pub(crate) fn checkpoints(&self) -> CheckpointRules {
-        let place = self.checkpoint_dir.clone().map_or(CheckpointPlace::StateDirectory, CheckpointPlace::Folder);
+        let place = self.checkpoint_store.clone().map_or(CheckpointPlace::StateDirectory, CheckpointPlace::At);
         CheckpointRules { place, interval: self.checkpoint_interval, keep: self.checkpoints_kept }
     }
 
@@ -94,7 +95,7 @@ impl EngineConfig {
                 default.checkpoint_interval,
             ),
             checkpoints_kept: s.within("checkpoints_kept", 1..=1_000, default.checkpoints_kept),
-            checkpoint_dir: s.optional("checkpoint_dir"),
+            checkpoint_store: s.optional("checkpoint_store"),
             keys_max: s.within("keys_max", 1..=1_000_000_000, default.keys_max),
             admin: s.or("admin", default.admin),
             log: s.or("log", Filter(default.log)).0,

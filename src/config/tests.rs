@@ -149,7 +149,7 @@ fn the_defaults_are_faultless() {
 #[test]
 fn the_engine_reads_what_is_written() {
     let text = "tick = '1s'\nadmin = 'off'\nlog = 'info,tidewatch::mesh=debug'\nlog_format = 'json'\nkeys_max = 7\nstate_dir = 'state'\n\
-                checkpoint_interval = '2s'\ncheckpoints_kept = 5\ncheckpoint_dir = 'checkpoints'\n\
+                checkpoint_interval = '2s'\ncheckpoints_kept = 5\ncheckpoint_store = 'checkpoints'\n\
                 shutdown_grace = '0s'\nepochs_in_flight_max = 1\nrecords_per_epoch_max = 1000000000";
     let tree = Layers::new("x").defaults(text).merge().unwrap();
     let mut faults = Vec::new();
@@ -159,7 +159,7 @@ fn the_engine_reads_what_is_written() {
         state_dir: Some("state".into()),
         checkpoint_interval: Duration::from_secs(2),
         checkpoints_kept: 5,
-        checkpoint_dir: Some("checkpoints".into()),
+        checkpoint_store: Some("checkpoints".into()),
         tick: Duration::from_secs(1),
         epochs_in_flight_max: 1,
         records_per_epoch_max: 1_000_000_000,

@@ -1,6 +1,6 @@
 //! What a run with a state directory knows of those before it, and what it leaves for those after it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub enum CheckpointPlace {
     /// In the folder `checkpoints` of the state directory.
     #[default]
     StateDirectory,
-    /// In this folder.
-    Folder(PathBuf),
+    /// In this folder, or at this URL: see [`CheckpointStore::at`].
+    At(String),
     /// In a store of the caller's own.
     Store(CheckpointStore),
 }
@@ -105,7 +105,7 @@ impl CheckpointRules {
     pub fn store(&self, state: &Path) -> Result<CheckpointStore> {
         match &self.place {
             CheckpointPlace::StateDirectory => CheckpointStore::folder(&state.join("checkpoints")),
-            CheckpointPlace::Folder(folder) => CheckpointStore::folder(folder),
+            CheckpointPlace::At(place) => CheckpointStore::at(place),
             CheckpointPlace::Store(store) => Ok(store.clone()),
         }
     }
