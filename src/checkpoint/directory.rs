@@ -5,6 +5,7 @@
 //! generation       how many runs there have been on it
 //! lock             locked by whoever is using it, for as long as they live
 //! bindings/        what was read in which epoch, a file per generation and process
+//! journal/         what cannot be read again, a folder per partition
 //! ```
 //!
 //! Whoever starts a generation locks the directory for itself alone, so no process of an older one is left, then counts the

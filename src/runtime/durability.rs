@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::control::Control;
 use crate::checkpoint::bindings::{BindingLog, History, LogObserver, recover};
 use crate::checkpoint::directory::StateDirectory;
+use crate::checkpoint::journal::Journals;
 use crate::connectors::sink::Generation;
 use crate::error::{Error, Result};
 use crate::telemetry::{BindingMetrics, Metrics};
@@ -23,6 +24,8 @@ pub struct Durability {
     pub history: Arc<History>,
     /// Where this one binds.
     pub log: BindingLog,
+    /// Where sources keep what cannot be read again.
+    pub journals: Journals,
     _directory: Arc<StateDirectory>,
 }
 
@@ -51,8 +54,9 @@ impl Durability {
             last_epoch = history.last,
             "state directory"
         );
+        let journals = Journals::new(directory.path(), &identity.id);
         let (history, directory) = (Arc::new(history), Arc::new(directory));
-        Ok(Durability { generation, sink_shards, created_ms, history, log, _directory: directory })
+        Ok(Durability { generation, sink_shards, created_ms, history, log, journals, _directory: directory })
     }
 }
 

@@ -505,6 +505,11 @@ impl<T: Decode> Collector for Intake<T> {
         self.partitions[index].metrics.lag(lag);
     }
 
+    fn journal(&mut self, partition: Partition, bytes: u64, full: bool) {
+        let index = self.partition(partition);
+        self.partitions[index].metrics.journal(bytes, full);
+    }
+
     fn ended(&mut self, partition: Partition) {
         let index = self.partition(partition);
         self.partitions[index].ended = true;
