@@ -124,7 +124,7 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
 }
 
 /// How many bytes of bindings there are, of all generations.
-fn bytes_bound(state: &Path) -> u64 {
+pub(crate) fn bytes_bound(state: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(state.join("bindings")) else { return 0 };
     entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }
