@@ -16,12 +16,12 @@ fn known(from: u64, next: u64, ended: bool) -> KnownPartition {
 
 fn start(
     folder: &Path,
-    known: Option<KnownPartition>,
+    known: Option<&KnownPartition>,
     at_end: AtEnd,
     stream: impl Read + Send + 'static,
 ) -> KeptReader {
     let journals = Journals::new(folder, "s");
-    KeptReader::start(&context(10), &journals, known.as_ref(), (BYTES_MAX, at_end), stream).unwrap()
+    KeptReader::start(&context(10), &journals, known, (BYTES_MAX, at_end), stream).unwrap()
 }
 
 /// Polls until the reader has finished.
@@ -79,10 +79,10 @@ fn a_run_goes_on_with_what_the_one_before_it_kept_and_then_with_its_own_input() 
     for bound in 0..=3 {
         // None of the three was bound, or some, or all.
         let known = (bound > 0).then(|| known(0, bound, false));
-        let reader = start(folder.path(), known, AtEnd::Close, Bytes::new(b"".to_vec()));
+        let reader = start(folder.path(), known.as_ref(), AtEnd::Close, Bytes::new(b"".to_vec()));
         assert_eq!(read_all(reader).unwrap().records(), numbered(&["a", "b", "c"], 0));
     }
-    let reader = start(folder.path(), Some(known(1, 2, false)), AtEnd::Close, Bytes::new(b"d\ne\n".to_vec()));
+    let reader = start(folder.path(), Some(&known(1, 2, false)), AtEnd::Close, Bytes::new(b"d\ne\n".to_vec()));
     assert_eq!(reader.begins_at(STDIN), 1);
     assert_eq!(read_all(reader).unwrap().records(), numbered(&["b", "c", "d", "e"], 1));
 }
@@ -93,7 +93,7 @@ fn an_input_that_ended_has_no_more() {
     read_all(start(folder.path(), None, AtEnd::Close, Bytes::new(b"a\n".to_vec()))).unwrap();
     let again = |at_end, input: &str| {
         let input = Bytes::new(input.as_bytes().to_vec());
-        read_all(start(folder.path(), Some(known(0, 1, true)), at_end, input))
+        read_all(start(folder.path(), Some(&known(0, 1, true)), at_end, input))
     };
     for at_end in [AtEnd::Close, AtEnd::Keep] {
         assert_eq!(again(at_end, "\n").unwrap().said.last(), Some(&Said::Ended(0)));
@@ -108,7 +108,7 @@ fn an_input_that_is_kept_open_goes_on_with_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     for run in 0..3u64 {
         let known = (run > 0).then(|| known(0, run, false));
-        let heard = read_all(start(folder.path(), known, AtEnd::Keep, Bytes::new(b"a\n".to_vec()))).unwrap();
+        let heard = read_all(start(folder.path(), known.as_ref(), AtEnd::Keep, Bytes::new(b"a\n".to_vec()))).unwrap();
         assert!(!heard.said.contains(&Said::Ended(0)));
         assert_eq!(heard.records().len() as u64, run + 1);
     }
