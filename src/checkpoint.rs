@@ -2,12 +2,14 @@
 //!
 //! It holds the identity of the dataflow that it was made for, the number of the last generation, a lock, and the *bindings*:
 //! which records of each source belong to which epoch. From these every epoch can be made again exactly as it was. A *checkpoint* is
-//! what all operators knew at the end of an epoch: with one, the epochs up to it need not be made again.
+//! what all operators knew at the end of an epoch: with one, the epochs up to it need not be made again. Sources that cannot be
+//! read twice have a *journal* in it.
 
 pub mod bindings;
 pub mod directory;
 mod frame;
 pub mod identity;
+pub mod journal;
 pub mod keeper;
 pub mod manifest;
 mod object;

@@ -16,6 +16,8 @@ mod input;
 mod kills;
 #[path = "faults/oracle.rs"]
 mod oracle;
+#[path = "faults/pipe.rs"]
+mod pipe;
 #[path = "support/process.rs"]
 mod process;
 #[path = "faults/rounds.rs"]

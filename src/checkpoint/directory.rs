@@ -6,6 +6,7 @@
 //! lock             locked by whoever is using it, for as long as they live
 //! bindings/        what was read in which epoch, files per generation and process
 //! checkpoints/     what all operators knew at the end of some epochs, unless that is kept elsewhere
+//! journal/         what cannot be read again, a folder per partition
 //! discarded/       what was put aside to begin anew; nobody reads it again
 //! ```
 //!
@@ -93,7 +94,7 @@ impl StateDirectory {
         let aside = aside.expect("there is always another number");
         DirBuilder::new().recursive(true).mode(0o700).create(&aside).map_err(failed)?;
         // What says whose it is goes last: until then another attempt puts aside the rest.
-        for name in ["checkpoints", "bindings", "generation", "identity.json"] {
+        for name in ["checkpoints", "journal", "bindings", "generation", "identity.json"] {
             match fs::rename(path.join(name), aside.join(name)) {
                 Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(failed(why)),
                 _ => {}

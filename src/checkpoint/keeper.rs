@@ -66,6 +66,7 @@ pub struct KeeperHandle {
     sender: Sender<Message>,
     unwritten: Arc<AtomicUsize>,
     committed: Arc<AtomicU64>,
+    oldest: Arc<AtomicU64>,
 }
 
 enum Message {
@@ -78,9 +79,15 @@ impl KeeperHandle {
     pub fn new(plan: KeeperPlan, observer: impl KeeperObserver + 'static) -> (Self, Keeper) {
         let (sender, messages) = channel();
         let (unwritten, committed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
-        let handle = KeeperHandle { sender, unwritten: Arc::clone(&unwritten), committed: Arc::clone(&committed) };
+        let oldest = Arc::default();
+        let handle = KeeperHandle {
+            sender,
+            unwritten: Arc::clone(&unwritten),
+            committed: Arc::clone(&committed),
+            oldest: Arc::clone(&oldest),
+        };
         let (parts, observer) = (Parts::new(&plan), Box::new(observer));
-        (handle, Keeper { messages, parts, plan, observer, unwritten, committed, taken: None })
+        (handle, Keeper { messages, parts, plan, observer, unwritten, committed, oldest, taken: None })
     }
 
     /// Entries of the checkpoint of `epoch`, or, if they are `lasting`, of this and all later ones.
@@ -100,6 +107,12 @@ impl KeeperHandle {
         self.unwritten.load(Ordering::Acquire) < UNWRITTEN_BYTES_MAX
     }
 
+    /// No run goes on from a checkpoint of an earlier epoch any more; 0 where that is not known, as in processes that do not complete
+    /// checkpoints.
+    pub fn oldest(&self) -> Epoch {
+        self.oldest.load(Ordering::Acquire)
+    }
+
     /// Every sink has committed the epochs before `epoch`.
     pub fn committed(&self, epoch: Epoch) {
         self.committed.fetch_max(epoch, Ordering::AcqRel);
@@ -113,6 +126,7 @@ pub struct Keeper {
     observer: Box<dyn KeeperObserver>,
     unwritten: Arc<AtomicUsize>,
     committed: Arc<AtomicU64>,
+    oldest: Arc<AtomicU64>,
     parts: Parts,
     /// What worker 0 has taken and is not complete.
     taken: Option<Taken>,
@@ -220,7 +234,10 @@ impl Keeper {
         self.observer.completed(name.epoch, bytes, took);
         let pruned = prune(&plan.store, plan.keep, plan.generation)?;
         match pruned.oldest {
-            Some(oldest) => bindings::prune(&plan.directory, oldest, plan.generation),
+            Some(oldest) => {
+                self.oldest.store(oldest, Ordering::Release);
+                bindings::prune(&plan.directory, oldest, plan.generation)
+            }
             None => Ok(()),
         }
     }

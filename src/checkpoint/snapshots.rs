@@ -198,6 +198,10 @@ impl Recorder for Worker {
         self.plan.keeper.has_room()
     }
 
+    fn oldest(&self) -> Epoch {
+        self.plan.keeper.oldest()
+    }
+
     fn resumed(&self) {
         self.taking.borrow_mut().since = Some(Instant::now());
     }

@@ -6,8 +6,8 @@ use crate::checkpoint::identity::Fingerprint;
 use crate::flow::launch::Parts;
 use crate::settings::{Node, Value};
 
-/// Keys of a source that do not decide what is read or how it is judged, and may change from run to run.
-const MAY_CHANGE: [&str; 3] = ["brokers", "properties", "discover_after"];
+/// Keys of a source that do not decide what earlier runs read or how it was judged, and may change from run to run.
+const MAY_CHANGE: [&str; 5] = ["brokers", "properties", "discover_after", "journal_bytes_max", "at_end"];
 
 /// The tables that decide what the epochs of a dataflow come to.
 const TABLES: [&str; 2] = ["params", "sources"];

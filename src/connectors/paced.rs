@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn context(worker: usize, workers: usize) -> SourceContext {
-        SourceContext { name: "in".into(), worker, workers, record_bytes_max: 100 }
+        SourceContext { name: "in".into(), worker, workers, record_bytes_max: 100, journals: None }
     }
 
     /// Reads to the end, and says how long that took and how many records had come when.

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     fn context(worker: usize, workers: usize) -> SourceContext {
-        SourceContext { name: "in".into(), worker, workers, record_bytes_max: 3 }
+        SourceContext { name: "in".into(), worker, workers, record_bytes_max: 3, journals: None }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::checkpoint::bindings::KnownPartition;
+use crate::checkpoint::journal::Journals;
 use crate::error::{Error, Result};
 use crate::record::Reason;
 
@@ -21,6 +22,8 @@ pub struct SourceContext {
     pub workers: usize,
     /// Records longer than this many bytes are rejected as [`Reason::TooLarge`].
     pub record_bytes_max: usize,
+    /// Where a source keeps what it cannot read again, in a run with a state directory.
+    pub journals: Option<Journals>,
 }
 
 impl SourceContext {
@@ -67,7 +70,7 @@ pub trait SourceConnector: Send + Sync {
 /// Why a source cannot be in a run with a state directory.
 pub(crate) fn not_replayable(name: &str) -> Error {
     Error::config(format!("source {name:?} cannot be read again after a failure, so it cannot be read exactly once"))
-        .hint("run without engine.state_dir, or read the same data from files or from Kafka")
+        .hint("run without engine.state_dir, or read the same data from standard input, files that are not followed, or Kafka")
 }
 
 /// Reads one worker's partitions.
@@ -95,6 +98,10 @@ pub trait SourceReader {
     /// Stops handing over records of a partition, or goes on: what earlier runs read of it in an epoch is there, and that of other
     /// partitions is not. Those that come nevertheless are kept in memory. Default: nothing happens.
     fn hold(&mut self, _: Partition, _held: bool) {}
+
+    /// Offsets of a partition before `next` are never asked for again, also after a restart: what was kept for that can go.
+    /// Default: nothing happens.
+    fn checkpointed(&mut self, _: Partition, _next: u64) {}
 
     /// How many partitions there are on all workers together, as far as is known when the reader opens. Where there are fewer
     /// than workers, all workers decode their records. Default: `None`, which is many.
@@ -165,6 +172,10 @@ pub trait Collector {
 
     /// How many records (bytes, for a file) the partition is ahead of the reader.
     fn lag(&mut self, partition: Partition, lag: u64);
+
+    /// The journal of the partition has so many bytes; `full` says that nothing is read until it has fewer. Default: nobody wants to
+    /// know.
+    fn journal(&mut self, _: Partition, _bytes: u64, _full: bool) {}
 
     /// The partition will never have another record.
     fn ended(&mut self, partition: Partition);

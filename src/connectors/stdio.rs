@@ -3,8 +3,12 @@
 //! Both can block for as long as the program at the other end likes, so threads of their own do the reading and the writing,
 //! behind bounded channels; a worker never waits.
 
+mod chunks;
 mod input;
+mod keep;
+mod kept;
 mod output;
+mod passing;
 
-pub use input::StdinSource;
+pub use input::{AtEnd, StdinSource};
 pub use output::StdoutSink;

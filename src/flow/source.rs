@@ -121,6 +121,7 @@ impl<'s> Flow<'s> {
                 worker,
                 workers,
                 record_bytes_max: settings.record_bytes_max,
+                journals: environment.durability.as_ref().map(|durability| durability.journals.clone()),
             },
             connector,
             options,

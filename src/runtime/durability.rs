@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::control::Control;
 use crate::checkpoint::bindings::{Base, BindingLog, BindingWriter, History, LogObserver, Position, recover};
 use crate::checkpoint::directory::{Purpose, StateDirectory};
+use crate::checkpoint::journal::Journals;
 use crate::checkpoint::keeper::{Keeper, KeeperHandle, KeeperObserver, KeeperPlan};
 use crate::checkpoint::manifest::CheckpointName;
 use crate::checkpoint::restore::{Restored, restore};
@@ -82,6 +83,8 @@ pub struct Durability {
     pub history: Arc<History>,
     /// Where this one binds.
     pub log: BindingLog,
+    /// Where sources keep what cannot be read again.
+    pub journals: Journals,
     schedule: Schedule,
     keeper: KeeperHandle,
     /// The checkpoint that the run goes on from, once for each worker that has not taken it.
@@ -193,6 +196,7 @@ impl Durability {
         );
         let checkpoint = restored.as_ref().map(|restored| restored.name);
         let restored = restored.map(|restored| vec![restored; threads]).unwrap_or_default();
+        let journals = Journals::new(directory.path(), &identity.id);
         let durability = Durability {
             generation,
             sink_shards,
@@ -200,6 +204,7 @@ impl Durability {
             checkpoint,
             history: Arc::new(history),
             log,
+            journals,
             schedule,
             keeper,
             restored: Arc::new(Mutex::new(restored)),

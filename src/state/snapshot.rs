@@ -68,6 +68,9 @@ pub trait Recorder {
     /// Whether more can be written without keeping too much in memory.
     fn has_room(&self) -> bool;
 
+    /// No run goes on from a snapshot of an earlier epoch any more, as far as this process knows.
+    fn oldest(&self) -> Epoch;
+
     /// Work on a snapshot holds the worker up from here on.
     fn resumed(&self);
 
@@ -217,6 +220,11 @@ impl Slot {
         let Some(taking) = &mut self.0 else { return };
         let (entries, lasting) = (std::mem::take(&mut taking.entries), std::mem::take(&mut taking.lasting));
         taking.recorder.settle(taking.index, entries, lasting);
+    }
+
+    /// No run goes on from a snapshot of an earlier epoch any more.
+    pub fn oldest(&self) -> Epoch {
+        self.0.as_ref().map_or(0, |taking| taking.recorder.oldest())
     }
 
     /// Goes on with a snapshot, if more of it can be written now.

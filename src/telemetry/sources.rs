@@ -169,6 +169,8 @@ struct PartitionInner {
     source_records: IntCounter,
     source_bytes: IntCounter,
     lag: OnceLock<Gauge>,
+    /// Size of the journal, and whether it is full.
+    journal: OnceLock<(Gauge, Gauge)>,
     /// What this partition has added to its gauge, which it may share with others.
     lag_now: AtomicU64,
 }
@@ -185,6 +187,7 @@ impl PartitionMetrics {
             source_records: source.records.clone(),
             source_bytes: source.bytes.clone(),
             lag: OnceLock::new(),
+            journal: OnceLock::new(),
             lag_now: AtomicU64::new(0),
         };
         PartitionMetrics { inner: Arc::new(inner) }
@@ -206,5 +209,15 @@ impl PartitionMetrics {
             .get_or_init(|| self.inner.families.gauge(Metric::PartitionLag, &[&self.inner.source, &self.inner.label]));
         let before = self.inner.lag_now.swap(lag, Ordering::Relaxed);
         gauge.add(lag as f64 - before as f64);
+    }
+
+    /// The journal of the partition has so many bytes, and is full or not.
+    pub fn journal(&self, bytes: u64, full: bool) {
+        let (size, is_full) = self.inner.journal.get_or_init(|| {
+            let gauge = |metric| self.inner.families.gauge(metric, &[&self.inner.source, &self.inner.label]);
+            (gauge(Metric::JournalBytes), gauge(Metric::JournalFull))
+        });
+        size.set(bytes as f64);
+        is_full.set(f64::from(u8::from(full)));
     }
 }

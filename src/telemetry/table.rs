@@ -78,6 +78,10 @@ table! {
         "Bytes of the records read from a partition.";
     PartitionLag: Gauge "source_partition_lag" [source, partition] "records; bytes for files"
         "How far the partition is ahead of the reader. Absent until the connector knows it.";
+    JournalBytes: Gauge "source_journal_bytes" [source, partition] "bytes"
+        "Size of the journal of a partition that cannot be read again. Absent without one.";
+    JournalFull: Gauge "source_journal_full" [source, partition] "0 or 1"
+        "Whether nothing is read because the journal has reached `journal_bytes_max`. Absent without one.";
     SourceWatermark: Gauge "source_watermark_seconds" [source, worker] "seconds since 1970"
         "The source's watermark in event time. Absent until there is one; keeps its last value when the source has ended.";
     SourceWatermarkLag: Gauge "source_watermark_lag_seconds" [source, worker] "seconds"

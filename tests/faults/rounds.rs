@@ -152,3 +152,9 @@ pub(crate) fn children(pid: u32) -> Vec<u32> {
     let alive = |child: &u32| super::process::exists(*child);
     listed.split_whitespace().map(|child| child.parse().unwrap()).filter(alive).collect()
 }
+
+/// How many bytes of bindings there are, of all generations.
+pub(crate) fn bytes_bound(state: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(state.join("bindings")) else { return 0 };
+    entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}

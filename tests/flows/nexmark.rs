@@ -44,7 +44,8 @@ impl Collector for Lines {
 }
 
 fn generated(query: usize) -> [Vec<String>; PARTITIONS] {
-    let context = SourceContext { name: "events".into(), worker: 0, workers: 1, record_bytes_max: 10_000 };
+    let context =
+        SourceContext { name: "events".into(), worker: 0, workers: 1, record_bytes_max: 10_000, journals: None };
     let mut reader = Generator::new(&config(query)).open(&context).unwrap();
     let mut lines = Lines(Default::default());
     while reader.poll(1 << 20, &mut lines).unwrap() != Polled::Finished {}

@@ -54,7 +54,8 @@ impl Input {
             events_per_second: per_second,
             ..GeneratorConfig::default()
         });
-        let context = SourceContext { name: "events".into(), worker: 0, workers: 1, record_bytes_max: 1 << 20 };
+        let context =
+            SourceContext { name: "events".into(), worker: 0, workers: 1, record_bytes_max: 1 << 20, journals: None };
         let mut input = Input { lines: Vec::new() };
         let mut reader = generator.open(&context).expect("the generator opens");
         while reader.poll(1 << 20, &mut input).expect("the generator does not fail") != Polled::Finished {}

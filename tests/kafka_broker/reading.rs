@@ -49,7 +49,8 @@ impl Seen {
 impl Reading {
     /// Opens the share of one of `workers`.
     pub(crate) fn open(source: &KafkaSource, worker: usize, workers: usize) -> Reading {
-        let context = SourceContext { name: "logins".into(), worker, workers, record_bytes_max: 1 << 20 };
+        let context =
+            SourceContext { name: "logins".into(), worker, workers, record_bytes_max: 1 << 20, journals: None };
         Reading { reader: source.open(&context).expect("the source opens"), seen: Seen::default() }
     }
 

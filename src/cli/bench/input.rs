@@ -111,7 +111,8 @@ fn generate(name: &str, config: &GeneratorConfig, folder: &Path, rate: Option<u6
             .hint("TMPDIR must name a folder with room for them")
     };
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let context = SourceContext { name: name.to_owned(), worker: 0, workers: 1, record_bytes_max: usize::MAX };
+    let context =
+        SourceContext { name: name.to_owned(), worker: 0, workers: 1, record_bytes_max: usize::MAX, journals: None };
     let mut reader = Generator::new(config).open(&context)?;
     let mut files = Files { folder, files: Vec::new(), bytes: 0, records: 0, failed: None };
     while reader.poll(BUDGET, &mut files)? != Polled::Finished && files.failed.is_none() {}

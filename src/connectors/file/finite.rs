@@ -212,7 +212,7 @@ mod tests {
     use crate::record::Reason;
 
     fn context(worker: usize, workers: usize) -> SourceContext {
-        SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 10 }
+        SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 10, journals: None }
     }
 
     fn source(dir: &Path, pattern: &str) -> FileSource {

@@ -250,7 +250,8 @@ mod tests {
             }
             let source = FileSource::new([format!("{}/{pattern}", dir.path().display())]).follow(from).rescan(RESCAN);
             let open = |worker| {
-                let context = SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 100 };
+                let context =
+                    SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 100, journals: None };
                 source.open(&context).unwrap()
             };
             let readers = (0..workers).map(open).collect();

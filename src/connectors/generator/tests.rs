@@ -34,7 +34,7 @@ impl Collector for Heard {
 }
 
 fn context(worker: usize, workers: usize) -> SourceContext {
-    SourceContext { name: "events".into(), worker, workers, record_bytes_max: 1024 }
+    SourceContext { name: "events".into(), worker, workers, record_bytes_max: 1024, journals: None }
 }
 
 /// Everything that a worker reads.

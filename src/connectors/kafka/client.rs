@@ -56,8 +56,13 @@ pub fn produce<K: AsRef<[u8]>, R: AsRef<[u8]>>(
 /// If the topic cannot be read, or not within `deadline`.
 pub fn consume_to_end(connection: &Connection, deadline: Duration) -> Result<Vec<Vec<u8>>> {
     let source = KafkaSource { until: Until::End, ..KafkaSource::new(connection.clone()) };
-    let context =
-        SourceContext { name: NAME.into(), worker: 0, workers: 1, record_bytes_max: RECORD_BYTES_MAX_DEFAULT };
+    let context = SourceContext {
+        name: NAME.into(),
+        worker: 0,
+        workers: 1,
+        record_bytes_max: RECORD_BYTES_MAX_DEFAULT,
+        journals: None,
+    };
     let mut reader = source.open(&context)?;
     let mut values = Values::default();
     let start = Instant::now();

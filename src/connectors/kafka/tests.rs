@@ -61,7 +61,7 @@ impl Collector for Seen {
 }
 
 fn source_context(worker: usize, workers: usize) -> SourceContext {
-    SourceContext { name: "logins".into(), worker, workers, record_bytes_max: 1000 }
+    SourceContext { name: "logins".into(), worker, workers, record_bytes_max: 1000, journals: None }
 }
 
 fn sink_context() -> SinkContext {

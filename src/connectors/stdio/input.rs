@@ -1,42 +1,73 @@
-//! Standard input: the lines of one partition, read by worker 0.
+//! Standard input: the lines of one partition, read by worker 0, which is in the first process.
 
-use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, TryRecvError};
-use std::sync::{Arc, PoisonError};
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use memchr::memchr;
-
-use crate::connectors::lines::Splitter;
-use crate::connectors::source::{Collector, Partition, Polled, SourceConnector, SourceContext, SourceReader};
+use super::kept::KeptReader;
+use super::passing::StreamReader;
+use crate::checkpoint::bindings::KnownPartition;
+use crate::connectors::source::{
+    Collector, Partition, Polled, SourceConnector, SourceContext, SourceReader, not_replayable,
+};
 use crate::error::{Error, Result};
-use crate::settings::Section;
-
-/// How much is read at once, in bytes: what a pipe holds on Linux.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// How many chunks may be read ahead: 1 MiB.
-const CHUNKS_MAX: usize = 16;
+use crate::settings::{Bytes, Section};
 
 /// How soon an empty input is looked at again.
-const IDLE_WAIT: Duration = Duration::from_millis(10);
+pub(super) const IDLE_WAIT: Duration = Duration::from_millis(10);
 
-const STDIN: Partition = Partition(0);
+pub(super) const STDIN: Partition = Partition(0);
+
+/// What `journal_bytes_max` may be.
+const JOURNAL_BYTES: RangeInclusive<Bytes> = Bytes(1 << 20)..=Bytes(1 << 50);
+
+const JOURNAL_BYTES_DEFAULT: Bytes = Bytes(1 << 30);
 
 /// There is one standard input; two sources would each get a part of it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// What the end of the input means in a run with a state directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtEnd {
+    /// There is no more: all windows close, and nothing can be added by later runs.
+    #[default]
+    Close,
+    /// The run ends, and the next one goes on with its own input: windows stay open.
+    Keep,
+}
+
 /// A source of kind `stdin`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StdinSource;
+#[derive(Clone, Copy, Debug)]
+pub struct StdinSource {
+    journal_bytes_max: u64,
+    at_end: AtEnd,
+}
+
+impl Default for StdinSource {
+    fn default() -> Self {
+        StdinSource { journal_bytes_max: JOURNAL_BYTES_DEFAULT.0, at_end: AtEnd::default() }
+    }
+}
 
 impl StdinSource {
-    /// Reads the source's section: there is nothing to set.
-    pub fn from_section(_section: &mut Section<'_>) -> Option<Self> {
-        Some(StdinSource)
+    /// Reads the source's section; what can be set is about runs with a state directory.
+    pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
+        let ends = [("close", AtEnd::Close), ("keep", AtEnd::Keep)];
+        Some(StdinSource {
+            journal_bytes_max: section.within("journal_bytes_max", JOURNAL_BYTES, JOURNAL_BYTES_DEFAULT).0,
+            at_end: section.choice("at_end", &ends, AtEnd::default()),
+        })
     }
+}
+
+/// Standard input, for the one source that may have it.
+fn take(context: &SourceContext) -> Result<io::Stdin> {
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(Error::source(format!("source {:?}: standard input is already being read", context.name))
+            .hint("only one source of a run can be of kind \"stdin\""));
+    }
+    Ok(io::stdin())
 }
 
 impl SourceConnector for StdinSource {
@@ -44,11 +75,22 @@ impl SourceConnector for StdinSource {
         if !context.owns(STDIN) {
             return Ok(Box::new(NothingToRead));
         }
-        if TAKEN.swap(true, Ordering::Relaxed) {
-            return Err(Error::source(format!("source {:?}: standard input is already being read", context.name))
-                .hint("only one source of a run can be of kind \"stdin\""));
+        Ok(Box::new(StreamReader::start(context, take(context)?)?))
+    }
+
+    /// There is a journal of it where that is asked.
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
+    fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
+        let Some(journals) = &context.journals else { return Err(not_replayable(&context.name)) };
+        if !context.owns(STDIN) {
+            return Ok(Box::new(NothingToRead));
         }
-        Ok(Box::new(StreamReader::start(context, io::stdin())?))
+        let known = known.iter().find(|known| known.partition == STDIN.0);
+        let (bytes_max, at_end) = (self.journal_bytes_max, self.at_end);
+        Ok(Box::new(KeptReader::start(context, journals, known, (bytes_max, at_end), take(context)?)?))
     }
 }
 
@@ -65,208 +107,47 @@ impl SourceReader for NothingToRead {
     }
 }
 
-/// The lines of a stream that can only be read by waiting for it.
-struct StreamReader {
-    source: String,
-    chunks: Receiver<Vec<u8>>,
-    /// Bytes in `chunks`.
-    ahead: Arc<AtomicU64>,
-    failure: Arc<Mutex<Option<io::Error>>>,
-    splitter: Splitter,
-    /// The beginning of an unfinished line; at most `record_bytes_max` bytes between polls.
-    unfinished: Vec<u8>,
-    /// The offset of the first byte of `unfinished`.
-    offset: u64,
-    announced: bool,
-    ended: bool,
-}
-
-impl StreamReader {
-    fn start(context: &SourceContext, stream: impl Read + Send + 'static) -> Result<Self> {
-        let (sender, chunks) = mpsc::sync_channel(CHUNKS_MAX);
-        let ahead = Arc::new(AtomicU64::new(0));
-        let failure = Arc::new(Mutex::new(None));
-        let (counted, told) = (Arc::clone(&ahead), Arc::clone(&failure));
-        let read_all = move || {
-            let mut stream = stream;
-            let mut buffer = vec![0; CHUNK_BYTES];
-            loop {
-                match stream.read(&mut buffer) {
-                    Ok(0) => return,
-                    Ok(n) => {
-                        counted.fetch_add(n as u64, Ordering::Relaxed);
-                        if sender.send(buffer[..n].to_vec()).is_err() {
-                            return;
-                        }
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => {
-                        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
-                        return;
-                    }
-                }
-            }
-        };
-        // Nobody joins the thread: it may sit in a read that never returns, and ends with the process.
-        std::thread::Builder::new()
-            .name("stdin".to_owned())
-            .spawn(read_all)
-            .map_err(|e| Error::source(format!("source {:?} cannot start a thread", context.name)).because(e))?;
-        Ok(StreamReader {
-            source: context.name.clone(),
-            chunks,
-            ahead,
-            failure,
-            splitter: Splitter::new(STDIN, context.record_bytes_max),
-            unfinished: Vec::new(),
-            offset: 0,
-            announced: false,
-            ended: false,
-        })
-    }
-
-    fn take(&mut self, mut chunk: &[u8], collector: &mut dyn Collector) {
-        if !self.unfinished.is_empty() {
-            let end = memchr(b'\n', chunk).map_or(chunk.len(), |newline| newline + 1);
-            self.unfinished.extend_from_slice(&chunk[..end]);
-            chunk = &chunk[end..];
-            let used = self.splitter.split(self.offset, &self.unfinished, collector);
-            self.offset += used as u64;
-            self.unfinished.drain(..used);
-        }
-        if !chunk.is_empty() {
-            let used = self.splitter.split(self.offset, chunk, collector);
-            self.offset += used as u64;
-            self.unfinished.extend_from_slice(&chunk[used..]);
-        }
-    }
-
-    fn end(&mut self, collector: &mut dyn Collector) -> Result<Polled> {
-        if let Some(cause) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(Error::source(format!("source {:?} cannot read standard input", self.source))
-                .because(cause)
-                .hint("check what is connected to it"));
-        }
-        if !self.ended {
-            self.ended = true;
-            self.splitter.finish(self.offset, &self.unfinished, collector);
-            self.unfinished = Vec::new();
-            collector.lag(STDIN, 0);
-            collector.ended(STDIN);
-        }
-        Ok(Polled::Finished)
-    }
-}
-
-impl SourceReader for StreamReader {
-    fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
-        if !self.announced {
-            self.announced = true;
-            collector.joined(STDIN, "stdin");
-        }
-        let mut taken = 0;
-        let polled = loop {
-            if taken >= budget_bytes.max(1) {
-                break Polled::More;
-            }
-            match self.chunks.try_recv() {
-                Ok(chunk) => {
-                    taken += chunk.len();
-                    self.ahead.fetch_sub(chunk.len() as u64, Ordering::Relaxed);
-                    self.take(&chunk, collector);
-                }
-                Err(TryRecvError::Empty) => {
-                    if taken == 0 {
-                        collector.caught_up(STDIN);
-                    }
-                    break Polled::Wait(IDLE_WAIT);
-                }
-                Err(TryRecvError::Disconnected) => return self.end(collector),
-            }
-        };
-        collector.lag(STDIN, self.ahead.load(Ordering::Relaxed));
-        Ok(polled)
-    }
-
-    fn partitions(&self) -> Option<usize> {
-        Some(1)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
+pub(super) mod tests {
     use super::*;
-    use crate::connectors::lines::tests::{Heard, Said, naive};
+    use crate::connectors::lines::tests::Heard;
+    use crate::settings::{Node, Value};
 
-    /// A stream that gives at most `.1` bytes at once.
-    struct Pieces(io::Cursor<Vec<u8>>, usize);
-
-    impl Read for Pieces {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let n = buffer.len().min(self.1);
-            self.0.read(&mut buffer[..n])
-        }
-    }
-
-    fn context(record_bytes_max: usize) -> SourceContext {
-        SourceContext { name: "in".into(), worker: 0, workers: 1, record_bytes_max }
-    }
-
-    fn read_all(bytes: &[u8], piece: usize, record_bytes_max: usize) -> Heard {
-        let stream = Pieces(io::Cursor::new(bytes.to_vec()), piece);
-        let mut reader = StreamReader::start(&context(record_bytes_max), stream).unwrap();
-        let mut heard = Heard::default();
-        while reader.poll(64, &mut heard).unwrap() != Polled::Finished {
-            assert!(reader.unfinished.len() <= record_bytes_max);
-            std::thread::yield_now();
-        }
-        heard
-    }
-
-    #[test]
-    fn lines_come_in_order_and_the_partition_ends() {
-        let heard = read_all(b"one\ntwo\r\n\nthree", 3, 100);
-        assert_eq!(heard.said.first(), Some(&Said::Joined(0, "stdin".into())));
-        assert_eq!(heard.said.last(), Some(&Said::Ended(0)));
-        assert_eq!(heard.records(), [(0, "one".into()), (4, "two\r".into()), (10, "three".into())]);
-    }
-
-    #[test]
-    fn an_open_but_silent_input_is_caught_up_and_never_waited_for() {
-        let (end, stream) = std::os::unix::net::UnixStream::pair().unwrap();
-        let mut reader = StreamReader::start(&context(100), stream).unwrap();
-        let mut heard = Heard::default();
-        assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Wait(IDLE_WAIT));
-        assert!(heard.caught_up.contains(&0));
-        drop(end);
-        while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
-        assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Finished);
-        assert_eq!(heard.said.iter().filter(|said| **said == Said::Ended(0)).count(), 1);
+    pub(crate) fn context(record_bytes_max: usize) -> SourceContext {
+        SourceContext { name: "in".into(), worker: 0, workers: 1, record_bytes_max, journals: None }
     }
 
     #[test]
     fn other_workers_have_nothing_to_read() {
         let other = SourceContext { worker: 1, workers: 2, ..context(100) };
-        let mut reader = StdinSource.open(&other).unwrap();
+        let mut reader = StdinSource::default().open(&other).unwrap();
         let mut heard = Heard::default();
         assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Finished);
         assert!(heard.said.is_empty());
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn pieces_of_any_size_give_the_same_lines(
-            bytes in proptest::collection::vec(prop_oneof![3 => Just(b'a'), 1 => Just(b'\n'), 1 => any::<u8>()], 0..300),
-            piece in 1usize..50,
-            record_bytes_max in 1usize..20,
-        ) {
-            let mut said = read_all(&bytes, piece, record_bytes_max).said;
-            said.pop();
-            said.remove(0);
-            prop_assert_eq!(said, naive(&bytes, record_bytes_max));
-        }
+    #[test]
+    fn without_a_state_directory_there_is_no_journal() {
+        let error = StdinSource::default().reopen(&context(100), &[]).err().unwrap();
+        assert!(error.to_string().contains("cannot be read again"), "{error}");
+    }
+
+    #[test]
+    fn the_section_is_read_and_its_faults_are_told() {
+        let read = |entries: [(&str, &str); 2]| {
+            let entry = |(key, text): (&str, &str)| (key.to_owned(), Node::code(Value::String(text.to_owned())));
+            let table = Node::code(Value::Table(entries.map(entry).into()));
+            let mut faults = Vec::new();
+            let mut section = Section::new("s", Some(&table), &mut faults);
+            let source = StdinSource::from_section(&mut section).unwrap();
+            section.finish();
+            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            (source.journal_bytes_max, source.at_end, faults)
+        };
+        let (bytes, at_end, faults) = read([("journal_bytes_max", "64MiB"), ("at_end", "keep")]);
+        assert_eq!((bytes, at_end, faults), (64 << 20, AtEnd::Keep, vec![]));
+        let (bytes, at_end, faults) = read([("journal_bytes_max", "1kB"), ("at_end", "never")]);
+        assert_eq!((bytes, at_end, faults.len()), (1 << 30, AtEnd::Close, 2));
+        assert!(faults[0].contains("1MiB") && faults[1].contains("\"close\", \"keep\""), "{faults:?}");
     }
 }

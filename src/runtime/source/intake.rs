@@ -190,6 +190,11 @@ impl<T: Decode> Intake<T> {
         }
     }
 
+    /// The offset after the last record that was taken of each partition.
+    pub(super) fn next_offsets(&self) -> Vec<(Partition, u64)> {
+        self.partitions.iter().map(|state| (Partition(state.id), state.next)).collect()
+    }
+
     /// Writes how the partitions are at the end of an epoch.
     pub(super) fn keep(&self, slot: &mut Slot) {
         for (index, state) in self.partitions.iter().enumerate().filter(|(_, state)| !state.dormant) {
@@ -558,6 +563,11 @@ impl<T: Decode> Collector for Intake<T> {
     fn lag(&mut self, partition: Partition, lag: u64) {
         let index = self.partition(partition);
         self.partitions[index].metrics.lag(lag);
+    }
+
+    fn journal(&mut self, partition: Partition, bytes: u64, full: bool) {
+        let index = self.partition(partition);
+        self.partitions[index].metrics.journal(bytes, full);
     }
 
     fn ended(&mut self, partition: Partition) {

@@ -19,7 +19,7 @@ use super::replay::Replay;
 use super::spread::{Load, Packer};
 use super::{FlowControl, SourceStage};
 use crate::checkpoint::bindings::SourceHistory;
-use crate::connectors::source::{Polled, SourceConnector, SourceReader};
+use crate::connectors::source::{Partition, Polled, SourceConnector, SourceReader};
 use crate::error::stage::StageName;
 use crate::error::{Error, Result};
 use crate::operators::watermark::{Mark, WatermarkView};
@@ -37,6 +37,9 @@ const BACKPRESSURE_WAIT: Duration = Duration::from_millis(1);
 
 /// How long a source waits for workers to decode what they have, if nobody wakes it.
 const DECODING_WAIT: Duration = Duration::from_millis(10);
+
+/// How many checkpoints there may be, as `checkpoints_kept` says.
+const KEPT_MAX: usize = 1_000;
 
 /// How long a source waits for its last bindings to be durable, if nobody wakes it.
 const DURABLE_WAIT: Duration = Duration::from_millis(10);
@@ -143,6 +146,8 @@ struct Reading<T: Decode> {
     intake: Intake<T>,
     /// Where the positions of the partitions are kept.
     slot: Slot,
+    /// Where the partitions were at checkpoints, of which some run may still go on from the first.
+    kept: VecDeque<(Epoch, Vec<(Partition, u64)>)>,
     outputs: Outputs<T>,
     /// One per output, all at the epoch in which records are read now.
     capabilities: Vec<Capability<Epoch>>,
@@ -217,6 +222,7 @@ impl<T: Decode> Reading<T> {
             workers: context.workers as u64,
             intake: Intake::new(&context.name, rules.idle_after, view, stage.metrics, work, base),
             slot,
+            kept: VecDeque::new(),
             outputs,
             capabilities,
             control,
@@ -359,6 +365,15 @@ impl<T: Decode> Reading<T> {
     fn begin_epoch(&mut self, epoch: Epoch) {
         if let Some(due) = self.slot.due(epoch) {
             self.slot.take(due, |slot| self.intake.keep(slot));
+            self.kept.push_back((due, self.intake.next_offsets()));
+            // Where nobody says which of them is the oldest, nobody wants to know.
+            if self.kept.len() > KEPT_MAX {
+                self.kept.pop_front();
+            }
+        }
+        let oldest = self.slot.oldest();
+        while let Some((_, offsets)) = self.kept.pop_front_if(|(kept, _)| *kept <= oldest) {
+            offsets.into_iter().for_each(|(partition, next)| self.reader.checkpointed(partition, next));
         }
         self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&epoch));
         self.in_epoch = 0;

@@ -59,6 +59,10 @@ impl Recorder for Memory {
         true
     }
 
+    fn oldest(&self) -> Epoch {
+        0
+    }
+
     fn resumed(&self) {
         self.slices.set(self.slices.get() + 1);
     }
