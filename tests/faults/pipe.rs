@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::input::{self, PARTITIONS, Random};
 use super::kills::{settings, wrong};
 use super::oracle;
-use super::process::{Ended, PATIENCE, Process, signal, tidewatch};
+use super::process::{Ended, PATIENCE, Process, get, signal, tidewatch};
 use super::rounds::{bytes_bound, children, seed_and_rounds};
 
 const RECORDS: usize = 40_000;
@@ -216,4 +216,32 @@ fn a_flush_of_the_journal_that_fails() {
         assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
         expect(folder.path(), &lines, &format!("flush {flush} failed"));
     }
+}
+
+/// Nothing prunes it here, so it stays full until a run has a larger limit.
+#[test]
+fn a_full_journal_is_said_and_holds_the_input_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lines, state) = (lines(RECORDS, 4), folder.path().join("state"));
+    let limited = ["sources.events.journal_bytes_max=1MiB", "engine.admin=127.0.0.1:0"];
+    let mut fed = start(folder.path(), &lines, true, &limited);
+    fed.process.wait_for("is full: nothing is read until it is pruned", 1);
+    let kept = journaled(&state).len();
+    // What is in the journal comes out nevertheless.
+    let (address, deadline) = (fed.process.admin_addresses().remove(0), Instant::now() + PATIENCE);
+    let told = |name: &str, value: &str| {
+        get(&address, "/metrics").lines().any(|line| line.starts_with(name) && line.ends_with(value))
+    };
+    while !told("tidewatch_source_journal_full{", " 1") || !told("tidewatch_source_partition_lag{", " 0") {
+        assert!(Instant::now() < deadline, "{}", get(&address, "/metrics"));
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(kept < lines.len() / 2 && journaled(&state).len() == kept, "{kept}");
+    signal("TERM", &fed.process.pid().to_string());
+    let ended = fed.process.end_within(PATIENCE);
+    assert_eq!((ended.code(), ended.stderr.matches("is full").count()), (Some(0), 1), "{}", ended.stderr);
+    drop(fed.feeder.join().unwrap());
+    let ended = start(folder.path(), &lines[kept..], false, &[]).end();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    expect(folder.path(), &lines, "after a larger limit");
 }

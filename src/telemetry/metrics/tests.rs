@@ -21,6 +21,7 @@ fn busy() -> Metrics {
         let partition = source.partition(&format!("part-{worker}"));
         partition.read(10, 1000);
         partition.lag(7);
+        partition.journal(4_096, true);
         source.decoded(8);
         source.dead_letters(Reason::Malformed, 2);
         source.dead_letters(Reason::Late, 1);
@@ -89,6 +90,8 @@ fn text_has_help_type_and_the_series() {
         "tidewatch_source_records_total{source=\"logins\",worker=\"1\",dataflow=\"flow\"} 10",
         "tidewatch_source_partition_records_total{partition=\"part-0\",source=\"logins\",dataflow=\"flow\"} 10",
         "tidewatch_source_partition_lag{partition=\"part-0\",source=\"logins\",dataflow=\"flow\"} 7",
+        "tidewatch_source_journal_bytes{partition=\"part-0\",source=\"logins\",dataflow=\"flow\"} 4096",
+        "tidewatch_source_journal_full{partition=\"part-0\",source=\"logins\",dataflow=\"flow\"} 1",
         "tidewatch_dead_letters_total{reason=\"malformed\",source=\"logins\",worker=\"0\",dataflow=\"flow\"} 2",
         "tidewatch_dead_letters_total{reason=\"too_deep\",source=\"logins\",worker=\"0\",dataflow=\"flow\"} 0",
         "tidewatch_source_watermark_seconds{source=\"logins\",worker=\"0\",dataflow=\"flow\"} 9",
