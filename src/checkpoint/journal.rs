@@ -8,7 +8,7 @@
 //! journal/events-0/00000000000000104857.log
 //! ```
 //!
-//! A segment consists of [frames](frame); each is what one flush made durable, and is appended only after the one before it was flushed.
+//! A segment consists of *frames*; each is what one flush made durable, and is appended only after the one before it was flushed.
 //! So only the last frame of the newest segment can be torn, and all other damage is an error. A segment that has
 //! become large is followed by another one, and is deleted as a whole when nobody can ask for its records any more.
 //!
