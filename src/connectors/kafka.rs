@@ -30,7 +30,7 @@ mod writer;
 
 pub use connection::{Connection, Properties};
 pub use sink::{Compression, KafkaSink};
-pub use source::{KafkaSource, Start, Until};
+pub use source::{KafkaSource, OnGap, Start, Until};
 
 #[cfg(test)]
 mod tests;

@@ -211,6 +211,12 @@ impl PartitionMetrics {
         gauge.add(lag as f64 - before as f64);
     }
 
+    /// So many records of the partition were gone before they were read.
+    pub fn gap(&self, records: u64) {
+        let labels = [self.inner.source.as_str(), self.inner.label.as_str()];
+        self.inner.families.counter(Metric::PartitionGap, &labels).inc_by(records);
+    }
+
     /// The journal of the partition has so many bytes, and is full or not.
     pub fn journal(&self, bytes: u64, full: bool) {
         let (size, is_full) = self.inner.journal.get_or_init(|| {

@@ -78,6 +78,8 @@ table! {
         "Bytes of the records read from a partition.";
     PartitionLag: Gauge "source_partition_lag" [source, partition] "records; bytes for files"
         "How far the partition is ahead of the reader. Absent until the connector knows it.";
+    PartitionGap: Counter "source_gap_records_total" [source, partition] "records"
+        "Records that were gone before they were read, and were passed over since `on_gap` is \"skip\". Absent before the first.";
     JournalBytes: Gauge "source_journal_bytes" [source, partition] "bytes"
         "Size of the journal of a partition that cannot be read again. Absent without one.";
     JournalFull: Gauge "source_journal_full" [source, partition] "0 or 1"

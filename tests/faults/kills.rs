@@ -9,8 +9,8 @@ use super::oracle::{self, Expected, FAILURES_MIN, letter, window_id};
 use super::process::{PATIENCE, rows};
 use super::rounds::{Rounds, records, seed_and_rounds};
 
-/// How many records a worker reads per epoch, and how often epochs end: slow enough to be killed in between.
-const PACE: [&str; 2] = ["engine.records_per_epoch_max=1000", "engine.tick=50ms"];
+/// A worker reads half a megabyte per epoch, and then waits for the next one: slow enough to be killed in between.
+const PACE: [&str; 2] = ["engine.records_per_epoch_max=1000", "engine.tick=250ms"];
 
 /// Writes the partitions to files in `folder`, and says what `auth-windows` must come to.
 pub(crate) fn prepare(folder: &Path, records: usize, seed: u64) -> Expected {

@@ -30,7 +30,7 @@ pub(crate) fn seed_and_rounds(rounds: usize) -> (u64, usize) {
 
 /// How many records there are for so many kills: the last one still finds the cluster at work.
 pub(crate) fn records(rounds: usize) -> usize {
-    (rounds * 40_000).max(200_000)
+    (rounds * 80_000).max(200_000)
 }
 
 /// Where the sizes of clusters come from: processes, and workers in each.

@@ -40,7 +40,7 @@ fn each_row_comes_out_once_though_processes_and_the_broker_are_killed() {
     settings.push(format!("sources.events.out_of_order={OUT_OF_ORDER_MS}ms"));
     settings.push(format!("params.failures_min={FAILURES_MIN}"));
     settings.extend(
-        ["engine.records_per_epoch_max=1000", "engine.tick=50ms", "engine.checkpoint_interval=300ms"]
+        ["engine.records_per_epoch_max=1000", "engine.tick=250ms", "engine.checkpoint_interval=300ms"]
             .map(str::to_owned),
     );
     let sinks = ["sinks.windows", "sinks.alerts", "dead_letters"].map(|sink| (sink, broker.topic(2)));

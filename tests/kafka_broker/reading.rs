@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 use std::time::Instant;
 
+use tidewatch::checkpoint::bindings::KnownPartition;
 use tidewatch::connectors::kafka::KafkaSource;
 use tidewatch::connectors::source::{Collector, Partition, Polled, SourceConnector, SourceContext, SourceReader};
 use tidewatch::error::Error;
@@ -27,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) caught_up: BTreeMap<u32, usize>,
     pub(crate) lag: BTreeMap<u32, u64>,
     pub(crate) ended: BTreeSet<u32>,
+    /// How many records are gone.
+    pub(crate) gone: BTreeMap<u32, u64>,
 }
 
 impl Seen {
@@ -52,6 +55,15 @@ impl Reading {
         let context =
             SourceContext { name: "logins".into(), worker, workers, record_bytes_max: 1 << 20, journals: None };
         Reading { reader: source.open(&context).expect("the source opens"), seen: Seen::default() }
+    }
+
+    /// Goes on, as the only worker, with partition 1 at offset `from`, as after a run that has read so far.
+    pub(crate) fn resume(source: &KafkaSource, from: u64) -> Reading {
+        let context =
+            SourceContext { name: "logins".into(), worker: 0, workers: 1, record_bytes_max: 1 << 20, journals: None };
+        let known = KnownPartition { partition: 1, label: "1".into(), from, next: from, ended: false };
+        let reader = source.reopen(&context, &[known]).expect("the source opens");
+        Reading { reader, seen: Seen::default() }
     }
 
     /// The values that a finite source has.
@@ -106,6 +118,9 @@ impl Collector for Seen {
     }
     fn rejected(&mut self, partition: Partition, offset: u64, _: u64, _: &[u8], reason: Reason, detail: &str) {
         panic!("{partition:?} {offset}: {reason} {detail}");
+    }
+    fn gap(&mut self, partition: Partition, records: u64) {
+        *self.gone.entry(partition.0).or_default() += records;
     }
     fn caught_up(&mut self, partition: Partition) {
         *self.caught_up.entry(partition.0).or_default() += 1;

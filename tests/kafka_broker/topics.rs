@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::producer::Producer;
-use tidewatch::connectors::kafka::{Connection, KafkaSource, Start, Until};
+use tidewatch::connectors::kafka::{Connection, KafkaSource, OnGap, Start, Until};
 use tidewatch::time::EventTime;
 
 use super::broker::{Broker, PATIENCE, send};
@@ -125,6 +125,31 @@ fn records_that_retention_deleted_are_an_error_that_names_the_offsets() {
     assert!(reading.seen.count() < 40);
     let (wanted, available) = (format!("{topic}[1]: wanted offset"), "available are 40 to 50");
     assert!(error.contains(&wanted) && error.contains(available), "{error}");
+}
+
+#[test]
+fn what_was_deleted_while_nobody_looked_stops_the_source_or_is_passed_over() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic(2);
+    let producer = broker.producer(&[]);
+    for number in 0..50 {
+        send(&producer, &topic, 1, number.to_string().as_bytes(), None);
+    }
+    producer.flush(PATIENCE).unwrap();
+    broker.delete_before(&topic, 1, 40);
+    let source = finite(&broker.connection(&topic));
+    let error = Reading::resume(&source, 15).failure();
+    assert!(error.contains(&format!("{topic}[1]: wanted offset 15, available are 40 to 50")), "{error}");
+    assert!(error.contains("on_gap"), "{error}");
+
+    let mut reading = Reading::resume(&KafkaSource { on_gap: OnGap::Skip, ..source.clone() }, 15);
+    assert!(reading.until(|_| false), "the source ends");
+    assert_eq!(reading.seen.values(), (40..50).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(reading.seen.gone, [(1, 25)].into());
+
+    // An offset that the topic never had is no gap: it is another topic.
+    let error = Reading::resume(&KafkaSource { on_gap: OnGap::Skip, until: Until::Forever, ..source }, 70).failure();
+    assert!(error.contains("wanted offset 70"), "{error}");
 }
 
 #[test]

@@ -153,6 +153,16 @@ impl Partitions {
         (0..).zip(&self.states).filter_map(move |(p, state)| state.as_ref().filter(reading).map(|s| (p, s.position)))
     }
 
+    /// Goes on at `position`: what came before is gone.
+    pub(super) fn skip_to(&mut self, partition: u32, position: i64, collector: &mut dyn Collector) {
+        let Some(state) = self.states.get_mut(partition as usize).and_then(Option::as_mut) else { return };
+        collector.gap(Partition(partition), (position - state.position).unsigned_abs());
+        state.position = position;
+        state.at_end = false;
+        state.empty_at = None;
+        self.end_if_reached(partition, collector);
+    }
+
     fn end_if_reached(&mut self, partition: u32, collector: &mut dyn Collector) {
         let Some(state) = self.states.get_mut(partition as usize).and_then(Option::as_mut) else { return };
         if !state.ended && state.end.is_some_and(|end| state.position >= end) {

@@ -15,13 +15,16 @@ use super::discovery::{Discovery, Found};
 use super::feed::ClientFeed;
 use super::fetch::{Fetch, Figures};
 use super::partitions::Partitions;
-use super::source::{Consuming, assign};
-use super::start::{Range, out_of_range};
+use super::source::{Consuming, OnGap, assign};
+use super::start::{Gap, Range, gaps, out_of_range};
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long to wait when nothing has arrived: short against a tick, long enough to cost an idle worker next to nothing.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
+
+/// How long it may take to go on elsewhere in a partition.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a record counts against the budget on top of its bytes, so that empty records cannot make a poll endless.
 const RECORD_OVERHEAD: usize = 64;
@@ -37,6 +40,7 @@ pub(super) struct Reader {
     batch: Batch,
     /// Whether the source ends where its partitions ended at open.
     finite: bool,
+    on_gap: OnGap,
     /// Partitions of the topic, also those of other workers.
     known: u32,
     partitions: Partitions,
@@ -52,7 +56,7 @@ impl Reader {
         connection: Connection,
         consumer: Arc<BaseConsumer<Consuming>>,
         discovery: Discovery,
-        finite: bool,
+        (finite, on_gap): (bool, OnGap),
         known: u32,
         ranges: &[Range],
     ) -> Result<Self> {
@@ -63,12 +67,16 @@ impl Reader {
         let feed = ClientFeed { consumer: Arc::clone(&consumer), record_bytes_max: context.record_bytes_max };
         let fetch = Fetch::start(&context.name, feed)?;
         let batch = Batch::default();
-        Ok(Reader { context, connection, consumer, discovery, fetch, batch, finite, known, partitions })
+        Ok(Reader { context, connection, consumer, discovery, fetch, batch, finite, on_gap, known, partitions })
     }
 
-    fn failure(&self, error: KafkaError) -> Option<Error> {
+    /// What is to be told of an error, if it is not got over.
+    fn failure(&mut self, error: KafkaError, collector: &mut dyn Collector) -> Option<Error> {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            if self.on_gap == OnGap::Skip && self.skip_gaps(collector) {
+                return None;
+            }
             return Some(out_of_range(&self.consumer, &self.connection, self.partitions.positions()));
         }
         let fatal =
@@ -82,6 +90,32 @@ impl Reader {
                 None => failed.because(error),
             }
         })
+    }
+
+    /// Goes on behind what is gone; says whether something was. An offset beyond the end of a partition is none that is gone: then the
+    /// topic is another one.
+    fn skip_gaps(&mut self, collector: &mut dyn Collector) -> bool {
+        let gaps = gaps(&self.consumer, &self.connection, self.partitions.positions());
+        for &Gap { partition, wanted, first } in &gaps {
+            let topic = self.connection.topic.as_str();
+            let records = first - wanted;
+            if let Err(why) = self.consumer.seek(topic, partition.cast_signed(), Offset::Offset(first), SEEK_TIMEOUT) {
+                tracing::warn!(topic, partition, first, %why, "cannot go on behind what is gone");
+                return false;
+            }
+            let source = self.context.name.as_str();
+            tracing::warn!(
+                source,
+                topic,
+                partition,
+                wanted,
+                first,
+                records,
+                "records are gone before they were read; skipped"
+            );
+            self.partitions.skip_to(partition, first, collector);
+        }
+        !gaps.is_empty()
     }
 
     fn discover(&mut self) -> Result<()> {
@@ -151,7 +185,7 @@ impl SourceReader for Reader {
                 }
                 Some(Event::EndOfLog { partition }) => self.partitions.end_of_log(partition, collector),
                 Some(Event::Failed(error)) => {
-                    if let Some(failure) = self.failure(error) {
+                    if let Some(failure) = self.failure(error, collector) {
                         return Err(failure);
                     }
                 }

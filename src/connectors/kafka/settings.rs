@@ -6,7 +6,7 @@ use rdkafka::error::KafkaError;
 
 use super::connection::{Connection, Properties};
 use super::sink::{self, COMMIT_INTERVAL_DEFAULT, Compression, KafkaSink, LINGER_DEFAULT};
-use super::source::{self, DISCOVER_AFTER_DEFAULT, KafkaSource, Start, Until};
+use super::source::{self, DISCOVER_AFTER_DEFAULT, KafkaSource, OnGap, Start, Until};
 use crate::connectors::sink::Delivery;
 use crate::settings::{Node, Secret, Section, Setting, Value};
 use crate::time::EventTime;
@@ -40,7 +40,7 @@ const DISCOVER_AFTER_MIN: Duration = Duration::from_secs(1);
 const DISCOVER_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl KafkaSource {
-    /// Reads `brokers`, `topic`, `start`, `until`, `discover_after` and `properties`; `None` if a required one is missing.
+    /// Reads `brokers`, `topic`, `start`, `until`, `on_gap`, `discover_after` and `properties`; `None` if a required one is missing.
     pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
         let defaults = [source::DEFAULTS, source::FIXED].concat();
         let reserved: Vec<&str> = names(source::FIXED).chain(OURS.iter().copied()).collect();
@@ -49,7 +49,8 @@ impl KafkaSource {
         let until = section.choice("until", &[("end", Until::End)], Until::Forever);
         let range = DISCOVER_AFTER_MIN..=DISCOVER_AFTER_MAX;
         let discover_after = section.within("discover_after", range, DISCOVER_AFTER_DEFAULT);
-        Some(KafkaSource { connection: connection?, start, until, discover_after })
+        let on_gap = section.choice("on_gap", &[("stop", OnGap::Stop), ("skip", OnGap::Skip)], OnGap::Stop);
+        Some(KafkaSource { connection: connection?, start, until, on_gap, discover_after })
     }
 }
 

@@ -69,6 +69,16 @@ pub enum Start {
     At(EventTime),
 }
 
+/// What becomes of a partition whose next record is gone: retention or somebody deleted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnGap {
+    /// The dataflow stops, and says which partition and offsets.
+    #[default]
+    Stop,
+    /// It goes on with the first record that is there, says so in the log, and counts what is gone.
+    Skip,
+}
+
 /// Where reading ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
@@ -88,6 +98,8 @@ pub struct KafkaSource {
     pub start: Start,
     /// Where reading ends.
     pub until: Until,
+    /// What if records are gone before they were read. Default: stop.
+    pub on_gap: OnGap,
     /// How often to look for new partitions, which are then read from their beginning. Default: 30 s.
     pub discover_after: Duration,
 }
@@ -99,6 +111,7 @@ impl KafkaSource {
             connection,
             start: Start::default(),
             until: Until::default(),
+            on_gap: OnGap::default(),
             discover_after: DISCOVER_AFTER_DEFAULT,
         }
     }
@@ -145,7 +158,15 @@ impl SourceConnector for KafkaSource {
         assign(&consumer, connection, assigned.map(|range| (range.partition, Offset::Offset(range.from))))?;
         let consumer = Arc::new(consumer);
         let discovery = Discovery::start(&consumer, &connection.topic, self.discover_after, known)?;
-        let reader = Reader::new(context.clone(), connection.clone(), consumer, discovery, finite, known, &ranges)?;
+        let reader = Reader::new(
+            context.clone(),
+            connection.clone(),
+            consumer,
+            discovery,
+            (finite, self.on_gap),
+            known,
+            &ranges,
+        )?;
         Ok(Box::new(reader))
     }
 }

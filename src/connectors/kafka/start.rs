@@ -97,6 +97,29 @@ fn insist<T>(
     }
 }
 
+/// Records of a partition that are gone.
+pub(super) struct Gap {
+    pub(super) partition: u32,
+    /// The offset that was to be read.
+    pub(super) wanted: i64,
+    /// The first that is there, which is greater.
+    pub(super) first: i64,
+}
+
+/// Which of the partitions at `positions` have lost what comes next. Waits.
+pub(super) fn gaps(
+    consumer: &BaseConsumer<Consuming>,
+    connection: &Connection,
+    positions: impl Iterator<Item = (u32, i64)>,
+) -> Vec<Gap> {
+    positions
+        .filter_map(|(partition, wanted)| {
+            let there = consumer.fetch_watermarks(&connection.topic, partition.cast_signed(), ASK_TIMEOUT);
+            there.ok().filter(|(first, _)| wanted < *first).map(|(first, _)| Gap { partition, wanted, first })
+        })
+        .collect()
+}
+
 /// The error for partitions whose next offset the broker does not have: asks for what it has instead. Waits; for a
 /// dataflow that is about to stop.
 pub(super) fn out_of_range(
@@ -124,5 +147,5 @@ pub(super) fn out_of_range(
     } else {
         error.because(missing.join("; "))
     };
-    error.hint("raise the topic's retention, or start anew with `start = \"earliest\"`")
+    error.hint("raise the topic's retention, or start anew with `start = \"earliest\"`, or pass over what is gone with `on_gap = \"skip\"`")
 }

@@ -565,6 +565,11 @@ impl<T: Decode> Collector for Intake<T> {
         self.partitions[index].metrics.lag(lag);
     }
 
+    fn gap(&mut self, partition: Partition, records: u64) {
+        let index = self.partition(partition);
+        self.partitions[index].metrics.gap(records);
+    }
+
     fn journal(&mut self, partition: Partition, bytes: u64, full: bool) {
         let index = self.partition(partition);
         self.partitions[index].metrics.journal(bytes, full);

@@ -22,6 +22,7 @@ fn busy() -> Metrics {
         partition.read(10, 1000);
         partition.lag(7);
         partition.journal(4_096, true);
+        partition.gap(7);
         source.decoded(8);
         source.dead_letters(Reason::Malformed, 2);
         source.dead_letters(Reason::Late, 1);
