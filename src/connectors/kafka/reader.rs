@@ -23,9 +23,6 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long to wait when nothing has arrived: short against a tick, long enough to cost an idle worker next to nothing.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
 
-/// How long it may take to go on elsewhere in a partition.
-const SEEK_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What a record counts against the budget on top of its bytes, so that empty records cannot make a poll endless.
 const RECORD_OVERHEAD: usize = 64;
 
@@ -96,14 +93,17 @@ impl Reader {
     /// topic is another one.
     fn skip_gaps(&mut self, collector: &mut dyn Collector) -> bool {
         let gaps = gaps(&self.consumer, &self.connection, self.partitions.positions());
+        let topic = self.connection.topic.as_str();
         for &Gap { partition, wanted, first } in &gaps {
-            let topic = self.connection.topic.as_str();
-            let records = first - wanted;
-            if let Err(why) = self.consumer.seek(topic, partition.cast_signed(), Offset::Offset(first), SEEK_TIMEOUT) {
-                tracing::warn!(topic, partition, first, %why, "cannot go on behind what is gone");
+            // Assigned anew: the client fetches no more of a partition that it has given up.
+            let mut list = TopicPartitionList::new();
+            list.add_partition(topic, partition.cast_signed());
+            let given_up = self.consumer.incremental_unassign(&list).is_ok();
+            let there = Offset::Offset(first);
+            if !given_up || assign(&self.consumer, &self.connection, std::iter::once((partition, there))).is_err() {
                 return false;
             }
-            let source = self.context.name.as_str();
+            let (source, records) = (self.context.name.as_str(), first - wanted);
             tracing::warn!(
                 source,
                 topic,
