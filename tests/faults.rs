@@ -14,6 +14,8 @@ mod full_disk;
 mod input;
 #[path = "faults/kills.rs"]
 mod kills;
+#[path = "faults/network.rs"]
+mod network;
 #[path = "faults/oracle.rs"]
 mod oracle;
 #[path = "faults/pipe.rs"]
