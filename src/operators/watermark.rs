@@ -37,6 +37,10 @@ pub enum Standing {
     Ended,
 }
 
+/// The partition that stands for none: a worker without partitions whose source has finished says that it has ended, so that the watermark of
+/// a source without any does not stand still for ever.
+pub const NO_PARTITION: u32 = u32::MAX;
+
 /// News of one partition, from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mark {
@@ -128,7 +132,8 @@ impl Tracker {
         }
         let candidate = match least {
             Some(least) => least,
-            None if waiting => self.marked.watermark,
+            // Nothing is known of what may still come, of idle partitions or before there is any.
+            None if waiting || self.marked.partitions.is_empty() => self.marked.watermark,
             None => EventTime::MAX,
         };
         self.marked.watermark = self.marked.watermark.max(candidate);
@@ -287,6 +292,15 @@ mod tests {
         t.apply(chunk(0, 40));
         assert_eq!(close(&mut t, &[]), EventTime::from_millis(40));
         assert_eq!(close(&mut t, &[(0, Standing::Ended)]), EventTime::MAX);
+    }
+
+    #[test]
+    fn stands_still_until_there_is_a_partition() {
+        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
+        assert_eq!(close(&mut t, &[]), EventTime::MIN);
+        assert_eq!(close(&mut t, &[(NO_PARTITION, Standing::Ended)]), EventTime::MAX);
+        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
+        assert_eq!(close(&mut t, &[(NO_PARTITION, Standing::Ended), (0, at(50))]), EventTime::from_millis(50));
     }
 
     #[test]

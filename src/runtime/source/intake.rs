@@ -190,6 +190,11 @@ impl<T: Decode> Intake<T> {
         }
     }
 
+    /// Whether the worker has no partition.
+    pub(super) fn is_empty(&self) -> bool {
+        self.partitions.is_empty()
+    }
+
     /// The offset after the last record that was taken of each partition.
     pub(super) fn next_offsets(&self) -> Vec<(Partition, u64)> {
         self.partitions.iter().map(|state| (Partition(state.id), state.next)).collect()

@@ -22,7 +22,7 @@ use crate::checkpoint::bindings::SourceHistory;
 use crate::connectors::source::{Partition, Polled, SourceConnector, SourceReader};
 use crate::error::stage::StageName;
 use crate::error::{Error, Result};
-use crate::operators::watermark::{Mark, WatermarkView};
+use crate::operators::watermark::{Mark, NO_PARTITION, Standing, WatermarkView};
 use crate::record::{DeadLetter, Decode, Decoder};
 use crate::runtime::control::Control;
 use crate::runtime::release::Reads;
@@ -281,6 +281,9 @@ impl<T: Decode> Reading<T> {
         self.send(began.checked_sub(self.reader.waited()).unwrap_or(began))?;
         Ok(match polled {
             Polled::Finished if self.control.stopping() || !self.intake.holds() => {
+                if polled == Polled::Finished && !self.control.stopping() && self.intake.is_empty() {
+                    self.tell(Mark::Stands { partition: NO_PARTITION, standing: Standing::Ended });
+                }
                 self.close_epoch();
                 self.capabilities.clear();
                 self.slot.settle(|slot| self.intake.keep(slot));
@@ -377,6 +380,12 @@ impl<T: Decode> Reading<T> {
         }
         self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&epoch));
         self.in_epoch = 0;
+    }
+
+    /// Tells every worker something, in this epoch.
+    fn tell(&mut self, mark: Mark) {
+        let mut output = self.outputs.marks.activate();
+        output.session(&self.capabilities[MARKS]).give_iterator((0..self.workers).map(|worker| (worker, mark)));
     }
 
     /// Tells every worker what became of the partitions in this epoch, and has it bound.
