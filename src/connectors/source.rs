@@ -173,8 +173,9 @@ pub trait Collector {
     /// How many records (bytes, for a file) the partition is ahead of the reader.
     fn lag(&mut self, partition: Partition, lag: u64);
 
-    /// `records` of the partition are gone, and reading goes on after them, as its configuration allows. Default: nobody wants to know.
-    fn gap(&mut self, _: Partition, _records: u64) {}
+    /// `records` of the partition are gone, and reading goes on at the offset `next`, as its configuration allows. Default: nobody wants to
+    /// know.
+    fn gap(&mut self, _: Partition, _next: u64, _records: u64) {}
 
     /// The journal of the partition has so many bytes; `full` says that nothing is read until it has fewer. Default: nobody wants to
     /// know.

@@ -57,12 +57,15 @@ impl Reading {
         Reading { reader: source.open(&context).expect("the source opens"), seen: Seen::default() }
     }
 
-    /// Goes on, as the only worker, with partition 1 at offset `from`, as after a run that has read so far.
+    /// Goes on, as the only worker, with every partition at offset `from`, as after a run that has read so far.
     pub(crate) fn resume(source: &KafkaSource, from: u64) -> Reading {
         let context =
             SourceContext { name: "logins".into(), worker: 0, workers: 1, record_bytes_max: 1 << 20, journals: None };
-        let known = KnownPartition { partition: 1, label: "1".into(), from, next: from, ended: false };
-        let reader = source.reopen(&context, &[known]).expect("the source opens");
+        let known = |partition: u32| {
+            let label = partition.to_string();
+            KnownPartition { partition, label, from, next: from, ended: false }
+        };
+        let reader = source.reopen(&context, &[0, 1, 2, 3].map(known)).expect("the source opens");
         Reading { reader, seen: Seen::default() }
     }
 
@@ -119,7 +122,7 @@ impl Collector for Seen {
     fn rejected(&mut self, partition: Partition, offset: u64, _: u64, _: &[u8], reason: Reason, detail: &str) {
         panic!("{partition:?} {offset}: {reason} {detail}");
     }
-    fn gap(&mut self, partition: Partition, records: u64) {
+    fn gap(&mut self, partition: Partition, _: u64, records: u64) {
         *self.gone.entry(partition.0).or_default() += records;
     }
     fn caught_up(&mut self, partition: Partition) {

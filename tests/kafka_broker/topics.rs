@@ -130,22 +130,29 @@ fn records_that_retention_deleted_are_an_error_that_names_the_offsets() {
 #[test]
 fn what_was_deleted_while_nobody_looked_stops_the_source_or_is_passed_over() {
     let Some(broker) = Broker::shared() else { return };
-    let topic = broker.topic(2);
+    let topic = broker.topic(4);
     let producer = broker.producer(&[]);
-    for number in 0..50 {
-        send(&producer, &topic, 1, number.to_string().as_bytes(), None);
+    for partition in 0..4 {
+        for number in 0..50 {
+            send(&producer, &topic, partition, number.to_string().as_bytes(), None);
+        }
     }
     producer.flush(PATIENCE).unwrap();
-    broker.delete_before(&topic, 1, 40);
+    for (partition, before) in [(1, 40), (2, 30), (3, 50)] {
+        broker.delete_before(&topic, partition, before);
+    }
     let source = finite(&broker.connection(&topic));
     let error = Reading::resume(&source, 15).failure();
     assert!(error.contains(&format!("{topic}[1]: wanted offset 15, available are 40 to 50")), "{error}");
-    assert!(error.contains("on_gap"), "{error}");
+    assert!(error.contains("source \"logins\"") && error.contains("on_gap"), "{error}");
 
+    // Several partitions at once, of which one has nothing left.
     let mut reading = Reading::resume(&KafkaSource { on_gap: OnGap::Skip, ..source.clone() }, 15);
     assert!(reading.until(|_| false), "the source ends");
-    assert_eq!(reading.seen.values(), (40..50).map(|number| number.to_string()).collect::<Vec<_>>());
-    assert_eq!(reading.seen.gone, [(1, 25)].into());
+    let numbers = |from: u32| (from..50).map(|number| number.to_string());
+    let expected: Vec<String> = numbers(15).chain(numbers(40)).chain(numbers(30)).collect();
+    assert_eq!(reading.seen.values(), expected);
+    assert_eq!(reading.seen.gone, [(1, 25), (2, 15), (3, 35)].into());
 
     // An offset that the topic never had is no gap: it is another topic.
     let error = Reading::resume(&KafkaSource { on_gap: OnGap::Skip, until: Until::Forever, ..source }, 70).failure();

@@ -156,7 +156,8 @@ impl Partitions {
     /// Goes on at `position`: what came before is gone.
     pub(super) fn skip_to(&mut self, partition: u32, position: i64, collector: &mut dyn Collector) {
         let Some(state) = self.states.get_mut(partition as usize).and_then(Option::as_mut) else { return };
-        collector.gap(Partition(partition), (position - state.position).unsigned_abs());
+        let records = (position - state.position).unsigned_abs();
+        collector.gap(Partition(partition), position.unsigned_abs(), records);
         state.position = position;
         state.at_end = false;
         state.empty_at = None;

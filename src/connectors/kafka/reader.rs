@@ -74,7 +74,8 @@ impl Reader {
             if self.on_gap == OnGap::Skip && self.skip_gaps(collector) {
                 return None;
             }
-            return Some(out_of_range(&self.consumer, &self.connection, self.partitions.positions()));
+            let (source, positions) = (self.context.name.as_str(), self.partitions.positions());
+            return Some(out_of_range(&self.consumer, &self.connection, source, positions));
         }
         let fatal =
             matches!(error, KafkaError::MessageConsumptionFatal(_)) || code.is_some_and(|c| denied(c) || lossy(c));
@@ -89,12 +90,12 @@ impl Reader {
         })
     }
 
-    /// Goes on behind what is gone; says whether something was. An offset beyond the end of a partition is none that is gone: then the
-    /// topic is another one.
+    /// Goes on behind what is gone, in all partitions; says whether that was all. Where several have lost something, the first error is
+    /// that of all of them, and the others find nothing more to do.
     fn skip_gaps(&mut self, collector: &mut dyn Collector) -> bool {
-        let gaps = gaps(&self.consumer, &self.connection, self.partitions.positions());
+        let Some(gaps) = gaps(&self.consumer, &self.connection, self.partitions.positions()) else { return false };
         let topic = self.connection.topic.as_str();
-        for &Gap { partition, wanted, first } in &gaps {
+        for Gap { partition, wanted, first } in gaps {
             // Assigned anew: the client fetches no more of a partition that it has given up.
             let mut list = TopicPartitionList::new();
             list.add_partition(topic, partition.cast_signed());
@@ -115,7 +116,7 @@ impl Reader {
             );
             self.partitions.skip_to(partition, first, collector);
         }
-        !gaps.is_empty()
+        true
     }
 
     fn discover(&mut self) -> Result<()> {

@@ -106,18 +106,25 @@ pub(super) struct Gap {
     pub(super) first: i64,
 }
 
-/// Which of the partitions at `positions` have lost what comes next. Waits.
+/// Which of the partitions at `positions` have lost what comes next; `None` if that is not all that is wrong: an offset beyond the end is
+/// none that is gone, but of another topic. Waits.
 pub(super) fn gaps(
     consumer: &BaseConsumer<Consuming>,
     connection: &Connection,
     positions: impl Iterator<Item = (u32, i64)>,
-) -> Vec<Gap> {
-    positions
-        .filter_map(|(partition, wanted)| {
-            let there = consumer.fetch_watermarks(&connection.topic, partition.cast_signed(), ASK_TIMEOUT);
-            there.ok().filter(|(first, _)| wanted < *first).map(|(first, _)| Gap { partition, wanted, first })
-        })
-        .collect()
+) -> Option<Vec<Gap>> {
+    let mut gaps = Vec::new();
+    for (partition, wanted) in positions {
+        let there = consumer.fetch_watermarks(&connection.topic, partition.cast_signed(), ASK_TIMEOUT);
+        let (first, end) = there.ok()?;
+        if wanted > end {
+            return None;
+        }
+        if wanted < first {
+            gaps.push(Gap { partition, wanted, first });
+        }
+    }
+    Some(gaps)
 }
 
 /// The error for partitions whose next offset the broker does not have: asks for what it has instead. Waits; for a
@@ -125,6 +132,7 @@ pub(super) fn gaps(
 pub(super) fn out_of_range(
     consumer: &BaseConsumer<Consuming>,
     connection: &Connection,
+    source: &str,
     positions: impl Iterator<Item = (u32, i64)>,
 ) -> Error {
     let mut missing = Vec::new();
@@ -141,7 +149,7 @@ pub(super) fn out_of_range(
             }
         }
     }
-    let error = Error::source(format!("records of {connection} are gone before they were read"));
+    let error = Error::source(format!("source {source:?}: records of {connection} are gone before they were read"));
     let error = if missing.is_empty() {
         error.because(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))
     } else {

@@ -570,9 +570,14 @@ impl<T: Decode> Collector for Intake<T> {
         self.partitions[index].metrics.lag(lag);
     }
 
-    fn gap(&mut self, partition: Partition, records: u64) {
+    fn gap(&mut self, partition: Partition, next: u64, records: u64) {
         let index = self.partition(partition);
-        self.partitions[index].metrics.gap(records);
+        let state = &mut self.partitions[index];
+        state.metrics.gap(records);
+        // Nothing before it is still to come, also of an epoch that is made again.
+        if state.held.is_empty() {
+            state.next = state.next.max(next);
+        }
     }
 
     fn journal(&mut self, partition: Partition, bytes: u64, full: bool) {
