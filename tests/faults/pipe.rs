@@ -218,12 +218,25 @@ fn a_flush_of_the_journal_that_fails() {
     }
 }
 
+/// The journal holds a fraction of the input, so the run only gets to the end of it if checkpoints make room again and again.
+#[test]
+fn checkpoints_make_room_in_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = lines(RECORDS, 5);
+    let limited = ["sources.events.journal_bytes_max=1MiB", "engine.checkpoint_interval=200ms"];
+    let ended = start(folder.path(), &lines, false, &limited).end();
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.matches("was pruned: reading goes on").count() > 2, "{}", ended.stderr);
+    expect(folder.path(), &lines, "with a small journal");
+}
+
 /// Nothing prunes it here, so it stays full until a run has a larger limit.
 #[test]
 fn a_full_journal_is_said_and_holds_the_input_back() {
     let folder = tempfile::tempdir().unwrap();
     let (lines, state) = (lines(RECORDS, 4), folder.path().join("state"));
-    let limited = ["sources.events.journal_bytes_max=1MiB", "engine.admin=127.0.0.1:0"];
+    let limited =
+        ["sources.events.journal_bytes_max=1MiB", "engine.checkpoint_interval=24h", "engine.admin=127.0.0.1:0"];
     let mut fed = start(folder.path(), &lines, true, &limited);
     fed.process.wait_for("is full: nothing is read until it is pruned", 1);
     let kept = journaled(&state).len();
