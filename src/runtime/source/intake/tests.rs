@@ -59,3 +59,23 @@ fn a_partition_that_ends_while_its_records_wait_has_not_ended_yet() {
     let bound = intake.close_epoch(100, |_| ());
     assert_eq!(bound.last().map(|bound| (bound.partition, bound.phase)), Some((1, Phase::Returned)));
 }
+
+#[test]
+fn an_epoch_is_made_again_without_what_is_gone() {
+    let rules = TimeRules::default();
+    let metrics = Metrics::new("test").source("in", 0);
+    let work = Work::Here(Direct::new((), rules, Default::default()));
+    let mut intake: Intake<Line> =
+        Intake::new("in", rules.idle_after, Rc::default(), metrics, work, SourceBase::default());
+    intake.joined(Partition(0), "p0");
+    let joined = Some(Joined { label: "p0".into(), from: 0 });
+    let binding = PartitionBinding { partition: 0, joined, next: 30, phase: Phase::Active, floor: None };
+    let bindings = BTreeMap::from([(0, binding)]);
+    intake.replay(&bindings).unwrap();
+    (0..10).for_each(|offset| intake.record(Partition(0), offset, b"x"));
+    assert!(!intake.is_replayed(&bindings).unwrap());
+    intake.gap(Partition(0), 40, 30);
+    // Nothing comes after it.
+    intake.caught_up(Partition(0));
+    assert!(intake.is_replayed(&bindings).unwrap());
+}
