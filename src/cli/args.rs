@@ -60,6 +60,10 @@ pub(super) struct ConfigArgs {
     /// A folder for what the next run needs to go on exactly where this one stopped or was killed; sets engine.state_dir.
     #[arg(long, value_name = "FOLDER")]
     pub state: Option<PathBuf>,
+    /// Lets a stop close the windows that are open and write their rows, as the end of the input would; sets engine.drain. Not with a
+    /// state directory: there the next run goes on with them.
+    #[arg(long)]
+    pub drain: bool,
     /// Files in place of a source, as JSON.
     #[arg(long, hide = true)]
     pub replay: Vec<Replay>,

@@ -1,16 +1,17 @@
 //! `checkpoint`: what is there to go on from.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::args::{CheckpointArgs, CheckpointCommand, OneCheckpointArgs};
-use crate::checkpoint::bindings::Position;
+use crate::checkpoint::bindings::{Admitted, Position};
 use crate::checkpoint::manifest::{self, CheckpointName};
 use crate::checkpoint::prune::prune;
 use crate::checkpoint::restore::{Restored, load};
-use crate::checkpoint::snapshots::positions_of;
+use crate::checkpoint::snapshots::{admitted_of, positions_of};
 use crate::checkpoint::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::EventTime;
@@ -93,8 +94,13 @@ fn positions(restored: &Restored) -> Result<Table> {
         let Some((source, _)) = slot.rsplit_once('.').filter(|(source, _)| *slot == positions_of(source)) else {
             continue;
         };
+        let mut greatest = BTreeMap::new();
+        restored.each(&admitted_of(source), |at: Admitted| {
+            greatest.insert(at.partition, at.admission.greatest());
+        })?;
         restored.each(slot, |at: Position| {
-            let greatest = if at.greatest == EventTime::MIN { String::new() } else { at.greatest.to_string() };
+            let greatest = greatest.get(&at.partition).filter(|time| **time != EventTime::MIN);
+            let greatest = greatest.map(EventTime::to_string).unwrap_or_default();
             let phase = format!("{:?}", at.phase).to_lowercase();
             table.add_row([source.to_owned(), at.label, at.next.to_string(), greatest, phase]);
         })?;

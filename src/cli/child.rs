@@ -32,9 +32,10 @@ pub(super) fn option(name: &str, value: impl AsRef<Path>) -> OsString {
 impl ConfigArgs {
     /// Gives `command` the same configuration.
     pub(super) fn pass_on(&self, command: &mut Command) {
-        let ConfigArgs { config, set, state, replay } = self;
+        let ConfigArgs { config, set, state, drain, replay } = self;
         command.args(config.iter().map(|file| option("--config", file)));
         command.args(set.iter().map(|set| option("--set", set)));
+        command.args(drain.then_some("--drain"));
         command.args(state.iter().map(|state| option("--state", state)));
         command.args(replay.iter().map(|replay| option("--replay", replay.to_string())));
     }

@@ -17,6 +17,7 @@ pub(super) fn prepare(dataflow: &Dataflow, args: &ConfigArgs) -> Result<Prepared
         let layers = args.set.iter().fold(layers, |layers, set| layers.set(set));
         // Quoted as JSON, which TOML reads as well: a folder may be called "1".
         let state = args.state.iter().map(|state| serde_json::Value::from(&*state.to_string_lossy()));
+        let layers = if args.drain { layers.set("engine.drain=true") } else { layers };
         state.fold(layers, |layers, state| layers.set(format!("engine.state_dir={state}")))
     };
     config::prepare(dataflow, layers, Arc::new(SystemClock), |environment| {

@@ -42,6 +42,9 @@ pub struct EngineConfig {
     pub log_format: LogFormat,
     /// `shutdown_grace`: how long a stop waits for sinks to finish, from 0 s to 1 h; default 30 s.
     pub shutdown_grace: Duration,
+    /// `drain`: whether a stop closes the windows that are open and writes their rows, as the end of the input would; default false.
+    /// Not with a state directory: there the next run goes on with them.
+    pub drain: bool,
 }
 
 /// Where metrics and health are served.
@@ -69,6 +72,7 @@ impl Default for EngineConfig {
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_grace: Duration::from_secs(30),
+            drain: false,
         }
     }
 }
@@ -109,7 +113,11 @@ impl EngineConfig {
                 Duration::ZERO..=Duration::from_secs(3600),
                 default.shutdown_grace,
             ),
+            drain: s.or("drain", default.drain),
         };
+        if config.drain && config.state_dir.is_some() {
+            section.fault("drain", "is not for a run with a state directory, whose next run goes on with the windows that are open");
+        }
         if !config.tick.subsec_nanos().is_multiple_of(1_000_000) {
             section.fault("tick", format!("expected whole milliseconds, found {}", config.tick.show()));
         }

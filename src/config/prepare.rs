@@ -82,6 +82,9 @@ pub(crate) fn prepare(
     let mut environment = Environment::with_clock(dataflow.name(), tree, clock, engine.tick);
     environment.keys_max = engine.keys_max;
     environment.is_durable = engine.state_dir.is_some();
+    if engine.drain {
+        environment.control.drain_at_stop();
+    }
     environment.flow_control = FlowControl {
         epochs_in_flight_max: engine.epochs_in_flight_max,
         records_per_epoch_max: engine.records_per_epoch_max as u64,

@@ -7,6 +7,7 @@ mod conservation;
 mod examples;
 mod kit;
 mod ladder;
+mod live;
 mod nexmark;
 mod oracle;
 mod real_data;
