@@ -62,7 +62,10 @@ fn an_attack_that_is_followed_by_silence_is_reported_once_its_window_is_as_old_a
     let early = rows(live(counts(), &["ticks"]), vec![pauses(3), attack(), pauses(50), vec![stop()]]);
     assert!(early.json("counts").is_empty());
     let enough = rows(live(counts(), &["ticks"]), vec![pauses(3), attack(), pauses(80), vec![stop()]]);
-    assert_eq!(enough.json("counts"), [json!({ "key": 1, "start": START - 20_000, "end": START - 10_000, "value": 3 })]);
+    assert_eq!(
+        enough.json("counts"),
+        [json!({ "key": 1, "start": START - 20_000, "end": START - 10_000, "value": 3 })]
+    );
     // What was there before says nothing of delays.
     let backlog = rows(live(counts(), &["ticks"]), vec![attack(), pauses(20), vec![stop()]]);
     assert_eq!(backlog.json("counts").len(), 1);

@@ -48,7 +48,8 @@ impl Input {
         let at_start = if chance.one_in(3) { chance.between(0, count as u64) as usize } else { count };
         let idle_after_ms = if chance.one_in(2) { chance.between(100, 1_500) } else { 1_000_000_000 };
         let records_max = 1 << chance.between(0, 6);
-        let mut input = Input { partitions: Vec::new(), at_start, idle_after_ms, live: chance.one_in(2), jump_max_ms: JUMPS };
+        let mut input =
+            Input { partitions: Vec::new(), at_start, idle_after_ms, live: chance.one_in(2), jump_max_ms: JUMPS };
         input.partitions.extend((0..count).map(|_| PartitionInput::draw(chance, records_max)));
         // What is left behind says how far the clock of its partition was, which the oracle does not know.
         if !input.may_leave_behind() && chance.one_in(2) {

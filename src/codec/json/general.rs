@@ -43,13 +43,13 @@ fn refusal<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Reject
 }
 
 fn too_deep() -> Rejection {
-    Rejection::new(Reason::TooDeep, format!("nested {NESTING_MAX} levels deep or more"))
+    Rejection::new(Reason::TooDeep, format!("nested deeper than {NESTING_MAX} levels"))
 }
 
-/// Whether arrays and objects are open [`NESTING_MAX`] deep somewhere in what may be JSON.
+/// Whether arrays and objects are open deeper than [`NESTING_MAX`] somewhere in what may be JSON.
 fn nests_too_deep(text: &[u8]) -> bool {
     let mut openings = memchr::memchr2_iter(b'{', b'[', text);
-    openings.nth(NESTING_MAX - 1).is_some() && depth_reaches(text, NESTING_MAX)
+    openings.nth(NESTING_MAX).is_some() && depth_reaches(text, NESTING_MAX + 1)
 }
 
 fn depth_reaches(text: &[u8], limit: usize) -> bool {

@@ -22,11 +22,17 @@ impl Admission {
         let detail = match reason {
             Reason::Future => {
                 let max = bounds.future_max_ms;
-                format!("event time {time} is more than future_max ({max} ms) after {now}, when it was read{}", self.hint(time, epoch))
+                format!(
+                    "event time {time} is more than future_max ({max} ms) after {now}, when it was read{}",
+                    self.hint(time, epoch)
+                )
             }
             Reason::Past => {
                 let max = bounds.past_max_ms;
-                format!("event time {time} is more than past_max ({max} ms) before {now}, when it was read{}", self.hint(time, epoch))
+                format!(
+                    "event time {time} is more than past_max ({max} ms) before {now}, when it was read{}",
+                    self.hint(time, epoch)
+                )
             }
             Reason::LateAfterIdle => {
                 let floor = self.state.floor;
@@ -38,9 +44,13 @@ impl Admission {
                 let (own, watermark) = (behind(own, max), self.watermark());
                 if time < own {
                     let whose = if self.state.clocks.is_some() { "clock" } else { "partition" };
-                    format!("event time {time} is behind its {whose}'s watermark {own} (greatest event time minus out_of_order, {max} ms)")
+                    format!(
+                        "event time {time} is behind its {whose}'s watermark {own} (greatest event time minus out_of_order, {max} ms)"
+                    )
                 } else {
-                    format!("event time {time} is behind its partition's watermark {watermark}: its clock is more than clock_spread_max behind the others")
+                    format!(
+                        "event time {time} is behind its partition's watermark {watermark}: its clock is more than clock_spread_max behind the others"
+                    )
                 }
             }
         };
@@ -61,7 +71,8 @@ impl Admission {
         let off = time.millis().saturating_sub(epoch as i64);
         let from_quarter = (off.saturating_add(QUARTER_HOUR_MS / 2)).rem_euclid(QUARTER_HOUR_MS) - QUARTER_HOUR_MS / 2;
         if off.unsigned_abs() <= ZONE_MAX_MS.unsigned_abs() && from_quarter.abs() <= ZONE_SLACK_MS {
-            return "; is its clock of another zone? say which with zone, if the times are written without one".to_owned();
+            return "; is its clock of another zone? say which with zone, if the times are written without one"
+                .to_owned();
         }
         String::new()
     }

@@ -196,7 +196,11 @@ fn a_host_that_is_silent_holds_nothing_back_and_may_come_back() {
         }
     }
     assert!(a.watermark() >= ago(4_000_000 - 2_980_000));
-    assert_eq!(a.state().clocks.as_ref().map(|clocks| clocks.greatest(2, &a.bounds)), Some(EventTime::MIN), "forgotten");
+    assert_eq!(
+        a.state().clocks.as_ref().map(|clocks| clocks.greatest(2, &a.bounds)),
+        Some(EventTime::MIN),
+        "forgotten"
+    );
     assert_eq!(from_clock(&mut a, ago(4_000_000 - 2_999_000), 2), None);
 }
 

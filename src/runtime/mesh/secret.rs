@@ -13,6 +13,7 @@ use rand::rngs::SysRng;
 
 use super::mesh_error;
 use crate::error::{Error, Result};
+use crate::settings::regular;
 
 /// The least length of a secret, in bytes.
 pub const SECRET_BYTES_MIN: usize = 16;
@@ -44,12 +45,12 @@ impl Secret {
     /// Reads a secret from a file, without one newline at its end; warns if others than the owner can read the file.
     ///
     /// # Errors
-    /// If the file cannot be read or its length is out of bounds.
+    /// If the file cannot be read, is not a regular file, or its length is out of bounds.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let failed =
             |error: std::io::Error| Error::config(format!("cannot read the mesh secret from {path:?}")).because(error);
-        let file = File::open(path).map_err(failed)?;
+        let file = regular::open(path).map_err(failed)?;
         warn_if_readable_by_others(&file, path);
         let mut bytes = Vec::new();
         // One byte more than the newline of the longest secret: enough to see that a file is too long.

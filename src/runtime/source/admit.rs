@@ -81,8 +81,7 @@ pub(super) fn admit<'s, T: Decode>(
     let mut input = builder.new_input(to_decide, Exchange::new(|chunk: &ToDecide| chunk.owner));
     let (verdicts, verdicts_stream) = builder.new_output::<Vec<Verdict>>();
     let (marks, marks_stream) = builder.new_output::<Vec<(u64, Mark)>>();
-    let (mut verdicts, mut marks): (Output<_>, Output<_>) =
-        (OutputBuilder::from(verdicts), OutputBuilder::from(marks));
+    let (mut verdicts, mut marks): (Output<_>, Output<_>) = (OutputBuilder::from(verdicts), OutputBuilder::from(marks));
     turn.0.borrow_mut().activator = Some(scope.activator_for(builder.operator_info().address));
     let (name, workers) = (StageName::of(&context.name), context.workers as u64);
     builder.build(move |capabilities| {

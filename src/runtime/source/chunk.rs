@@ -87,7 +87,11 @@ impl Chunk {
         let (mut bytes, mut ends) = spare.take();
         bytes.reserve(size);
         ends.reserve(records);
-        Chunk { head, label, columns: Columns::Here { offsets: Offsets::Each(Vec::with_capacity(records)), ends, bytes } }
+        Chunk {
+            head,
+            label,
+            columns: Columns::Here { offsets: Offsets::Each(Vec::with_capacity(records)), ends, bytes },
+        }
     }
 
     /// A chunk of the lines of a block.

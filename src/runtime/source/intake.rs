@@ -260,7 +260,8 @@ impl<T: Decode> Intake<T> {
     /// Ends the epoch: tells how the partitions' standing changed since it was last told, and returns what is to be bound.
     pub(super) fn close_epoch(&mut self, now_ms: u64, mut tell: impl FnMut(Mark)) -> Vec<PartitionBinding> {
         let mut bindings = Vec::new();
-        if let Some(binding) = self.follow.without_partitions(self.epoch, now_ms, self.replaying, self.partitions.len()) {
+        if let Some(binding) = self.follow.without_partitions(self.epoch, now_ms, self.replaying, self.partitions.len())
+        {
             tell(Mark::Reached { partition: NO_PARTITION, time: binding.follows.unwrap_or(EventTime::MIN) });
             bindings.push(binding);
         }

@@ -1,6 +1,6 @@
-use super::*;
 use super::super::chunk::Spare;
 use super::super::spread::Load;
+use super::*;
 use crate::checkpoint::bindings::Joined;
 use crate::codec::line::Line;
 use crate::operators::admission::TimeRules;
