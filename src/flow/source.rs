@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::dead_letters::are_wanted;
 use super::stream::Stream;
 use super::{Flow, Part};
 use crate::checkpoint::snapshots::{admitted_of, marked_of, positions_of};
@@ -218,6 +219,7 @@ impl<'s> Flow<'s> {
             sinks: building.sinks.clone(),
             flow_control: environment.flow_control,
             reads: self.reads(metrics.clone()),
+            letters_wanted: are_wanted(environment),
             metrics,
         };
         let (records, watermark, letters) = source(building.scope, stage);

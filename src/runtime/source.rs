@@ -19,7 +19,7 @@ mod emit;
 mod follow;
 mod gate;
 mod intake;
-mod letter;
+pub(crate) mod letter;
 mod partition;
 mod read;
 mod replay;
@@ -37,6 +37,7 @@ use self::chunk::Spare;
 use self::decode::{DecodeStage, decode};
 use self::emit::emit;
 use self::gate::Gate;
+use self::letter::Letters;
 use self::read::{Read, read};
 use self::spread::{Load, Packer};
 use super::control::Control;
@@ -91,6 +92,8 @@ pub struct SourceStage<T: Decode> {
     pub sinks: ProbeHandle<Epoch>,
     /// How far ahead of the sinks reading may be.
     pub flow_control: FlowControl,
+    /// Whether anybody takes all dead letters.
+    pub letters_wanted: bool,
     /// Where the source counts.
     pub metrics: SourceMetrics,
     /// What was read and is not released.
@@ -123,6 +126,7 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, mut stage: SourceStage<T>)
         clock_field: rules.clocks.map(|clocks| clocks.field),
         validations: Rc::clone(&stage.validations),
         metrics: metrics.clone(),
+        letters_wanted: stage.letters_wanted,
         control: stage.control.clone(),
         connector: Arc::clone(&stage.connector),
         spare: spare.clone(),
@@ -130,11 +134,13 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, mut stage: SourceStage<T>)
         load: load.clone(),
         turn: turn.clone(),
     };
+    let wanted = stage.letters_wanted;
     let Read { marks, chunks, letters } =
         read(scope, stage, Rc::clone(&view), gate.clone(), Packer::new(load.clone(), spare.clone()));
     let decoded = decode(chunks, decoding);
     let (verdicts, admitted_marks) = admit(decoded.to_decide, &context, gate, load, turn);
-    let (emitted, late) = emit(decoded.undecided, verdicts, &context.name, metrics, spare);
+    let (emitted, late) =
+        emit(decoded.undecided, verdicts, &context.name, Letters::new(&context.name, metrics, wanted), spare);
     let marks = scope.concatenate([marks, decoded.marks, admitted_marks]);
     let watermark = watermark(&name, marks, Tracker::new(base.marked), view, marked_slot);
     let records = scope.concatenate([decoded.records, emitted]);

@@ -38,6 +38,7 @@ pub(super) struct DecodeStage<T: Decode> {
     pub(super) clock_field: Option<usize>,
     pub(super) validations: Validations<T>,
     pub(super) metrics: SourceMetrics,
+    pub(super) letters_wanted: bool,
     pub(super) control: Control,
     /// Reads blocks that another process of this machine found.
     pub(super) connector: Arc<dyn SourceConnector>,
@@ -197,7 +198,7 @@ impl<T: Decode> ChunkDecoder<T> {
             gate: stage.gate,
             clock_field: stage.clock_field,
             validations: stage.validations,
-            letters: Letters::new(&stage.context.name, stage.metrics.clone()),
+            letters: Letters::new(&stage.context.name, stage.metrics.clone(), stage.letters_wanted),
             metrics: stage.metrics,
             record_bytes_max: stage.context.record_bytes_max,
             source: stage.context.name,

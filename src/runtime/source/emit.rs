@@ -15,7 +15,6 @@ use super::gate::Refused;
 use super::letter::Letters;
 use crate::error::stage::StageName;
 use crate::record::{DeadLetter, Decode};
-use crate::telemetry::SourceMetrics;
 use crate::time::Epoch;
 
 /// What the owner of a partition has decided on a chunk.
@@ -38,7 +37,7 @@ pub(super) fn emit<'s, T: Decode>(
     undecided: StreamVec<'s, Epoch, Decoded<T>>,
     verdicts: StreamVec<'s, Epoch, Verdict>,
     source: &str,
-    metrics: SourceMetrics,
+    mut refused: Letters,
     spare: Spare,
 ) -> Emitted<'s, T> {
     let mut builder = OperatorBuilder::new(format!("{source}.emit"), undecided.scope());
@@ -49,7 +48,6 @@ pub(super) fn emit<'s, T: Decode>(
     let (mut records, mut letters): (Output<_>, Output<_>) =
         (OutputBuilder::from(records), OutputBuilder::from(letters));
     let name = StageName::of(source);
-    let mut refused = Letters::new(source, metrics);
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut waiting: HashMap<(u32, u64), ([Capability<Epoch>; 2], Decoded<T>)> = HashMap::new();

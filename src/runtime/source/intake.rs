@@ -53,6 +53,7 @@ impl<T: Decode> Intake<T> {
         name: &str,
         follow: Follow,
         view: Rc<WatermarkView>,
+        letters: Letters,
         metrics: SourceMetrics,
         (packer, gate): (Packer, Gate<T>),
         base: SourceBase,
@@ -71,7 +72,7 @@ impl<T: Decode> Intake<T> {
             fault: None,
             packer,
             gate,
-            letters: Letters::new(name, metrics.clone()),
+            letters,
             metrics,
         }
     }

@@ -16,6 +16,7 @@ use super::chunk::{Chunk, Spare};
 use super::follow::Follow;
 use super::gate::Gate;
 use super::intake::Intake;
+use super::letter::Letters;
 use super::replay::Replay;
 use super::spread::Packer;
 use super::{FlowControl, SourceStage};
@@ -204,6 +205,7 @@ impl<T: Decode> Reading<T> {
         if few && T::Decoder::STATELESS {
             packer.load.spread();
         }
+        let letters = Letters::new(&context.name, stage.metrics.clone(), stage.letters_wanted);
         let follow = Follow::new(&rules, context.worker == 0);
         let first = context.worker / stage.threads * stage.threads;
         let last = history.and_then(|history| history.last);
@@ -215,7 +217,7 @@ impl<T: Decode> Reading<T> {
             connector,
             name: context.name.clone(),
             workers: context.workers as u64,
-            intake: Intake::new(&context.name, follow, view, stage.metrics, (packer, gate), base),
+            intake: Intake::new(&context.name, follow, view, letters, stage.metrics, (packer, gate), base),
             slot,
             kept: VecDeque::new(),
             outputs,

@@ -11,7 +11,8 @@ fn new(rules: TimeRules) -> Intake<Line> {
     let metrics = Metrics::new("test").source("in", 0);
     let packer = Packer::new(Load::new(0, 1), Spare::default());
     let gate = Gate::new((), rules, Slot::off(), BTreeMap::new());
-    Intake::new("in", Follow::new(&rules, true), Rc::default(), metrics, (packer, gate), SourceBase::default())
+    let letters = Letters::new("in", metrics.clone(), true);
+    Intake::new("in", Follow::new(&rules, true), Rc::default(), letters, metrics, (packer, gate), SourceBase::default())
 }
 
 /// The intake of a worker in its first live epoch, with one partition that was there from the beginning.
