@@ -21,10 +21,11 @@ pub enum Address {
 }
 
 impl Address {
-    /// The address that `text` spells, or `text` itself.
+    /// The address that `text` spells, or `text` itself. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, which sshd writes if
+    /// it listens on one socket for both) is the IPv4 address.
     pub fn parse(text: &str) -> Self {
-        match text.parse() {
-            Ok(ip) => Address::Ip(ip),
+        match text.parse::<IpAddr>() {
+            Ok(ip) => Address::Ip(ip.to_canonical()),
             Err(_) => Address::Name(text.into()),
         }
     }
@@ -40,7 +41,7 @@ impl Address {
 
 impl From<IpAddr> for Address {
     fn from(ip: IpAddr) -> Self {
-        Address::Ip(ip)
+        Address::Ip(ip.to_canonical())
     }
 }
 
