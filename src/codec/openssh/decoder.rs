@@ -1,5 +1,7 @@
 //! From the lines of one partition, in their order, to records.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Clock, Heard};
@@ -56,7 +58,9 @@ impl Decoder<AuthLine> for AuthDecoder {
     fn decode(&mut self, bytes: &[u8], epoch_ms: u64) -> Result<AuthLine, Rejection> {
         let number = self.memory.lines;
         self.memory.lines += 1;
-        let line = String::from_utf8_lossy(without_marks(bytes));
+        let bytes = without_marks(bytes);
+        // The same as the lossy conversion alone, at a fraction of its time.
+        let line = simdutf8::basic::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
         let line = line.trim_end_matches(['\r', '\n', ' ', '\t', '\0']);
         let Header { stamp, host, said } = header::parse(line).map_err(|detail| {
             self.memory.last.forget_all();

@@ -32,7 +32,7 @@ pub(super) fn parse(line: &str) -> Result<Header<'_>, &'static str> {
     common().map_or_else(|| uncommon(line), Ok)
 }
 
-#[cold]
+#[inline(never)]
 fn uncommon(line: &str) -> Result<Header<'_>, &'static str> {
     let line = without_priority(line.trim_start_matches([' ', '\t']));
     // Version 1 is the only one.

@@ -231,6 +231,9 @@ pub(super) fn of(name: &str) -> Option<i8> {
     if name.len() > NAME_BYTES_MAX {
         return None;
     }
+    if let Some(month) = english(name.as_bytes()) {
+        return Some(month);
+    }
     let name = name.trim_end_matches('.').to_lowercase();
     (1..).zip(NAMES).find(|(_, names)| names.contains(&name.as_str())).map(|(number, _)| number)
 }

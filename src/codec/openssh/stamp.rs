@@ -36,9 +36,12 @@ pub(super) struct Yearless {
 /// Years that a stamp may name.
 const YEARS: std::ops::RangeInclusive<i16> = 1970..=9999;
 
-/// `Mar 27 13:06:56 REST`, and nothing but that.
+/// `Mar 27 13:06:56 REST` or RFC 3339, as nearly all lines begin.
 #[inline]
 pub(super) fn common(line: &str) -> Option<(Stamp, &str)> {
+    if line.as_bytes().first()?.is_ascii_digit() {
+        return iso(line);
+    }
     let month = month::english(line.as_bytes().get(..3)?)?;
     let (day, at) = day(line, 3)?;
     let bytes = line.as_bytes();

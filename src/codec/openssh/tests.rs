@@ -74,7 +74,7 @@ fn failures() {
         ),
         ("Failed password for root from ::ffff:1.2.3.4 port 22 ssh2", failed("password", "root", false, "1.2.3.4", 22)),
         ("Failed password for root from ::FFFF:102:304 port 22 ssh2", failed("password", "root", false, "1.2.3.4", 22)),
-        ("Failed password for root from 1.2.3.004 port 22 ssh2", failed("password", "root", false, "1.2.3.004", 22)),
+        ("Failed password for root from 1.2.3.004 port 22 ssh2", failed("password", "root", false, "1.2.3.4", 22)),
         (
             "Failed password for root from fe80::1%eth0 port 22 ssh2",
             failed("password", "root", false, "fe80::1%eth0", 22),
@@ -273,6 +273,12 @@ fn addresses_are_text_in_json() {
     let json = serde_json::to_string(&line).unwrap();
     assert!(json.contains(r#""source_ip":"2001:db8::1""#), "{json}");
     assert_eq!(serde_json::from_str::<AuthLine>(&json).unwrap(), line);
+    for text in ["1.2.3.4", "::ffff:1.2.3.4", "001.2.03.4"] {
+        assert_eq!(Address::parse(text), ip("1.2.3.4"), "{text}");
+    }
+    for text in ["1.2.3.0004", "1.2.3.256", "1.2.3", "1.2.3.4.5", "1..3.4", "+1.2.3.4", "01.2.3.x"] {
+        assert_eq!(Address::parse(text), Address::Name(text.into()));
+    }
     let name: Address = serde_json::from_str("\"UNKNOWN\"").unwrap();
     assert_eq!(name, Address::Name("UNKNOWN".into()));
 }
