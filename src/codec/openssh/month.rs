@@ -216,7 +216,7 @@ const NAMES: [&[&str]; 12] = [
 ];
 
 /// The longest name, in bytes.
-const NAME_BYTES_MAX: usize = 24;
+const MONTH_BYTES_MAX: usize = 24;
 
 /// The month, 1 to 12, that one of its English abbreviations names, as syslog writes it.
 #[inline]
@@ -228,7 +228,7 @@ pub(super) fn english(name: &[u8]) -> Option<i8> {
 
 /// The month, 1 to 12, that `name` means in any of the languages, with or without a dot behind it.
 pub(super) fn of(name: &str) -> Option<i8> {
-    if name.len() > NAME_BYTES_MAX {
+    if name.len() > MONTH_BYTES_MAX {
         return None;
     }
     if let Some(month) = english(name.as_bytes()) {
@@ -247,7 +247,7 @@ mod tests {
         for (number, names) in (1i8..).zip(NAMES) {
             for name in names {
                 assert_eq!(of(name), Some(number), "{name}");
-                assert!(name.len() <= NAME_BYTES_MAX && *name == name.to_lowercase(), "{name}");
+                assert!(name.len() <= MONTH_BYTES_MAX && *name == name.to_lowercase(), "{name}");
             }
         }
     }
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(english(b"Sep"), Some(9));
         assert_eq!((english(b"sep"), of("SEP"), of("sept."), of("Сен")), (None, Some(9), Some(9), Some(9)));
         assert_eq!((of("Mär"), of("DÉC."), of("12月")), (Some(3), Some(12), Some(12)));
-        for name in ["", ".", "Foo", "mayor", "13月", &"x".repeat(NAME_BYTES_MAX + 1)] {
+        for name in ["", ".", "Foo", "mayor", "13月", &"x".repeat(MONTH_BYTES_MAX + 1)] {
             assert_eq!(of(name), None, "{name}");
         }
     }

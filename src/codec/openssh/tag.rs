@@ -57,11 +57,17 @@ pub(super) fn read(rest: &str) -> Result<(&str, Said<'_>), &'static str> {
         return Ok(("", Said::Repeated { times }));
     }
     let (first, after) = word(rest);
-    let (host, rest) = if is_tag(first) { ("", rest) } else { (first, without_level(after.trim_start_matches(' '))) };
+    let after = without_level(after.trim_start_matches(' '));
+    let (host, rest) = match first.strip_suffix(':') {
+        // A colon behind the host, before sshd's own tag.
+        Some(host) if !host.ends_with(']') && !is_of_sshd(host) && is_process_of_sshd(after) => (host, after),
+        _ if is_tag(first) => ("", rest),
+        _ => (first, after),
+    };
     if let Some(times) = repeated(rest) {
         return Ok((host, Said::Repeated { times }));
     }
-    if host.is_empty() && !is_tag(first) || rest.is_empty() {
+    if first.is_empty() || rest.is_empty() {
         return Err(if is_of_sshd(first) { ODD_TAG } else { "no host after the time" });
     }
     let (program, pid, text) = tag(rest).ok_or(if rest.contains("sshd") { ODD_TAG } else { NO_TAG })?;
@@ -81,6 +87,11 @@ pub(super) fn begins(rest: &str) -> bool {
 #[inline]
 pub(super) fn is_of_sshd(program: &str) -> bool {
     program == "sshd" || matches!(program, "sshd-session" | "sshd-auth" | "sshd(pam_unix)")
+}
+
+/// Whether `sshd[PID]:` stands at the start of `rest`.
+fn is_process_of_sshd(rest: &str) -> bool {
+    matches!(tag(rest), Some((program, Some(_), _)) if is_of_sshd(program))
 }
 
 /// A program's name without the folder that it is in.
@@ -236,6 +247,8 @@ mod tests {
             ("h sshd x", ("h", message("sshd", None, "x"))),
             ("h sshd [1]: x", ("h", message("sshd", Some(1), " x"))),
             ("h sshd[1]:x", ("h", message("sshd", Some(1), "x"))),
+            ("h: sshd[1]: x", ("h", message("sshd", Some(1), "x"))),
+            ("cron: sshd: x", ("", message("cron", None, "sshd: x"))),
             ("h  sshd:  x", ("h", message("sshd", None, " x"))),
             ("h /usr/sbin/sshd[1]: x", ("h", message("sshd", Some(1), "x"))),
             ("h sshd(pam_unix)[1]: x", ("h", message("sshd(pam_unix)", Some(1), "x"))),
