@@ -11,7 +11,7 @@ use tidewatch::codec::openssh::{AuthEvent, AuthLine};
 use tidewatch::prelude::*;
 
 use self::attempt::{Attempt, Kind, Only, Prefix};
-use self::guess::Guess;
+use self::guess::{Guess, Guessed};
 
 /// The failures of one source in five minutes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,15 +163,15 @@ fn guessed<'s>(attempts: &Stream<'s, Attempt>, params: &Params) -> Stream<'s, Al
         .window("guessed-1h", Hopping::of(HOUR).every(HOUR_HOP))
         .aggregate(Guess)
         .filter("guessed", move |window| {
-            let last = window.value.last_success();
-            window.value.before_success() >= enough && last.is_some_and(|last| in_last_hop(window, last, HOUR_HOP))
+            let Guessed { failures_before, last_success } = window.value;
+            failures_before >= enough && last_success.is_some_and(|last| in_last_hop(window, last, HOUR_HOP))
         })
         .map("guessed-alert", |window| {
             Alert::new("ssh-success-after-failures", &window.key)
                 .severity(Severity::Critical)
                 .between(window.start, window.end)
-                .evidence("failures", window.value.before_success())
-                .evidence("last_success", window.value.last_success().map(EventTime::millis))
+                .evidence("failures", window.value.failures_before)
+                .evidence("last_success", window.value.last_success.map(EventTime::millis))
         })
 }
 

@@ -115,19 +115,19 @@ fn an_attack_across_the_boundary_of_a_window_raises_one_alert() {
 
 #[test]
 fn only_failures_before_a_success_count_also_within_one_second() {
-    let accepted = at(60, "Accepted password for root from 192.0.2.1 port 50022 ssh2");
-    let dialogue = at(60, "Accepted keyboard-interactive/pam for root from 192.0.2.1 port 50022 ssh2");
+    let accepted = [at(60, "Accepted password for root from 192.0.2.1 port 50022 ssh2")];
+    let dialogue = [at(60, "Accepted keyboard-interactive/pam for root from 192.0.2.1 port 50022 ssh2")];
     let failures: Vec<String> = (0..5).map(|_| at(60, &failed("192.0.2.1"))).collect();
     let guessed = |lines: &[&[String]]| {
         let results = run(&lines.concat(), &[]);
         let alerts = results.json("alerts");
         alerts.iter().filter(|alert| alert["rule"] == "ssh-success-after-failures").count()
     };
-    assert_eq!(guessed(&[std::slice::from_ref(&accepted), &failures]), 0);
-    assert_eq!(guessed(&[&failures, std::slice::from_ref(&accepted)]), 1);
-    assert_eq!(guessed(&[&failures, std::slice::from_ref(&dialogue)]), 1);
-    assert_eq!(guessed(&[&failures[..4], std::slice::from_ref(&accepted), &failures[4..]]), 0);
-    assert_eq!(guessed(&[&failures[..3], &[accepted.clone()], &failures[3..], &[accepted]]), 1);
+    assert_eq!(guessed(&[&accepted, &failures]), 0);
+    assert_eq!(guessed(&[&failures, &accepted]), 1);
+    assert_eq!(guessed(&[&failures, &dialogue]), 1);
+    assert_eq!(guessed(&[&failures[..4], &accepted, &failures[4..]]), 0);
+    assert_eq!(guessed(&[&failures[..3], &accepted, &failures[3..], &accepted]), 1);
 }
 
 #[test]
