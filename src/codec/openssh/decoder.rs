@@ -74,6 +74,12 @@ impl Decoder<AuthLine> for AuthDecoder {
         match said {
             Said::Message { program, pid, text } if !tag::is_of_sshd(program) => {
                 let (repeated, text) = message::unfold(text).unwrap_or((1, text));
+                if tag::is_like_sshd(program) && !matches!(message::read(message::trim(text)), Ok(Meaning::Other)) {
+                    self.memory.last.forget(&host);
+                    return Err(refuse(format!(
+                        "program {program:?} speaks of logins as sshd does, and is not known to be sshd"
+                    )));
+                }
                 let program = Text::from(program);
                 self.memory.last.keep(&host, &program, pid, None);
                 let event = AuthEvent::Other { message: text.into() };

@@ -29,14 +29,28 @@ const ODD_INVALID: &str = "begins with \"Invalid user\", and is not \"Invalid us
 const ODD_PAM: &str = "begins with \"error: PAM:\", and is not \"error: PAM: REASON for USER from ADDRESS\"";
 const ODD_REPEATED: &str = "begins with \"message repeated\", and is not \"message repeated N times: [ MESSAGE]\"";
 
-/// The text of a message without what daemons add around it: blanks, and on Solaris `[ID NUMBER FACILITY.LEVEL]`.
+/// The text of a message without what daemons add around it: blanks, on Solaris `[ID NUMBER FACILITY.LEVEL]`, and the tag once
+/// more where a daemon put its own before it.
 #[inline]
 pub(super) fn trim(text: &str) -> &str {
     let text = text.trim_start_matches([' ', '\t']);
-    match text.strip_prefix("[ID ").and_then(|inner| inner.split_once("] ")) {
-        Some((id, rest)) if id.as_bytes().first().is_some_and(u8::is_ascii_digit) => rest.trim_start_matches(' '),
+    match text.as_bytes().first() {
+        Some(b'[' | b's') => without_more(text),
         _ => text,
     }
+}
+
+fn without_more(text: &str) -> &str {
+    if let Some((id, rest)) = text.strip_prefix("[ID ").and_then(|inner| inner.split_once("] "))
+        && id.as_bytes().first().is_some_and(u8::is_ascii_digit)
+    {
+        return rest.trim_start_matches(' ');
+    }
+    let again = || {
+        let (pid, rest) = text.strip_prefix("sshd[")?.split_once("]: ")?;
+        pid.bytes().all(|byte| byte.is_ascii_digit()).then_some(rest)
+    };
+    again().unwrap_or(text)
 }
 
 /// Takes `message repeated N times: [ TEXT]` off: how often, and the text.

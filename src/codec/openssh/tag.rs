@@ -89,6 +89,12 @@ pub(super) fn is_of_sshd(program: &str) -> bool {
     program == "sshd" || matches!(program, "sshd-session" | "sshd-auth" | "sshd(pam_unix)")
 }
 
+/// Whether sshd's name is in that of a program which is not known to be sshd.
+#[inline]
+pub(super) fn is_like_sshd(program: &str) -> bool {
+    program.as_bytes().windows(4).any(|part| part.eq_ignore_ascii_case(b"sshd"))
+}
+
 /// Whether `sshd[PID]:` stands at the start of `rest`.
 fn is_process_of_sshd(rest: &str) -> bool {
     matches!(tag(rest), Some((program, Some(_), _)) if is_of_sshd(program))

@@ -177,8 +177,15 @@ fn everything_else_keeps_its_message() {
         let line = decode(format!("Mar 27 13:06:56 h {program}: {login}")).unwrap();
         assert!(line.is_of_sshd() && line.event == event(login), "{program}");
     }
-    let line = decode(format!("Mar 27 13:06:56 h sshd[7]: [ID 800047 auth.info] {login}")).unwrap();
-    assert_eq!(line.event, event(login), "Solaris");
+    for more in ["[ID 800047 auth.info]", "sshd[7]:", " \t"] {
+        let line = decode(format!("Mar 27 13:06:56 h sshd[7]: {more} {login}")).unwrap();
+        assert_eq!(line.event, event(login), "{more}");
+    }
+    for program in ["com.apple.sshd", "SSHD", "sshd2"] {
+        let why = decode(format!("Mar 27 13:06:56 h {program}[7]: {login}")).unwrap_err();
+        assert!(why.detail.contains("is not known to be sshd"), "{why:?}");
+        assert!(decode(format!("Mar 27 13:06:56 h {program}[7]: started")).is_ok());
+    }
 }
 
 #[test]
