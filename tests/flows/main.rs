@@ -12,5 +12,6 @@ mod nexmark;
 mod oracle;
 mod real_data;
 mod shipped;
+mod ssh;
 mod watermarks;
 mod windows;
