@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use self::address::Address;
 pub use self::clock::Zone;
 pub use self::decoder::{AuthDecoder, fuzz};
-use crate::record::{Decode, Event, Text};
+use crate::record::{Decode, Event, Text, clock_of};
 use crate::settings::{Section, Value};
 use crate::time::EventTime;
 
@@ -227,5 +227,14 @@ impl Decode for AuthLine {
 
     fn time(&self) -> Option<EventTime> {
         Some(self.at)
+    }
+
+    fn clock_fields() -> &'static [&'static str] {
+        &["host"]
+    }
+
+    /// Several hosts write into one log where it is a central one.
+    fn clock(&self, _field: usize) -> u64 {
+        clock_of(&self.host)
     }
 }
