@@ -7,25 +7,27 @@ use std::sync::Arc;
 
 use super::block::{BLOCK_BYTES, FileBlock, replaced};
 use super::discover::{FileKey, Found};
-use super::tail::{READ_BYTES, Tail, Visit, gzip_error, read_error};
+use super::list::FileList;
+use super::open::{is_out_of_files, open_files_max};
+use super::tail::{READ_BYTES, Tail, Visit, compressed_error, read_error};
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::{Error, Result};
 
-/// How many files a reader holds open at once. It reads them in the order of their partitions; those beyond the limit are
+/// One worker's share of a list of files. It reads them in the order of their partitions; those beyond the limit of open files are
 /// opened as others end.
-const OPEN_FILES_MAX: usize = 512;
-
-/// One worker's share of a list of files.
 pub(super) struct FiniteReader {
     source: Arc<str>,
     record_bytes_max: usize,
     /// All files, also those of other workers; kept alive for workers that open later.
-    list: Arc<Vec<Found>>,
+    list: Arc<FileList>,
     /// Partitions that are not to be read for now.
     held: BTreeSet<Partition>,
     waiting: VecDeque<Part>,
     open: VecDeque<(Part, Tail)>,
+    open_max: usize,
+    /// Files that could not be opened when it was their turn; nothing was read of them.
+    skipped: Vec<Part>,
     buffer: Vec<u8>,
     announced: bool,
 }
@@ -36,20 +38,24 @@ struct Part {
     key: FileKey,
     /// The offset from which on it is read.
     from: u64,
+    /// Whether it must be read: it is named by its path, or earlier runs read of it.
+    required: bool,
     /// Whether it was read since the poll began.
     touched: bool,
 }
 
 impl FiniteReader {
     /// The files in `known` have the partitions that they had in earlier runs, and others follow, in the order of `list`.
-    pub(super) fn new(context: &SourceContext, list: Arc<Vec<Found>>, known: &[KnownPartition]) -> Result<Self> {
+    pub(super) fn new(context: &SourceContext, list: Arc<FileList>, known: &[KnownPartition]) -> Result<Self> {
         let mut waiting = VecDeque::new();
-        let numbers = number(&context.name, &list, known)?;
-        for (partition, found) in numbers.into_iter().map(Partition).zip(list.iter()) {
+        let numbers = number(&context.name, &list.files, known)?;
+        for (partition, found) in numbers.into_iter().map(Partition).zip(list.files.iter()) {
             if context.owns(partition) {
                 let (path, key) = (found.path.as_path().into(), found.key);
-                let from = known.iter().find(|known| known.partition == partition.0).map_or(0, |known| known.from);
-                waiting.push_back(Part { partition, path, key, from, touched: false });
+                let known = known.iter().find(|known| known.partition == partition.0);
+                let from = known.map_or(0, |known| known.from);
+                let required = found.named || known.is_some_and(|known| known.next > 0);
+                waiting.push_back(Part { partition, path, key, from, required, touched: false });
             }
         }
         let mut reader = FiniteReader {
@@ -59,6 +65,8 @@ impl FiniteReader {
             held: BTreeSet::new(),
             waiting,
             open: VecDeque::new(),
+            open_max: open_files_max(context.workers),
+            skipped: Vec::new(),
             buffer: Vec::new(),
             announced: false,
         };
@@ -68,14 +76,28 @@ impl FiniteReader {
     }
 
     fn open_waiting(&mut self) -> Result<()> {
-        while self.open.len() < OPEN_FILES_MAX
+        while self.open.len() < self.open_max
             && let Some(part) = self.waiting.pop_front()
         {
-            let mut tail = Tail::open(&part.path, part.partition, 0, self.record_bytes_max)
-                .map_err(|e| read_error(&self.source, &part.path, e))?;
-            if tail.key() != part.key {
-                return Err(replaced(&self.source, &part.path));
-            }
+            let opened = Tail::open(&part.path, part.partition, 0, self.record_bytes_max);
+            let mut tail = match opened {
+                Ok(tail) if tail.key() == part.key => tail,
+                Ok(_) => return Err(replaced(&self.source, &part.path)),
+                // Others use what the process may open: those that are open have to do.
+                Err(why) if is_out_of_files(&why) && !self.open.is_empty() => {
+                    self.open_max = self.open.len();
+                    self.waiting.push_front(part);
+                    return Ok(());
+                }
+                Err(why) if part.required || is_out_of_files(&why) => {
+                    return Err(read_error(&self.source, &part.path, why));
+                }
+                Err(why) => {
+                    self.list.skip(&self.source, &part.path, &why);
+                    self.skipped.push(part);
+                    continue;
+                }
+            };
             tail.seek_line(&mut self.buffer, part.from).map_err(|e| read_error(&self.source, &part.path, e))?;
             self.open.push_back((part, tail));
         }
@@ -96,9 +118,10 @@ impl SourceReader for FiniteReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
         if !self.announced {
             self.announced = true;
-            for part in self.open.iter().map(|(part, _)| part).chain(&self.waiting) {
+            for part in self.open.iter().map(|(part, _)| part).chain(&self.waiting).chain(&self.skipped) {
                 collector.joined(part.partition, &part.path.to_string_lossy());
             }
+            self.list.report_skips(collector);
         }
         let mut left = budget_bytes.max(1);
         let mut passed = 0;
@@ -125,7 +148,7 @@ impl SourceReader for FiniteReader {
             let want = left.min(READ_BYTES);
             let visit = tail.visit(&mut self.buffer, want, true, collector).map_err(cannot)?;
             match visit {
-                Visit::Gzip => return Err(gzip_error(&self.source, &part.path)),
+                Visit::Compressed(program) => return Err(compressed_error(&self.source, &part.path, program)),
                 Visit::Took(bytes) => {
                     part.touched = true;
                     left = left.saturating_sub(bytes);
@@ -140,6 +163,10 @@ impl SourceReader for FiniteReader {
             }
         }
         self.tell_lag(collector)?;
+        if !self.skipped.is_empty() {
+            self.skipped.drain(..).for_each(|part| collector.ended(part.partition));
+            self.list.report_skips(collector);
+        }
         if self.open.is_empty() {
             self.buffer = Vec::new();
             return Ok(Polled::Finished);
@@ -148,7 +175,7 @@ impl SourceReader for FiniteReader {
     }
 
     fn partitions(&self) -> Option<usize> {
-        Some(self.list.len())
+        Some(self.list.files.len())
     }
 
     fn hold(&mut self, partition: Partition, held: bool) {
@@ -192,7 +219,7 @@ fn number(source: &str, list: &[Found], known: &[KnownPartition]) -> Result<Vec<
     match by_label.into_values().find(|known| !(known.ended && known.from == known.next)) {
         None => Ok(numbers),
         Some(KnownPartition { label, .. }) => {
-            let message = format!("source {source:?}: {label:?}, which earlier runs read, is gone");
+            let message = format!("source {source:?}: {label:?}, which earlier runs read, is gone or cannot be read");
             Err(Error::source(message).hint("restore the file, or begin with a new state directory"))
         }
     }
@@ -203,6 +230,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use super::super::open::OPEN_FILES_MAX;
     use super::*;
     use crate::connectors::file::FileSource;
     use crate::connectors::lines::Splitter;
@@ -431,6 +459,6 @@ mod tests {
         assert!(error("gone.log").contains("sources.logs.path"));
         assert!(error("").contains("is a directory"));
         fs::write(dir.path().join("a.gz"), [0x1f, 0x8b, 8, 0, b'\n']).unwrap();
-        assert!(error("a.gz").contains("gunzip"));
+        assert!(error("a.gz").contains("gzip -dc"));
     }
 }

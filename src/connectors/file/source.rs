@@ -1,14 +1,13 @@
 //! The configured file source.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::block::FileBlock;
 use super::catalog::Catalog;
-use super::discover::{self, Found};
 use super::finite::FiniteReader;
 use super::follow::FollowReader;
+use super::list::FileList;
 use super::patterns::Patterns;
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Block, SourceConnector, SourceContext, SourceReader, not_replayable};
@@ -36,7 +35,7 @@ pub struct FileSource {
     read_from: ReadFrom,
     rescan: Duration,
     /// The workers of a process share what was found, so that they agree on it.
-    list: Mutex<Weak<Vec<Found>>>,
+    list: Mutex<Weak<FileList>>,
     catalog: Mutex<Weak<Catalog>>,
 }
 
@@ -83,27 +82,12 @@ impl FileSource {
         Some(if follow { source.follow(read_from) } else { source })
     }
 
-    fn shared_list(&self, context: &SourceContext) -> Result<Arc<Vec<Found>>> {
+    fn shared_list(&self, context: &SourceContext) -> Result<Arc<FileList>> {
         let mut shared = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(list) = shared.upgrade() {
             return Ok(list);
         }
-        for pattern in &self.patterns {
-            if discover::find(&context.name, pattern)?.is_empty() {
-                return Err(discover::nothing_found(&context.name, pattern));
-            }
-        }
-        let mut list = discover::find_all(&context.name, &self.patterns)?;
-        let mut keys = BTreeMap::new();
-        list.retain(|found| match keys.insert(found.key, found.path.clone()) {
-            None => true,
-            Some(first) => {
-                let (name, path, first) = (&context.name, found.path.display(), first.display());
-                tracing::warn!(source = name, %path, %first, "a link to a file that is read already: left out");
-                false
-            }
-        });
-        let list = Arc::new(list);
+        let list = Arc::new(FileList::new(&context.name, &self.patterns)?);
         *shared = Arc::downgrade(&list);
         Ok(list)
     }

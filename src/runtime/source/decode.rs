@@ -167,8 +167,11 @@ impl<T: Decode> ChunkDecoder<T> {
         let (mut taken, rules) = (Taken::new(chunk.len()), Admission::new(&self.rules));
         let (mut read, mut size) = (0, 0);
         let mut refused = Vec::new();
-        for (i, bytes) in chunk.records().enumerate() {
-            if chunk.head.lines && lines::is_empty(bytes) {
+        // What a reader that looks at lines hands over is their text already.
+        let lines = chunk.head.lines;
+        let text = move |bytes| if lines { lines::text(bytes) } else { bytes };
+        for (i, bytes) in chunk.records().map(text).enumerate() {
+            if lines && lines::is_empty(bytes) {
                 continue;
             }
             read += 1;
@@ -179,7 +182,7 @@ impl<T: Decode> ChunkDecoder<T> {
             }
         }
         for (i, rejection) in refused {
-            let bytes = chunk.record(i);
+            let bytes = text(chunk.record(i));
             self.letters.refuse(&chunk.label, chunk.offset(i), bytes.len() as u64, bytes, rejection);
         }
         self.metrics.decoded(taken.decoded);

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operators::watermark::{Mark, Standing, WatermarkView};
 use crate::record::{Decode, Reason, Rejection};
 use crate::state::snapshot::{Place, Slot};
-use crate::telemetry::{PartitionMetrics, SourceMetrics};
+use crate::telemetry::{PartitionMetrics, SkipReason, SourceMetrics};
 use crate::time::{Epoch, EventTime};
 
 /// Where records are decoded.
@@ -578,6 +578,10 @@ impl<T: Decode> Collector for Intake<T> {
         if state.held.is_empty() {
             state.next = state.next.max(next);
         }
+    }
+
+    fn skipped(&mut self, reason: SkipReason, paths: u64) {
+        self.metrics.skipped(reason, paths);
     }
 
     fn journal(&mut self, partition: Partition, bytes: u64, full: bool) {
