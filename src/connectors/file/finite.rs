@@ -238,6 +238,7 @@ mod tests {
     use crate::connectors::source::Block;
     use crate::connectors::source::SourceConnector;
     use crate::record::Reason;
+    use crate::telemetry::SkipReason;
 
     fn context(worker: usize, workers: usize) -> SourceContext {
         SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 10, journals: None }
@@ -354,7 +355,7 @@ mod tests {
         // Short and empty lines, lines that are too long, and one in which no end is found for a while.
         let lines = (0..600_000).map(|i| match i {
             300_000 => "x".repeat(3 * BLOCK_BYTES),
-            _ => ["", "\r", "0123456789", "01234567890"].get(i % 97).map_or(format!("{i}"), |s| (*s).to_owned()),
+            _ => ["", "\r", "0123456789", "01234567890", "\0\0", "\0\0\0hole", "\u{feff}mark", "\0\u{feff}0123456789", "a\0"].get(i % 97).map_or(format!("{i}"), |s| (*s).to_owned()),
         });
         fs::write(dir.path().join("a.log"), lines.collect::<Vec<_>>().join("\n")).unwrap();
         let source = source(dir.path(), "a.log");
@@ -445,6 +446,61 @@ mod tests {
     }
 
     #[test]
+    fn what_a_glob_matches_and_cannot_be_read_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.log"), "one").unwrap();
+        fs::write(at("b.log"), [0x1f, 0x8b, 8, 0, b'\n']).unwrap();
+        fs::write(at("c.log"), "two").unwrap();
+        fs::hard_link(at("c.log"), at("d.log")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("e.log")).unwrap();
+        let source = source(dir.path(), "*.log");
+        let heard = read(&source, &context(0, 1), 1_000);
+        assert_eq!(heard.texts(), ["one", "two"]);
+        let skipped = [SkipReason::Compressed, SkipReason::Duplicate, SkipReason::BrokenLink].map(|reason| (reason, 1));
+        assert_eq!(heard.skipped, skipped.into());
+        let joined = heard.said.iter().filter(|said| matches!(said, Said::Joined(..))).count();
+        assert_eq!(joined, 2, "what is not read is no partition");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_when_it_is_its_turn_is_left_out_unless_it_must_be_there() {
+        for (pattern, named) in [("*.log", false), ("b.log", true)] {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["a.log", "b.log"] {
+                fs::write(dir.path().join(name), name).unwrap();
+            }
+            let patterns = ["a.log", pattern].map(|pattern| format!("{}/{pattern}", dir.path().display()));
+            let list = Arc::new(FileList::new("logs", &patterns).unwrap());
+            fs::remove_file(dir.path().join("b.log")).unwrap();
+            let reader = FiniteReader::new(&context(0, 1), list, &[]);
+            if named {
+                assert!(reader.err().unwrap().to_string().contains("b.log"));
+                continue;
+            }
+            let (mut heard, mut reader) = (Heard::default(), reader.unwrap());
+            while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
+            assert_eq!(heard.texts(), ["a.log"]);
+            assert_eq!(heard.said.iter().filter(|said| matches!(said, Said::Ended(_))).count(), 2);
+            assert_eq!(heard.skipped, [(SkipReason::Unreadable, 1)].into());
+        }
+    }
+
+    #[test]
+    fn files_wait_for_their_turn_where_fewer_may_be_open() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..9 {
+            fs::write(dir.path().join(format!("{i}.log")), format!("{i}\n")).unwrap();
+        }
+        let list = Arc::new(FileList::new("logs", &[format!("{}/*", dir.path().display())]).unwrap());
+        let mut reader = FiniteReader::new(&context(0, 1), list, &[]).unwrap();
+        reader.open_max = 2;
+        let mut heard = Heard::default();
+        while reader.poll(1, &mut heard).unwrap() != Polled::Finished {}
+        assert_eq!(heard.texts().len(), 9);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let error = |pattern: &str| {
@@ -460,5 +516,6 @@ mod tests {
         assert!(error("").contains("is a directory"));
         fs::write(dir.path().join("a.gz"), [0x1f, 0x8b, 8, 0, b'\n']).unwrap();
         assert!(error("a.gz").contains("gzip -dc"));
+        assert!(error("*.gz").contains("gzip -dc"), "there is nothing else to read");
     }
 }

@@ -120,7 +120,7 @@ impl FollowReader {
 
     /// Visits the part at `place`, with room for a file if it needs to open one.
     fn visit(&mut self, place: usize, want: usize, collector: &mut dyn Collector) -> Result<Visited> {
-        if self.parts[place].must_open() && !self.descriptors.make_room(place, &mut self.parts) {
+        if self.parts[place].must_open(self.catalog.rescan()) && !self.descriptors.make_room(place, &mut self.parts) {
             return Ok(Visited::Waiting);
         }
         let mut reader =
@@ -175,6 +175,7 @@ mod tests {
     use crate::connectors::file::FileSource;
     use crate::connectors::lines::tests::{Heard, Said};
     use crate::connectors::source::SourceConnector;
+    use crate::telemetry::SkipReason;
 
     const RESCAN: Duration = Duration::from_millis(10);
 
@@ -227,7 +228,8 @@ mod tests {
         /// Polls until there are `count` records, and a little longer to see that there are no more.
         fn records(&mut self, count: usize) -> Vec<(u64, String)> {
             for _ in 0..2_000 {
-                assert_eq!(self.poll().unwrap(), Polled::Wait(IDLE_WAIT));
+                let polled = self.poll().unwrap();
+                assert!([Polled::Wait(IDLE_WAIT), Polled::More].contains(&polled), "{polled:?}");
                 if self.heard.records().len() >= count {
                     break;
                 }
@@ -335,6 +337,112 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_hides_no_file_that_appears_later() {
+        let mut following = Following::start(&[("a.log", "one\n")], "*.log", ReadFrom::Start);
+        following.records(1);
+        let at = |name: &str| following.path(name);
+        std::os::unix::fs::symlink("loop.log", at("loop.log")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling.log")).unwrap();
+        fs::create_dir(at("folder.log")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.log")).status().unwrap().success());
+        following.settle();
+        following.append("a.log", "two\n");
+        following.append("b\n\x1b[31m.log", "three\n");
+        assert_eq!(following.records(3), owned(&[(0, "one"), (4, "two"), (0, "three")]));
+        let skipped = [(SkipReason::NotAFile, 2), (SkipReason::BrokenLink, 2)];
+        assert_eq!(following.heard.skipped, skipped.into());
+        // It becomes a file after all.
+        fs::remove_file(following.path("dangling.log")).unwrap();
+        following.append("dangling.log", "four\n");
+        assert_eq!(following.records(4)[3], (0, "four".to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_gives_way_to_something_else_is_waited_for() {
+        for case in ["folder", "pipe", "loop", "no folder"] {
+            let mut following = Following::start(&[("a.log", "one\n")], "a.log", ReadFrom::Start);
+            following.records(1);
+            let path = following.path("a.log");
+            fs::remove_file(&path).unwrap();
+            match case {
+                "folder" => fs::create_dir(&path).unwrap(),
+                "pipe" => assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                "loop" => std::os::unix::fs::symlink("a.log", &path).unwrap(),
+                _ => fs::remove_dir(following.dir.path()).unwrap(),
+            }
+            following.settle();
+            match case {
+                "folder" => fs::remove_dir(&path).unwrap(),
+                "no folder" => fs::create_dir(following.dir.path()).unwrap(),
+                _ => fs::remove_file(&path).unwrap(),
+            }
+            following.append("a.log", "two\n");
+            assert_eq!(following.records(2), owned(&[(0, "one"), (4, "two")]), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_goes_on_where_it_was_after_a_truncation_loses_nothing() {
+        for size in [8, 300, 3 * 1024 * 1024] {
+            let line = "x".repeat(7);
+            let mut following = Following::start(&[("a.log", "")], "a.log", ReadFrom::Start);
+            let mut writer = OpenOptions::new().write(true).open(following.path("a.log")).unwrap();
+            writer.write_all(format!("{line}\n").repeat(size / 8).as_bytes()).unwrap();
+            following.records(size / 8);
+            fs::OpenOptions::new().write(true).open(following.path("a.log")).unwrap().set_len(0).unwrap();
+            following.settle();
+            writer.write_all(b"after\nand more\n").unwrap();
+            let records = following.records(size / 8 + 2);
+            let written = (size / 8 * 8) as u64;
+            assert_eq!(records.len(), size / 8 + 2);
+            // The line begins with the hole, whose first byte comes after all that was there before.
+            assert_eq!(records[size / 8], (written, "after".to_owned()));
+            assert_eq!(records[size / 8 + 1], (2 * written + 6, "and more".to_owned()));
+            assert_eq!(following.heard.rejections(), []);
+        }
+    }
+
+    #[test]
+    fn more_files_than_may_be_open_are_all_followed() {
+        const FILES: usize = 12;
+        let names: Vec<String> = (0..FILES).map(|i| format!("{i:02}.log")).collect();
+        let start: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "old\nhal")).collect();
+        for from in [ReadFrom::Start, ReadFrom::End] {
+            let mut following = Following::start(&start, "*.log", from);
+            let catalog = Catalog::start("logs", vec![format!("{}/*.log", following.dir.path().display())], RESCAN).unwrap();
+            let context =
+                SourceContext { name: "logs".into(), worker: 0, workers: 1, record_bytes_max: 100, journals: None };
+            let mut reader = FollowReader::new(&context, catalog, from);
+            reader.descriptors.max = 3;
+            following.readers = vec![Box::new(reader)];
+            let old = if from == ReadFrom::Start { FILES } else { 0 };
+            assert_eq!(following.records(old).len(), old);
+            assert_eq!(following.heard.caught_up.len(), FILES);
+            for (i, name) in names.iter().enumerate() {
+                following.append(name, "f\n");
+                match i % 3 {
+                    // Written to, then rotated, both while it is closed; the new one is longer.
+                    0 => {
+                        following.rename(name, &format!("{name}.1"));
+                        following.append(name, "after rotation\n");
+                    }
+                    1 => following.append(name, "more\n"),
+                    _ => {}
+                }
+            }
+            let records = following.records(old + FILES + 2 * FILES / 3);
+            let count = |text: &str| records.iter().filter(|(_, found)| found == text).count();
+            assert_eq!((count("old"), count("half")), (old, FILES), "{from:?}");
+            assert_eq!((count("after rotation"), count("more")), (FILES / 3, FILES / 3), "{from:?}");
+            assert!(records.iter().all(|(offset, text)| match text.as_str() {
+                "old" => *offset == 0,
+                "half" => *offset == 4,
+                _ => *offset == 9,
+            }));
+        }
+    }
+
+    #[test]
     fn compressed_files_are_an_error_at_the_start_and_left_out_later() {
         let mut following = Following::start(&[("a.log", "one\n")], "a.log*", ReadFrom::Start);
         following.records(1);
@@ -342,6 +450,13 @@ mod tests {
         following.append("a.log", "two\n");
         assert_eq!(following.records(2), owned(&[(0, "one"), (4, "two")]));
         assert_eq!(following.heard.rejections(), []);
+
+        assert_eq!(following.heard.skipped, [(SkipReason::Compressed, 1)].into());
+
+        let mut following = Following::start(&[("a.log", "one\n"), ("a.log.2", "\x28")], "a.log*", ReadFrom::Start);
+        fs::write(following.path("a.log.2"), b"\xfd7zXZ\0..\n").unwrap();
+        assert_eq!(following.records(1), owned(&[(0, "one")]));
+        assert_eq!(following.heard.skipped, [(SkipReason::Compressed, 1)].into());
 
         let mut following = Following::start(&[("b.log", "")], "b.log", ReadFrom::Start);
         fs::write(following.path("b.log"), [0x1f, 0x8b, 8, b'\n']).unwrap();

@@ -3,10 +3,11 @@
 //! A path can become anything between being listed and being opened. A pipe, opened the usual way, would hold the worker until
 //! somebody writes to it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -29,7 +30,7 @@ const COMPRESSED: [(&[u8], &str); 5] = [
 /// How many bytes at the start of a file say whether it is compressed.
 pub(super) const MAGIC_BYTES_MAX: usize = 10;
 
-/// What follows [`COMPRESSED`]'s `BZh` in a file of bzip2, after a digit: a line of text can begin with `BZh`.
+/// What follows `BZh` and a digit in a file of bzip2: a line of text can begin with `BZh`.
 const BZIP2_BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 
 /// Opens the regular file at `path`.
@@ -43,10 +44,10 @@ pub(super) fn open(path: &Path) -> io::Result<(File, FileKey)> {
     Ok((file, FileKey::of(&metadata)))
 }
 
-/// By what program a file that begins with `head` was compressed, if it was; `None` also if that is not certain yet.
-pub(super) fn compression(head: &[u8]) -> Option<&'static str> {
+/// By what program the file at `path`, which begins with `head`, was compressed, if it was; `None` also if that is not certain yet.
+pub(super) fn compression(path: &Path, head: &[u8]) -> Option<&'static str> {
     let &(_, program) = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic))?;
-    let is_bzip2 = || head.get(4..MAGIC_BYTES_MAX) == Some(BZIP2_BLOCK);
+    let is_bzip2 = || path.extension() == Some(OsStr::new("bz2")) || head.get(4..MAGIC_BYTES_MAX) == Some(BZIP2_BLOCK);
     (program != "bzip2" || is_bzip2()).then_some(program)
 }
 
@@ -67,7 +68,7 @@ fn share(limit: usize, workers: usize) -> usize {
 }
 
 /// The name, in the folder of `path`, of the file with the key `key`, which had the name `path`.
-pub(super) fn renamed(path: &Path, key: FileKey) -> Option<std::path::PathBuf> {
+pub(super) fn renamed(path: &Path, key: FileKey) -> Option<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let has_key = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| FileKey::of(&found) == key);
     fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| has_key(path))
@@ -89,8 +90,10 @@ mod tests {
             (b"(\xb5", None),
             (b"", None),
         ] {
-            assert_eq!(compression(head), expected, "{head:?}");
+            assert_eq!(compression(Path::new("a.log"), head), expected, "{head:?}");
         }
+        assert_eq!(compression(Path::new("a.log.1.bz2"), b"BZh9"), Some("bzip2"));
+        assert_eq!(compression(Path::new("a.log.1.bz2"), b"BZ"), None);
     }
 
     #[test]

@@ -13,9 +13,6 @@ use crate::connectors::source::{Collector, Partition, SourceContext};
 use crate::error::{Result, Shown};
 use crate::telemetry::SkipReason;
 
-/// How often a file that was closed is looked at.
-const PARKED_LOOK: Duration = Duration::from_secs(1);
-
 /// A path that is followed, on the worker that reads it.
 pub(super) struct Part {
     pub(super) partition: Partition,
@@ -68,12 +65,12 @@ impl Part {
         matches!(self.reading, Reading::Open(_))
     }
 
-    /// Whether the next visit opens a file.
-    pub(super) fn must_open(&self) -> bool {
+    /// Whether the next visit opens a file; one that was closed is looked at every `look`.
+    pub(super) fn must_open(&self, look: Duration) -> bool {
         match &self.reading {
             Reading::Open(_) => false,
             Reading::Nothing => self.file().is_some(),
-            Reading::Parked(parked, since) => since.elapsed() >= PARKED_LOOK && !self.is_as_it_was(parked),
+            Reading::Parked(parked, since) => since.elapsed() >= look && !self.is_as_it_was(parked),
         }
     }
 
@@ -113,7 +110,7 @@ impl Reader<'_> {
         let failed = |path: &PathBuf, cause| read_error(&self.context.name, path, cause);
         match std::mem::replace(&mut part.reading, Reading::Nothing) {
             open @ Reading::Open(_) => part.reading = open,
-            Reading::Parked(parked, since) if since.elapsed() < PARKED_LOOK => {
+            Reading::Parked(parked, since) if since.elapsed() < self.catalog.rescan() => {
                 part.reading = Reading::Parked(parked, since);
                 return Ok(Visited::Nothing);
             }

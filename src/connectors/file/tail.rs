@@ -7,7 +7,7 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memchr::{memchr, memrchr};
@@ -43,6 +43,8 @@ pub(super) enum Visit {
 #[derive(Debug)]
 pub(super) struct Tail {
     file: Arc<File>,
+    /// By which it was opened.
+    path: PathBuf,
     key: FileKey,
     /// The offset, in the partition, of the first byte of this file.
     base: u64,
@@ -87,7 +89,7 @@ impl Parked {
             Err(why) => return Err((self, why)),
         };
         let Parked { key, base, position, seen_size, splitter } = self;
-        Ok(Tail { file: Arc::new(file), key, base, position, seen_size, splitter })
+        Ok(Tail { file: Arc::new(file), path: path.to_owned(), key, base, position, seen_size, splitter })
     }
 }
 
@@ -96,7 +98,7 @@ impl Tail {
     pub(super) fn open(path: &Path, partition: Partition, base: u64, record_bytes_max: usize) -> io::Result<Self> {
         let (file, key) = open(path)?;
         let splitter = Splitter::new(partition, record_bytes_max);
-        Ok(Tail { file: Arc::new(file), key, base, position: 0, seen_size: None, splitter })
+        Ok(Tail { file: Arc::new(file), path: path.to_owned(), key, base, position: 0, seen_size: None, splitter })
     }
 
     /// Closes it; what was not taken is read again later.
@@ -239,7 +241,7 @@ impl Tail {
             }
             filled += n;
             if self.position == 0
-                && let Some(program) = compression(&buffer[..filled])
+                && let Some(program) = compression(&self.path, &buffer[..filled])
             {
                 return Ok(Visit::Compressed(program));
             }
@@ -281,7 +283,7 @@ pub(super) fn probe(path: &Path) -> io::Result<Option<&'static str>> {
     let (file, _) = open(path)?;
     let mut head = [0; MAGIC_BYTES_MAX];
     let filled = read_at(&file, &mut head, 0)?;
-    Ok(compression(&head[..filled]))
+    Ok(compression(path, &head[..filled]))
 }
 
 fn grow(buffer: &mut Vec<u8>, size: usize) {
@@ -401,7 +403,7 @@ mod tests {
             if newline_at_end {
                 bytes.push(b'\n');
             }
-            prop_assume!(compression(&bytes).is_none());
+            prop_assume!(compression(Path::new("a.log"), &bytes).is_none());
             let (heard, capacity) = read_all(&bytes, record_bytes_max, want);
             prop_assert_eq!(heard.said.len(), naive(&bytes, record_bytes_max).len());
             let same = heard.said == naive(&bytes, record_bytes_max);
