@@ -389,7 +389,7 @@ mod tests {
             let mut writer = OpenOptions::new().write(true).open(following.path("a.log")).unwrap();
             writer.write_all(format!("{line}\n").repeat(size / 8).as_bytes()).unwrap();
             following.records(size / 8);
-            fs::OpenOptions::new().write(true).open(following.path("a.log")).unwrap().set_len(0).unwrap();
+            OpenOptions::new().write(true).open(following.path("a.log")).unwrap().set_len(0).unwrap();
             following.settle();
             writer.write_all(b"after\nand more\n").unwrap();
             let records = following.records(size / 8 + 2);

@@ -1,5 +1,6 @@
 //! The configured file source.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::finite::FiniteReader;
 use super::follow::FollowReader;
 use super::list::FileList;
 use super::patterns::Patterns;
+use super::walk::Glob;
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Block, SourceConnector, SourceContext, SourceReader, not_replayable};
 use crate::error::Result;
@@ -80,6 +82,12 @@ impl FileSource {
         }
         let source = FileSource::new(patterns?.0);
         Some(if follow { source.follow(read_from) } else { source })
+    }
+
+    /// The pattern by which the source would read a file called `name` in `folder`, if one was there.
+    pub(crate) fn pattern_that_matches(&self, folder: &Path, name: &str) -> Option<&str> {
+        let would_match = |pattern: &&String| Glob::new(pattern).is_ok_and(|glob| glob.would_match(folder, name));
+        self.patterns.iter().find(would_match).map(String::as_str)
     }
 
     fn shared_list(&self, context: &SourceContext) -> Result<Arc<FileList>> {
