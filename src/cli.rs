@@ -12,10 +12,12 @@ mod child;
 mod cluster;
 #[cfg(feature = "kafka")]
 mod demo;
+mod descriptors;
 mod list;
 mod prepare;
 mod report;
 mod run;
+mod scratch;
 mod signals;
 mod summary;
 
@@ -56,6 +58,7 @@ pub fn main(dataflows: impl IntoIterator<Item = Dataflow>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    descriptors::raise_limit();
     match dispatch(&dataflows, args) {
         Ok(code) => code,
         Err(error) => {

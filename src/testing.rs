@@ -37,6 +37,7 @@
 
 mod clock;
 mod everywhere;
+mod fuzz;
 pub mod oracle;
 mod pace;
 mod results;
@@ -45,6 +46,8 @@ mod run;
 mod step;
 
 pub use clock::ManualClock;
+#[doc(hidden)]
+pub use fuzz::fuzz;
 pub use results::Results;
 pub use rows::{assert_same_rows, difference};
 pub use run::TestRun;

@@ -246,6 +246,12 @@ fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
         .hint("its epochs cannot be made again by this one: go back to what was, or begin with a new state directory"))
 }
 
+/// Reads `bytes` as an identity.
+pub(crate) fn fuzz(path: &Path, bytes: &[u8]) {
+    let purpose = Purpose { fingerprint: Fingerprint::default(), workers: 1, now_ms: 0 };
+    let _ = known(path, bytes, &purpose);
+}
+
 fn make(path: &Path, purpose: &Purpose) -> Result<Identity> {
     let mut random = [0; 8];
     SysRng.try_fill_bytes(&mut random).map_err(|why| failed(path, "cannot make", io::Error::other(why)))?;
@@ -412,7 +418,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         fs::create_dir(&path).unwrap();
-        for (mode, refused) in [(0o770, true), (0o702, true), (0o777, true), (0o1777, true), (0o755, false), (0o700, false)] {
+        for (mode, refused) in
+            [(0o770, true), (0o702, true), (0o777, true), (0o1777, true), (0o755, false), (0o700, false)]
+        {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let begun = StateDirectory::begin(&path, &purpose("1", 1));
             assert_eq!(begun.is_err(), refused, "{mode:o}");

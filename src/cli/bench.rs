@@ -16,14 +16,13 @@ mod table;
 use std::path::Path;
 use std::process::ExitCode;
 
-use tempfile::TempDir;
-
 use self::args::BenchCommand;
 pub(super) use self::args::{BenchArgs, MeasureArgs};
 pub(super) use self::replay::Replay;
 use self::results::{Combination, Generated, Machine, Measured, Results, Run};
 use super::args::ConfigArgs;
 use super::prepare::{Prepared, prepare};
+use super::scratch::Scratch;
 use super::{find, run, signals};
 use crate::error::{Error, Result};
 use crate::flow::{Dataflow, launch};
@@ -43,7 +42,7 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
     run::log(&prepared.engine, None)?;
     let io = IoThread::start()?;
     let requests = signals::count(&io)?;
-    let folder = tempfile::Builder::new().prefix("tidewatch-bench-").tempdir().map_err(no_room)?;
+    let folder = Scratch::new("bench-").map_err(no_room)?;
 
     let parts = launch::parts(dataflow, &prepared.environment);
     if let Some(name) = args.changes.iter().find(|name| !parts.sinks.contains(name)) {
@@ -76,7 +75,7 @@ const RUN: &str = "run";
 struct Bench {
     /// The configuration of every run.
     config: ConfigArgs,
-    folder: TempDir,
+    folder: Scratch,
     requests: StopRequests,
     results: Results,
 }

@@ -52,7 +52,8 @@ fn written(settings: &Node, engine: &EngineConfig, run_ms: u64) -> Vec<Written> 
         if is_file(node)
             && let Some(sink) = read(key, node, FileSink::from_section)
         {
-            let (by, folder, samples) = (format!("sink {name:?}"), sink.folder().to_owned(), sink.samples(name, run_ms));
+            let (by, folder, samples) =
+                (format!("sink {name:?}"), sink.folder().to_owned(), sink.samples(name, run_ms));
             written.push(Written { by, folder, samples });
         }
     };
@@ -84,11 +85,8 @@ fn written(settings: &Node, engine: &EngineConfig, run_ms: u64) -> Vec<Written> 
 
 const BINDINGS: &str = "bindings/0000000001-000-000000.log";
 const JOURNAL: &str = "journal/events-0/00000000000000000000.log";
-const CHECKPOINT: [&str; 3] = [
-    "0001732650000000-000001/manifest",
-    "0001732650000000-000001/w000.done",
-    "0001732650000000-000001/w000-0000.part",
-];
+const CHECKPOINT: [&str; 3] =
+    ["0001732650000000-000001/manifest", "0001732650000000-000001/w000.done", "0001732650000000-000001/w000-0000.part"];
 
 fn is_file(node: &Node) -> bool {
     matches!(node.get("kind"), Some(Node { value: Value::String(kind), .. }) if kind == "file")
@@ -107,7 +105,8 @@ mod tests {
     use crate::config::Layers;
 
     fn faults(dir: &Path, source: &str, rest: &str) -> Vec<String> {
-        let text = format!("[sources.events]\nkind = \"file\"\npath = {source}\n{rest}").replace("DIR", dir.to_str().unwrap());
+        let text =
+            format!("[sources.events]\nkind = \"file\"\npath = {source}\n{rest}").replace("DIR", dir.to_str().unwrap());
         let tree = Layers::new("x").defaults(text).merge().unwrap();
         let mut other = Vec::new();
         let engine = EngineConfig::read(Section::new("engine", tree.get("engine"), &mut other));
@@ -121,7 +120,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let faults = faults(dir.path(), "[\"DIR/in.log\", \"DIR/out/**/*.jsonl\"]", ALERTS);
         assert_eq!(faults.len(), 1, "{faults:?}");
-        for part in ["sources.events.path", "/out/**/*.jsonl\"", "sink \"alerts\"", "/out/alerts\"", "narrow the pattern"] {
+        for part in
+            ["sources.events.path", "/out/**/*.jsonl\"", "sink \"alerts\"", "/out/alerts\"", "narrow the pattern"]
+        {
             assert!(faults[0].contains(part), "{part}: {faults:?}");
         }
     }
@@ -133,7 +134,8 @@ mod tests {
         fs::create_dir_all(dir.path().join("logs")).unwrap();
         symlink(dir.path().join("out"), dir.path().join("link")).unwrap();
         symlink(dir.path().join("out/alerts"), dir.path().join("logs/today")).unwrap();
-        for source in ["out/alerts/*", "link/alerts/alerts-*", "logs/*/*", "logs/../out/*/*.jsonl", "**/*-s15-*", "**"] {
+        for source in ["out/alerts/*", "link/alerts/alerts-*", "logs/*/*", "logs/../out/*/*.jsonl", "**/*-s15-*", "**"]
+        {
             assert_eq!(faults(dir.path(), &format!("\"DIR/{source}\""), ALERTS).len(), 1, "{source}");
         }
         for source in ["out/alerts/*.log", "out/*", "logs/*", "out/alerts/in.jsonl", "out/alerts/.*"] {

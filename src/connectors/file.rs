@@ -21,5 +21,6 @@ mod source;
 mod tail;
 mod walk;
 
+pub(crate) use exact::fuzz as fuzz_progress;
 pub use sink::{FileSink, ROLL_AFTER_DEFAULT, ROLL_BYTES_DEFAULT};
 pub use source::{FileSource, ReadFrom};

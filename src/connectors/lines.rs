@@ -6,8 +6,11 @@
 //! first byte of its line, NULs and byte order mark included, so that reading can resume there. What comes out depends on the
 //! bytes alone, never on how they were cut into pieces.
 
+mod fuzz;
+
 use memchr::{memchr, memchr_iter};
 
+pub(crate) use self::fuzz::fuzz;
 use super::source::{Collector, Partition};
 use crate::record::{DEAD_LETTER_BYTES_MAX, Reason};
 

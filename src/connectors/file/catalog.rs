@@ -64,8 +64,9 @@ impl Catalog {
         let mut state = State::default();
         state.apply(discover::in_order(all));
         if let Some(Collision { path, with, .. }) = state.collisions.iter().find(|collision| collision.named) {
-            let message =
-                format!("source {source:?} cannot follow both {with:?} and {path:?}: the hashes of their names are equal");
+            let message = format!(
+                "source {source:?} cannot follow both {with:?} and {path:?}: the hashes of their names are equal"
+            );
             return Err(Error::source(message).hint("rename one of them, or follow them with two sources"));
         }
         state.tell_collisions(source, &mut skips);

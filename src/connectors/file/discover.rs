@@ -115,7 +115,9 @@ pub(super) fn nothing_found(source: &str, pattern: &str, skips: &Skips) -> Error
     let path = Path::new(pattern);
     let what = match fs::symlink_metadata(path) {
         Ok(_) => "there is only a symbolic link to nothing at",
-        _ if is_special(pattern) && skips.len() > 0 => "nothing that can be read (the log says what was left out) matches",
+        _ if is_special(pattern) && skips.len() > 0 => {
+            "nothing that can be read (the log says what was left out) matches"
+        }
         _ if is_special(pattern) => "no file matches",
         _ => "there is no file",
     };

@@ -355,7 +355,19 @@ mod tests {
         // Short and empty lines, lines that are too long, and one in which no end is found for a while.
         let lines = (0..600_000).map(|i| match i {
             300_000 => "x".repeat(3 * BLOCK_BYTES),
-            _ => ["", "\r", "0123456789", "01234567890", "\0\0", "\0\0\0hole", "\u{feff}mark", "\0\u{feff}0123456789", "a\0"].get(i % 97).map_or(format!("{i}"), |s| (*s).to_owned()),
+            _ => [
+                "",
+                "\r",
+                "0123456789",
+                "01234567890",
+                "\0\0",
+                "\0\0\0hole",
+                "\u{feff}mark",
+                "\0\u{feff}0123456789",
+                "a\0",
+            ]
+            .get(i % 97)
+            .map_or(format!("{i}"), |s| (*s).to_owned()),
         });
         fs::write(dir.path().join("a.log"), lines.collect::<Vec<_>>().join("\n")).unwrap();
         let source = source(dir.path(), "a.log");

@@ -409,7 +409,8 @@ mod tests {
         let start: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "old\nhal")).collect();
         for from in [ReadFrom::Start, ReadFrom::End] {
             let mut following = Following::start(&start, "*.log", from);
-            let catalog = Catalog::start("logs", vec![format!("{}/*.log", following.dir.path().display())], RESCAN).unwrap();
+            let catalog =
+                Catalog::start("logs", vec![format!("{}/*.log", following.dir.path().display())], RESCAN).unwrap();
             let context =
                 SourceContext { name: "logs".into(), worker: 0, workers: 1, record_bytes_max: 100, journals: None };
             let mut reader = FollowReader::new(&context, catalog, from);

@@ -101,7 +101,11 @@ impl Naming {
     /// Creates the folder, and logs the unfinished files that earlier runs of the sink left in it.
     pub(super) fn prepare(&self, log_orphans: bool) -> Result<()> {
         let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(FOLDER_MODE).create(&self.folder).map_err(|e| self.error("cannot create the folder", &self.folder, e))?;
+        builder
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(&self.folder)
+            .map_err(|e| self.error("cannot create the folder", &self.folder, e))?;
         if !log_orphans {
             return Ok(());
         }

@@ -43,7 +43,11 @@ impl Skips {
         }
         if self.told.len() >= SKIPPED_PATHS_MAX {
             self.is_full = true;
-            tracing::warn!(source, paths = SKIPPED_PATHS_MAX, "more paths are not read; they are neither named nor counted");
+            tracing::warn!(
+                source,
+                paths = SKIPPED_PATHS_MAX,
+                "more paths are not read; they are neither named nor counted"
+            );
             return false;
         }
         self.told.insert(path.to_owned());

@@ -348,7 +348,8 @@ mod tests {
             while let Visit::Took(_) = tail.visit(&mut buffer, READ_BYTES, true, &mut heard).unwrap() {
                 visits += 1;
             }
-            let expected = if text.is_empty() { vec![] } else { vec![(0, "one".to_owned()), (size + 4, "two".to_owned())] };
+            let expected =
+                if text.is_empty() { vec![] } else { vec![(0, "one".to_owned()), (size + 4, "two".to_owned())] };
             assert_eq!((heard.records(), heard.rejections()), (expected, vec![]));
             assert_eq!(tail.position(), size + text.len() as u64);
             assert!(buffer.capacity() <= 1024 + READ_BYTES + 1, "{}", buffer.capacity());
