@@ -196,12 +196,12 @@ impl Reader<'_> {
             keep(part, parked);
             return Ok(Some(Visited::Nothing));
         }
-        let (parked, why) = match parked.open(&part.path) {
-            Ok(tail) => {
-                part.reading = Reading::Open(tail);
+        let why = match parked.reopen(&part.path) {
+            Ok(file) => {
+                part.reading = Reading::Open(parked.resume(file, &part.path));
                 return Ok(None);
             }
-            Err(failed) => failed,
+            Err(why) => why,
         };
         if is_out_of_files(&why) {
             keep(part, parked);
@@ -213,11 +213,11 @@ impl Reader<'_> {
             return Ok(Some(Visited::Nothing));
         }
         // Rotated away meanwhile, and perhaps written to before that.
-        let (key, base) = (parked.key(), parked.next_base());
-        if let Some(name) = renamed(&part.path, key)
-            && let Ok(tail) = parked.open(&name)
+        let base = parked.next_base();
+        if let Some(name) = renamed(&part.path, parked.key())
+            && let Ok(file) = parked.reopen(&name)
         {
-            part.reading = Reading::Open(tail);
+            part.reading = Reading::Open(parked.resume(file, &name));
             return Ok(None);
         }
         let (name, path) = (&self.context.name, Shown::from(&*part.path));

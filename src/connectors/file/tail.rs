@@ -81,15 +81,16 @@ impl Parked {
         self.base + self.position.max(self.seen_size.unwrap_or(0))
     }
 
-    /// Opens it again under the name `path`; gives it back if another file has that name.
-    pub(super) fn open(self, path: &Path) -> Result<Tail, (Self, io::Error)> {
-        let file = match open(path) {
-            Ok((file, key)) if key == self.key => file,
-            Ok(_) => return Err((self, io::ErrorKind::NotFound.into())),
-            Err(why) => return Err((self, why)),
-        };
+    /// Opens the file under the name `path`, for [`resume`](Self::resume); it is not found if another one has that name.
+    pub(super) fn reopen(&self, path: &Path) -> io::Result<File> {
+        let (file, key) = open(path)?;
+        if key == self.key { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Reads on in the file, which was opened again as `path`.
+    pub(super) fn resume(self, file: File, path: &Path) -> Tail {
         let Parked { key, base, position, seen_size, splitter } = self;
-        Ok(Tail { file: Arc::new(file), path: path.to_owned(), key, base, position, seen_size, splitter })
+        Tail { file: Arc::new(file), path: path.to_owned(), key, base, position, seen_size, splitter }
     }
 }
 
@@ -354,7 +355,7 @@ mod tests {
             assert_eq!(tail.position(), size + text.len() as u64);
             assert!(buffer.capacity() <= 1024 + READ_BYTES + 1, "{}", buffer.capacity());
             // 256 reads, where the file system does not know of holes.
-            assert!(!sparse || visits < 8 || visits > 250, "{visits} reads");
+            assert!(!sparse || !(8..=250).contains(&visits), "{visits} reads");
         }
     }
 
@@ -371,10 +372,10 @@ mod tests {
         assert_eq!(parked.next_base(), 15);
         std::fs::rename(&path, &other).unwrap();
         std::fs::write(&path, "another file").unwrap();
-        let (parked, why) = parked.open(&path).unwrap_err();
-        assert_eq!(why.kind(), io::ErrorKind::NotFound);
+        assert_eq!(parked.reopen(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
         std::fs::OpenOptions::new().append(true).open(&other).unwrap().write_all(b" done\n").unwrap();
-        let mut tail = parked.open(&other).unwrap();
+        let file = parked.reopen(&other).unwrap();
+        let mut tail = parked.resume(file, &other);
         tail.visit(&mut buffer, READ_BYTES, false, &mut heard).unwrap();
         assert_eq!(heard.records(), [(7, "one".to_owned()), (11, "half done".to_owned())]);
     }
