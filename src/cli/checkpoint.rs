@@ -12,7 +12,7 @@ use crate::checkpoint::prune::prune;
 use crate::checkpoint::restore::{Restored, load};
 use crate::checkpoint::snapshots::positions_of;
 use crate::checkpoint::store::CheckpointStore;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::time::EventTime;
 
 pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode> {
@@ -96,7 +96,8 @@ fn positions(restored: &Restored) -> Result<Table> {
         restored.each(slot, |at: Position| {
             let greatest = if at.greatest == EventTime::MIN { String::new() } else { at.greatest.to_string() };
             let phase = format!("{:?}", at.phase).to_lowercase();
-            table.add_row([source.to_owned(), at.label, at.next.to_string(), greatest, phase]);
+            let label = Shown::from(&*at.label).to_string();
+            table.add_row([source.to_owned(), label, at.next.to_string(), greatest, phase]);
         })?;
     }
     Ok(table)

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 
 use crate::connectors::sink::SinkContext;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 use crate::time::Epoch;
 
 /// How many bytes of rows are gathered before they are written.
@@ -122,7 +122,7 @@ impl Naming {
             tracing::warn!(
                 sink = self.sink,
                 files = orphans.len(),
-                first = %first.display(),
+                first = %Shown::from(&**first),
                 "unfinished files of a run that is still going on or was killed: their rows are not part of the output"
             );
         }
