@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 pub(super) struct FiniteReader {
     source: Arc<str>,
     record_bytes_max: usize,
-    /// All files, also those of other workers; kept alive for workers that open later.
+    /// All files, also those of other workers.
     list: Arc<FileList>,
     /// Partitions that are not to be read for now.
     held: BTreeSet<Partition>,

@@ -29,7 +29,8 @@ pub enum ReadFrom {
     End,
 }
 
-/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its first byte.
+/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its line's first byte.
+/// Unless it follows them, which files there are is found out once, when a worker first opens it.
 #[derive(Debug)]
 pub struct FileSource {
     patterns: Vec<String>,
@@ -37,7 +38,7 @@ pub struct FileSource {
     read_from: ReadFrom,
     rescan: Duration,
     /// The workers of a process share what was found, so that they agree on it.
-    list: Mutex<Weak<FileList>>,
+    list: Mutex<Option<Arc<FileList>>>,
     catalog: Mutex<Weak<Catalog>>,
 }
 
@@ -49,7 +50,7 @@ impl FileSource {
             follow: false,
             read_from: ReadFrom::Start,
             rescan: RESCAN,
-            list: Mutex::new(Weak::new()),
+            list: Mutex::new(None),
             catalog: Mutex::new(Weak::new()),
         }
     }
@@ -92,11 +93,12 @@ impl FileSource {
 
     fn shared_list(&self, context: &SourceContext) -> Result<Arc<FileList>> {
         let mut shared = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = shared.upgrade() {
-            return Ok(list);
-        }
-        let list = Arc::new(FileList::new(&context.name, &self.patterns)?);
-        *shared = Arc::downgrade(&list);
+        // Kept, also when all that began with it have ended: a worker that opens later must number the files alike.
+        let list = match &*shared {
+            Some(list) => Arc::clone(list),
+            None => Arc::new(FileList::new(&context.name, &self.patterns)?),
+        };
+        *shared = Some(Arc::clone(&list));
         Ok(list)
     }
 

@@ -182,10 +182,8 @@ impl<T: Decode> Intake<T> {
         state.bound = Some((position.next, position.phase));
         state.announced = self.base.marked.partitions.get(&position.partition).map(|marked| marked.standing);
         if let Err(why) = resumed {
-            let message = format!(
-                "source {:?}, partition {:?}: cannot go on from the checkpoint: {why}",
-                self.source, state.label
-            );
+            let message =
+                format!("source {:?}, partition {}: cannot go on from the checkpoint: {why}", self.source, state.label);
             self.fault = Some(Error::new(ErrorKind::State, message).hint(
                 "the decoder has changed: use the program that took the checkpoint, or begin anew with --from-scratch",
             ));
