@@ -62,7 +62,7 @@ impl Catalog {
             all.extend(found);
         }
         let mut state = State::default();
-        state.apply(discover::in_order(all));
+        state.apply(discover::in_order(all), &skips.take_unseen());
         if let Some(Collision { path, with, .. }) = state.collisions.iter().find(|collision| collision.named) {
             let message = format!(
                 "source {source:?} cannot follow both {with:?} and {path:?}: the hashes of their names are equal"
@@ -125,8 +125,9 @@ impl Catalog {
     fn scan(&self, skips: &mut Skips) {
         let told = skips.len();
         let found = discover::look_up(&self.source, &self.patterns, skips);
+        let unseen = skips.take_unseen();
         let mut state = self.lock();
-        let changed = state.apply(found);
+        let changed = state.apply(found, &unseen);
         state.tell_collisions(&self.source, skips);
         drop(state);
         self.lock_skips().take_new(skips);
@@ -166,8 +167,8 @@ struct State {
 }
 
 impl State {
-    /// Takes in a listing, sorted by path; says whether anything changed.
-    fn apply(&mut self, found: Vec<Found>) -> bool {
+    /// Takes in a listing, sorted by path, which does not say what `unseen` is or what is in it; says whether anything changed.
+    fn apply(&mut self, found: Vec<Found>, unseen: &[PathBuf]) -> bool {
         self.scans += 1;
         self.collisions.clear();
         let mut now: BTreeMap<PathBuf, (FileKey, bool)> =
@@ -176,6 +177,14 @@ impl State {
         // Known paths come first: a file seen under an old and a new name at once stays with the old one.
         let mut paths = std::mem::take(&mut self.paths);
         for followed in paths.values_mut() {
+            let is_unseen = || unseen.iter().any(|unseen| followed.path.starts_with(unseen));
+            if !now.contains_key(&followed.path) && is_unseen() {
+                // Whatever can no longer be looked at is what it was: what is open is read on.
+                if let Some(key) = followed.file {
+                    self.claim(key, followed.partition);
+                }
+                continue;
+            }
             let file = now.remove(&followed.path).map(|(key, _)| key);
             let file = file.filter(|key| self.claim(*key, followed.partition));
             changed |= file != followed.file;
@@ -246,15 +255,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [one, two, three] = ["1", "2", "3"].map(|name| file(dir.path(), name));
         let mut state = State::default();
-        assert!(state.apply(listing(&[("app.log", two), ("app.log.1", one)])));
-        assert!(!state.apply(listing(&[("app.log", two), ("app.log.1", one)])));
+        assert!(state.apply(listing(&[("app.log", two), ("app.log.1", one)]), &[]));
+        assert!(!state.apply(listing(&[("app.log", two), ("app.log.1", one)]), &[]));
         // Rotation: .1 becomes .2, the current one .1, and a new one appears.
-        assert!(state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)])));
+        assert!(state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)]), &[]));
         assert_eq!(seen(&state), [("app.log", Some(three)), ("app.log.1", None)]);
         // A listing that misses files for a moment changes no ownership.
-        state.apply(vec![]);
-        state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)]));
+        state.apply(vec![], &[]);
+        state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)]), &[]);
         assert_eq!(seen(&state), [("app.log", Some(three)), ("app.log.1", None)]);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_stays_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two, three] = ["1", "2", "3"].map(|name| file(dir.path(), name));
+        let mut state = State::default();
+        state.apply(listing(&[("a/1.log", one), ("b/2.log", two)]), &[]);
+        for _ in 0..2 * OWNER_SCANS {
+            assert!(!state.apply(listing(&[("b/2.log", two)]), &["a".into()]));
+            assert!(!state.apply(listing(&[("a/1.log", one)]), &["b/2.log".into()]));
+        }
+        assert_eq!(seen(&state), [("a/1.log", Some(one)), ("b/2.log", Some(two))]);
+        // What can be seen again is what it is now.
+        assert!(state.apply(listing(&[("a/1.log", three)]), &["a/x".into()]));
+        assert_eq!(seen(&state), [("a/1.log", Some(three)), ("b/2.log", None)]);
     }
 
     #[test]
@@ -263,10 +288,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [one, two] = ["1", "2"].map(|name| file(dir.path(), name));
         let mut state = State::default();
-        state.apply(listing(&[("a", one)]));
+        state.apply(listing(&[("a", one)]), &[]);
         let path = state.numbers.remove(&number(Path::new("a"))).unwrap();
         state.numbers.insert(number(Path::new("b")), path);
-        state.apply(listing(&[("a", one), ("b", two)]));
+        state.apply(listing(&[("a", one), ("b", two)]), &[]);
         assert_eq!(state.collisions, [Collision { path: "b".into(), with: "a".into(), named: false }]);
         assert_eq!(seen(&state), [("a", Some(one))], "the one that was first is read on");
     }

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use super::skips::Skips;
-use super::walk::{self, Glob, is_special};
+use super::walk::{Glob, is_special};
 use crate::error::{Error, Result};
 use crate::telemetry::SkipReason;
 
@@ -74,7 +74,7 @@ pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec
                     skips.add(source, &path, SkipReason::BrokenLink, "a symbolic link to nothing");
                 }
             }
-            Err(why) => skips.add(source, &path, walk::reason(&why), why),
+            Err(why) => skips.add_unseen(source, &tidy(&path), &why),
         }
     }
     Ok(found)
@@ -92,10 +92,17 @@ pub(super) fn in_order(mut found: Vec<Found>) -> Vec<Found> {
 pub(super) fn look_up(source: &str, patterns: &[String], skips: &mut Skips) -> Vec<Found> {
     let mut found = Vec::new();
     for pattern in patterns {
+        let path = Path::new(pattern);
         match find(source, pattern, skips) {
             Ok(more) => found.extend(more),
             // It was a file, or nothing, and may be one again: whoever rotates may do it in steps.
-            Err(why) => skips.add(source, Path::new(pattern), SkipReason::Unreadable, why),
+            Err(_) if fs::metadata(path).is_ok_and(|now| !now.is_file()) => {
+                skips.add(source, path, SkipReason::NotAFile, "waiting for a file of that name");
+            }
+            Err(_) => {
+                let why = fs::metadata(path).err().unwrap_or_else(|| io::ErrorKind::NotFound.into());
+                skips.add_unseen(source, &tidy(path), &why);
+            }
         }
     }
     in_order(found)

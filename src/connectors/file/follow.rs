@@ -113,7 +113,7 @@ impl FollowReader {
                 self.parts.push(Part::new(followed));
                 self.parts.len() - 1
             });
-            self.parts[place].current = file;
+            self.parts[place].becomes(file);
         }
         self.catalog.report_skips(collector);
     }

@@ -5,10 +5,11 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::Errno;
+
 use super::discover::{self, Found, nothing_found};
 use super::skips::Skips;
 use super::tail::{compressed, compressed_error, probe, read_error};
-use super::walk;
 use crate::connectors::source::Collector;
 use crate::error::{Error, Result, Shown};
 use crate::telemetry::SkipReason;
@@ -30,6 +31,9 @@ impl FileList {
         let (mut skips, mut files) = (Skips::default(), Vec::new());
         for pattern in patterns {
             let found = discover::find(source, pattern, &mut skips)?;
+            if skips.is_out_of_files() {
+                return Err(read_error(source, Path::new(pattern), Errno::MFILE.into()));
+            }
             if found.is_empty() {
                 return Err(nothing_found(source, pattern, &skips));
             }
@@ -38,7 +42,7 @@ impl FileList {
                 match check(source, &found, &mut skips) {
                     Ok(true) => readable.push(found),
                     Ok(false) => {}
-                    Err(error) if found.named => return Err(error),
+                    Err(error) if found.named || skips.is_out_of_files() => return Err(error),
                     Err(error) => drop(first.get_or_insert(error)),
                 }
             }
@@ -64,7 +68,7 @@ impl FileList {
     /// Notes that the file at `path`, which is in the list, turned out to be unreadable.
     pub(super) fn skip(&self, source: &str, path: &Path, why: &io::Error) {
         let mut skips = self.skips.lock().unwrap_or_else(PoisonError::into_inner);
-        skips.add(source, path, walk::reason(why), why);
+        skips.add_unseen(source, path, why);
     }
 
     /// Reports the paths that are not read and were not reported before, by any reader.
@@ -87,7 +91,7 @@ fn check(source: &str, found: &Found, skips: &mut Skips) -> Result<bool, Error> 
         Err(why) if why.kind() == io::ErrorKind::NotFound && !named => Ok(false),
         Err(why) => {
             if !named {
-                skips.add(source, path, walk::reason(&why), &why);
+                skips.add_unseen(source, path, &why);
             }
             Err(read_error(source, path, why))
         }

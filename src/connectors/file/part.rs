@@ -21,7 +21,7 @@ pub(super) struct Part {
     /// Whether a pattern is the path: the user said that it must be read.
     named: bool,
     /// The file that the path is now.
-    pub(super) current: Option<FileKey>,
+    current: Option<FileKey>,
     reading: Reading,
     /// The offset at which the next file begins.
     base: u64,
@@ -29,6 +29,8 @@ pub(super) struct Part {
     ended_at: Option<Instant>,
     /// The compressed file that the path is now, which is not read.
     ignored: Option<FileKey>,
+    /// When the file that the path is now could not be opened.
+    refused: Option<Instant>,
     /// Bytes to the end of the file, if told in this poll.
     pub(super) lag: Option<u64>,
 }
@@ -56,8 +58,15 @@ pub(super) enum Visited {
 impl Part {
     pub(super) fn new(followed: Followed) -> Self {
         let Followed { partition, path, file: current, initial, named } = followed;
-        let (reading, base, ended_at, ignored, lag) = (Reading::Nothing, 0, None, None, None);
-        Part { partition, path, initial, named, current, reading, base, ended_at, ignored, lag }
+        let (reading, base, ended_at, ignored, refused, lag) = (Reading::Nothing, 0, None, None, None, None);
+        Part { partition, path, initial, named, current, reading, base, ended_at, ignored, refused, lag }
+    }
+
+    /// The path is now `file`.
+    pub(super) fn becomes(&mut self, file: Option<FileKey>) {
+        if self.current != file {
+            (self.current, self.refused) = (file, None);
+        }
     }
 
     /// Whether it has a file open.
@@ -65,11 +74,12 @@ impl Part {
         matches!(self.reading, Reading::Open(_))
     }
 
-    /// Whether the next visit opens a file; one that was closed is looked at every `look`.
+    /// Whether the next visit opens a file; one that was closed, or that could not be opened, is looked at every
+    /// `look`.
     pub(super) fn must_open(&self, look: Duration) -> bool {
         match &self.reading {
             Reading::Open(_) => false,
-            Reading::Nothing => self.file().is_some(),
+            Reading::Nothing => self.file(look).is_some(),
             Reading::Parked(parked, since) => since.elapsed() >= look && !self.is_as_it_was(parked),
         }
     }
@@ -85,8 +95,9 @@ impl Part {
     }
 
     /// The file to be opened.
-    fn file(&self) -> Option<FileKey> {
-        self.current.filter(|key| self.ignored != Some(*key))
+    fn file(&self, look: Duration) -> Option<FileKey> {
+        let was_just_refused = self.refused.is_some_and(|since| since.elapsed() < look);
+        self.current.filter(|key| self.ignored != Some(*key) && !was_just_refused)
     }
 
     fn is_as_it_was(&self, parked: &Parked) -> bool {
@@ -164,17 +175,21 @@ impl Reader<'_> {
 
     /// Opens the file that the path is now; else says what came of the visit.
     fn open(&self, part: &mut Part, buffer: &mut Vec<u8>) -> Result<Option<Visited>> {
-        let Some(key) = part.file() else { return Ok(Some(Visited::Nothing)) };
+        let Some(key) = part.file(self.catalog.rescan()) else { return Ok(Some(Visited::Nothing)) };
         let failed = |cause| read_error(&self.context.name, &part.path, cause);
         let record_bytes_max = self.context.record_bytes_max;
         let mut tail = match Tail::open(&part.path, part.partition, part.base, record_bytes_max) {
             Ok(tail) => tail,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(Visited::Nothing)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                part.refused = Some(Instant::now());
+                return Ok(Some(Visited::Nothing));
+            }
             Err(e) if is_out_of_files(&e) => return Ok(Some(Visited::OutOfFiles)),
             Err(e) if part.initial && part.named => return Err(failed(e)),
             // Whoever rotates may set the owner and the mode after creating the file, so it is tried again.
             Err(e) => {
                 self.catalog.skip(&part.path, SkipReason::Unreadable, format_args!("{e}; trying again"));
+                part.refused = Some(Instant::now());
                 return Ok(Some(Visited::Nothing));
             }
         };

@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use super::open::is_out_of_files;
 use crate::connectors::source::Collector;
 use crate::error::Shown;
 use crate::telemetry::SkipReason;
@@ -17,6 +21,10 @@ pub(super) const SKIPPED_PATHS_MAX: usize = 10_000;
 pub(super) struct Skips {
     told: BTreeSet<PathBuf>,
     is_full: bool,
+    /// What could not be looked at in the last look-up: whether there is anything is not known.
+    unseen: Vec<PathBuf>,
+    /// Whether that was for want of room for another open file.
+    out_of_files: bool,
     /// Not reported to a collector yet.
     new: BTreeMap<SkipReason, u64>,
 }
@@ -27,6 +35,26 @@ impl Skips {
         if self.is_new(source, path, reason) {
             tracing::warn!(source, path = %Shown::from(path), reason = reason.as_str(), %why, "not read");
         }
+    }
+
+    /// Notes that `path`, or what is in it, cannot be looked at.
+    pub(super) fn add_unseen(&mut self, source: &str, path: &Path, why: &io::Error) {
+        self.unseen.push(path.to_owned());
+        self.out_of_files |= is_out_of_files(why);
+        let is_loop = why.raw_os_error().is_some_and(|code| Errno::from_raw_os_error(code) == Errno::LOOP);
+        let reason = if is_loop { SkipReason::BrokenLink } else { SkipReason::Unreadable };
+        self.add(source, path, reason, why);
+    }
+
+    /// What could not be looked at since this was asked for the last time.
+    pub(super) fn take_unseen(&mut self) -> Vec<PathBuf> {
+        self.out_of_files = false;
+        std::mem::take(&mut self.unseen)
+    }
+
+    /// Whether something could not be looked at since there is no room for another open file.
+    pub(super) fn is_out_of_files(&self) -> bool {
+        self.out_of_files
     }
 
     /// Notes that the folder `path` matches, which is usual enough for `*`.

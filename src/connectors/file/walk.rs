@@ -8,7 +8,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, PatternError};
-use rustix::io::Errno;
 
 use super::skips::Skips;
 use crate::telemetry::SkipReason;
@@ -106,7 +105,7 @@ impl Walk<'_> {
                 match fs::symlink_metadata(&path) {
                     Ok(_) => self.take(path, rest),
                     Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                    Err(why) => self.skips.add(self.source, &path, reason(&why), why),
+                    Err(why) => self.skips.add_unseen(self.source, &path, &why),
                 }
             }
             Part::Matching(pattern) => {
@@ -157,8 +156,7 @@ impl Walk<'_> {
             // It is a file, or gone: nothing is in it.
             Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Vec::new(),
             Err(why) => {
-                let reason = reason(&why);
-                self.skips.add(self.source, here, reason, format_args!("what is in it is not read either: {why}"));
+                self.skips.add_unseen(self.source, folder, &why);
                 return Vec::new();
             }
         };
@@ -172,20 +170,13 @@ impl Walk<'_> {
                 }
                 // The rest of the folder; the next look-up may see it.
                 Err(why) => {
-                    let why = format_args!("a part of what is in it is not read: {why}");
-                    self.skips.add(self.source, here, SkipReason::Unreadable, why);
+                    self.skips.add_unseen(self.source, folder, &why);
                     break;
                 }
             }
         }
         all
     }
-}
-
-/// Why something is left out about which the file system says `why`.
-pub(super) fn reason(why: &std::io::Error) -> SkipReason {
-    let is_loop = why.raw_os_error().is_some_and(|code| Errno::from_raw_os_error(code) == Errno::LOOP);
-    if is_loop { SkipReason::BrokenLink } else { SkipReason::Unreadable }
 }
 
 /// Whether the folders that `parts` name below `from` include `folder`, which is resolved.
