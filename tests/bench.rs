@@ -166,7 +166,7 @@ fn a_signal_ends_the_measurement_and_leaves_nothing() {
         [supervisor, members].concat().split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
     };
     while members().len() < 3 {
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     let started = members();
     signal("TERM", &process.pid().to_string());
