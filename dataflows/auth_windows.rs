@@ -1,5 +1,5 @@
-//! Authentication events per source address and minute: counts, failures, distinct users, bytes, and an alert for addresses
-//! with many failures. The workload that the engine's speed is measured on.
+//! Authentication events per source address and minute: counts, failures, distinct users, bytes, and an alert for
+//! addresses with many failures. The workload that the engine's speed is measured on.
 
 use tidewatch::prelude::*;
 

@@ -1,9 +1,11 @@
-//! NEXMark, the benchmark by which stream engines are compared: queries over the people, auctions and bids of an auction site.
+//! NEXMark, the benchmark by which stream engines are compared: queries over the people, auctions and bids of an
+//! auction site.
 //!
 //! The queries are those of Tucker, Tufte, Papadimos and Maier, "NEXMark – A Benchmark for Queries over Data Streams"
-//! (OGI/OHSU, 2002, revised 2008), in the form that Apache Beam and Flink have made common, with windows of seconds. Where
-//! time is what a query asks about (q5, q7, q8) it is windows on streams; where it asks for a view of all that has been (q3,
-//! q4, q6), a differential collection that is kept up to date, whose rows are changes. Prices are whole hundredths.
+//! (OGI/OHSU, 2002, revised 2008), in the form that Apache Beam and Flink have made common, with windows of seconds.
+//! Where time is what a query asks about (q5, q7, q8) it is windows on streams; where it asks for a view of all that
+//! has been (q3, q4, q6), a differential collection that is kept up to date, whose rows are changes. Prices are whole
+//! hundredths.
 //!
 //! All nine read the source `events` and write the sink `rows`, so that one configuration does for all.
 

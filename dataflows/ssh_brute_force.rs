@@ -1,8 +1,8 @@
 //! Brute force, password spraying, probing for users, and the success that follows failures, from OpenSSH's logs.
 //!
-//! Rows are of tumbling windows, each failure in one. Alerts are of hopping windows, so that an attack across the boundary of
-//! one lies in another. Of the windows that hold the same attack, those raise an alert in whose last hop something happened:
-//! a window in whose last hop nothing did holds no more than the one before it.
+//! Rows are of tumbling windows, each failure in one. Alerts are of hopping windows, so that an attack across the
+//! boundary of one lies in another. Of the windows that hold the same attack, those raise an alert in whose last hop
+//! something happened: a window in whose last hop nothing did holds no more than the one before it.
 
 mod attempt;
 mod guess;

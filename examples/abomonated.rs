@@ -1,5 +1,5 @@
-//! Users as they are first seen: each user's logins are exchanged to one worker as they lie in memory, for a stage in timely
-//! that needs them together. When that is sound: `tidewatch::operators::exchange::abomonated`.
+//! Users as they are first seen: each user's logins are exchanged to one worker as they lie in memory, for a stage in
+//! timely that needs them together. When that is sound: `tidewatch::operators::exchange::abomonated`.
 //!
 //! ```sh
 //! cargo run --features abomonation --example abomonated -- cluster first-seen --processes 2 --set sources.logins.path=in.jsonl

@@ -33,8 +33,8 @@ use crate::flow::Dataflow;
 
 /// Runs the command line over `dataflows` and returns the process's exit code.
 ///
-/// Exit codes: 0 success, 2 configuration or command line, 3 source, 4 sink, 5 state, 6 mesh, 70 a defect, 130 ended by a
-/// second signal.
+/// Exit codes: 0 success, 2 configuration or command line, 3 source, 4 sink, 5 state, 6 mesh, 70 a defect, 130 ended by
+/// a second signal.
 ///
 /// ```no_run
 /// use tidewatch::prelude::*;

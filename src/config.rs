@@ -1,8 +1,8 @@
 //! The configuration of a dataflow: from TOML text, files and `--set` to one tree, and from faults to one report.
 //!
-//! [`Layers`] merges; what the tree *means* is read elsewhere, by whoever owns a section: the engine's own settings here in
-//! [`EngineConfig`], a connector's beside the connector. Nothing stops at the first mistake: all faults are collected, and
-//! [`report`] shows them together.
+//! [`Layers`] merges; what the tree *means* is read elsewhere, by whoever owns a section: the engine's own settings
+//! here in [`EngineConfig`], a connector's beside the connector. Nothing stops at the first mistake: all faults are
+//! collected, and [`report`] shows them together.
 
 mod bench;
 mod engine;

@@ -1,7 +1,7 @@
 //! What a dataflow's author touches: a [`Flow`] with its sources, [`Stream`]s and their stages, and sinks.
 //!
-//! Code says *what*; configuration says *where and how much*. Building a dataflow does no I/O: it is built once without any
-//! connector to check it (so all faults are found together, before anything starts) and then once on every worker.
+//! Code says *what*; configuration says *where and how much*. Building a dataflow does no I/O: it is built once without
+//! any connector to check it (so all faults are found together, before anything starts) and then once on every worker.
 
 mod cogroup;
 mod dataflow;
@@ -48,8 +48,8 @@ use crate::time::Epoch;
 
 /// A dataflow under construction on one worker.
 ///
-/// Sources, stages and sinks are named; the name keys their configuration, metrics, state and errors, so two of one name are an
-/// error. A sink may have the name of the stage that it writes: it has a table of its own, `sinks.name`.
+/// Sources, stages and sinks are named; the name keys their configuration, metrics, state and errors, so two of one
+/// name are an error. A sink may have the name of the stage that it writes: it has a table of its own, `sinks.name`.
 pub struct Flow<'s>(Rc<Building<'s>>);
 
 pub(crate) struct Building<'s> {

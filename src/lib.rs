@@ -1,7 +1,8 @@
 //! Tidewatch is a streaming detection engine on timely and differential dataflow.
 //!
 //! It reads events, cleans them, keeps aggregates per key and window of event time, and raises alerts. A program says
-//! *what* with the names of [`prelude`]; a TOML configuration says *where and how much*; [`main`] adds the command line:
+//! *what* with the names of [`prelude`]; a TOML configuration says *where and how much*; [`main`] adds the command
+//! line:
 //!
 //! ```no_run
 //! use tidewatch::prelude::*;
@@ -31,17 +32,18 @@
 //! }
 //! ```
 //!
-//! Source and sink are standard input and output until a configuration says otherwise: `mine run brute-force <logins.jsonl`.
+//! Source and sink are standard input and output until a configuration says otherwise: `mine run brute-force
+//! <logins.jsonl`.
 //!
 //! # Layout
 //!
 //! Imports point down only, from [`cli`] through [`config`], [`flow`], [`runtime`], [`connectors`] and the pure parts
 //! ([`operators`], [`detect`], [`codec`], [`state`]) to [`telemetry`] and the base ([`record`], [`settings`], [`time`],
-//! [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`; what an event goes through,
-//! in `docs/tour.md`; what is promised about time, order, loss and limits, in `docs/semantics.md`.
+//! [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`; what an event goes
+//! through, in `docs/tour.md`; what is promised about time, order, loss and limits, in `docs/semantics.md`.
 //!
-//! With a state directory each row reaches files and Kafka once, whatever is killed when: `docs/reliability.md`. Not there yet:
-//! checkpoints, which bound how long that takes; results that are corrected by late events.
+//! With a state directory each row reaches files and Kafka once, whatever is killed when: `docs/reliability.md`. Not
+//! there yet: checkpoints, which bound how long that takes; results that are corrected by late events.
 
 #![cfg_attr(not(feature = "abomonation"), forbid(unsafe_code))]
 
@@ -103,8 +105,9 @@ pub use record::Event;
 /// ```
 ///
 /// The decoder is quickest where records have exactly these fields, in this order and without spaces; see
-/// [`codec::json`]. A field of a type that derives serde's traits, as `outcome` does, costs a little more than one of the
-/// types known to Tidewatch; one that holds an array or an object is left to the general parser with its whole record.
+/// [`codec::json`]. A field of a type that derives serde's traits, as `outcome` does, costs a little more than one of
+/// the types known to Tidewatch; one that holds an array or an object is left to the general parser with its whole
+/// record.
 ///
 /// A source of several kinds of event is an enum of structs. One field of the object, the tag, says which it is; the
 /// decoder is quickest where it comes first:

@@ -49,7 +49,8 @@ pub trait Decode: Record {
     /// The event time, or `None` for records that have none: they are never late and move no watermark.
     fn time(&self) -> Option<EventTime>;
 
-    /// The names of the fields that the source's `clock_field` may name, such as the host that stamped the record. Default: none.
+    /// The names of the fields that the source's `clock_field` may name, such as the host that stamped the record.
+    /// Default: none.
     fn clock_fields() -> &'static [&'static str] {
         &[]
     }
@@ -84,8 +85,8 @@ pub fn clock_of<V: Serialize + ?Sized>(value: &V) -> u64 {
 
 /// Turns the bytes of one record into a value.
 pub trait Decoder<T>: 'static {
-    /// Whether a record can be decoded without the ones before it. Then several workers decode one partition, each some of its
-    /// records, where there are fewer partitions than workers. Default: `false`.
+    /// Whether a record can be decoded without the ones before it. Then several workers decode one partition, each some
+    /// of its records, where there are fewer partitions than workers. Default: `false`.
     const STATELESS: bool = false;
 
     /// Decodes one record. `epoch_ms` is the epoch at which it is read, in milliseconds since the Unix epoch: the only
@@ -95,8 +96,8 @@ pub trait Decoder<T>: 'static {
     /// A [`Rejection`] if the bytes are not such a record; they become a dead letter.
     fn decode(&mut self, bytes: &[u8], epoch_ms: u64) -> Result<T, Rejection>;
 
-    /// What it knows of the records before, for a checkpoint; `None` if it cannot say, and then the dataflow has no checkpoints.
-    /// Default: nothing if it is [`STATELESS`](Self::STATELESS), else `None`.
+    /// What it knows of the records before, for a checkpoint; `None` if it cannot say, and then the dataflow has no
+    /// checkpoints. Default: nothing if it is [`STATELESS`](Self::STATELESS), else `None`.
     fn state(&self) -> Option<Vec<u8>> {
         Self::STATELESS.then(Vec::new)
     }

@@ -1,8 +1,9 @@
 //! A tree of configured values in which every value knows where it was written.
 //!
-//! Connectors, decoders and detectors read their part of it through a [`Section`], key by key. A section never stops at the
-//! first mistake: each becomes a [`Fault`], and all faults of a configuration are reported together. A dataflow's own
-//! parameters are read with serde instead, by [`Node::read`] or [`Section::deserialize`], which report all faults, too.
+//! Connectors, decoders and detectors read their part of it through a [`Section`], key by key. A section never stops at
+//! the first mistake: each becomes a [`Fault`], and all faults of a configuration are reported together. A dataflow's
+//! own parameters are read with serde instead, by [`Node::read`] or [`Section::deserialize`], which report all faults,
+//! too.
 //!
 //! Nothing here opens a file but [`Secret`], and nothing here ever prints one.
 

@@ -1,8 +1,8 @@
 //! What a running dataflow says about itself: metrics, the graph with live figures, health, and logs.
 //!
-//! [`Metrics`] is the one registry of a process and run. Connectors, operators and sinks fetch plain handles from it once
-//! and update them per batch; [`WorkerLog`] adds what timely and differential log; [`Admin`] serves all of it over HTTP.
-//! Nothing here can change a result: the data path only ever writes to it.
+//! [`Metrics`] is the one registry of a process and run. Connectors, operators and sinks fetch plain handles from it
+//! once and update them per batch; [`WorkerLog`] adds what timely and differential log; [`Admin`] serves all of it over
+//! HTTP. Nothing here can change a result: the data path only ever writes to it.
 
 mod admin;
 mod bindings;

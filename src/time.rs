@@ -115,8 +115,8 @@ impl Ticker {
         self.clock.now_ms()
     }
 
-    /// How long until the next epoch begins; at most a tick, at least a millisecond. The millisecond that an epoch is named
-    /// after is its last.
+    /// How long until the next epoch begins; at most a tick, at least a millisecond. The millisecond that an epoch is
+    /// named after is its last.
     pub fn until_next(&self) -> Duration {
         let now = self.clock.now_ms();
         Duration::from_millis(self.tick_ms - now.saturating_sub(1) % self.tick_ms)

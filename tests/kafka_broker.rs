@@ -1,8 +1,10 @@
-//! Source, sink and whole dataflows against a real Apache Kafka broker; what ours wrote is read by a client that is not ours.
+//! Source, sink and whole dataflows against a real Apache Kafka broker; what ours wrote is read by a client that is not
+//! ours.
 //!
-//! They run where `TIDEWATCH_KAFKA=host:port` names the broker that `scripts/kafka up` started with the same `KAFKA_DIR`:
-//! some of them stop it and start it again. `scripts/test broker` does all of this. Elsewhere each test says that it was left
-//! out, and passes. What needs no broker of its own is tested beside the connector, against librdkafka's mock.
+//! They run where `TIDEWATCH_KAFKA=host:port` names the broker that `scripts/kafka up` started with the same
+//! `KAFKA_DIR`: some of them stop it and start it again. `scripts/test broker` does all of this. Elsewhere each test
+//! says that it was left out, and passes. What needs no broker of its own is tested beside the connector, against
+//! librdkafka's mock.
 
 #![cfg(feature = "kafka")]
 

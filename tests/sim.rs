@@ -1,6 +1,6 @@
-//! Deterministic simulation: the workers of whole generations run one step at a time in an order that a seed chooses, which also chooses
-//! when they crash, what of their writes a crash leaves, and how the broker and the store of their rows behave. What is committed
-//! in the end is compared with what one pass over the input comes to.
+//! Deterministic simulation: the workers of whole generations run one step at a time in an order that a seed chooses,
+//! which also chooses when they crash, what of their writes a crash leaves, and how the broker and the store of their
+//! rows behave. What is committed in the end is compared with what one pass over the input comes to.
 //!
 //! `TIDEWATCH_SEED=N` chooses the first seed and `TIDEWATCH_ROUNDS=N` how many follow; a failure prints its seed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

@@ -1,4 +1,5 @@
-//! From bytes to records: JSON by the reader that the derive makes and by the general parser behind it, and OpenSSH lines.
+//! From bytes to records: JSON by the reader that the derive makes and by the general parser behind it, and OpenSSH
+//! lines.
 
 use std::hint::black_box;
 

@@ -1,7 +1,7 @@
 //! What it costs to write a message of rows for another process and to read it there, in every format side by side.
 //!
-//! A message holds as many rows as timely cuts it to, 8 KiB of them in memory. `write` makes its bytes; `read` looks at each
-//! row as the message gives it; `own` also makes each a row of its own; `round-trip` is `write` and `own`.
+//! A message holds as many rows as timely cuts it to, 8 KiB of them in memory. `write` makes its bytes; `read` looks at
+//! each row as the message gives it; `own` also makes each a row of its own; `round-trip` is `write` and `own`.
 
 mod crate_columnar;
 

@@ -1,7 +1,8 @@
-//! Micro-benchmarks of what a record meets on its way: `cargo bench`, or `cargo bench -- exchange` for those of one name.
+//! Micro-benchmarks of what a record meets on its way: `cargo bench`, or `cargo bench -- exchange` for those of one
+//! name.
 //!
-//! With `--features abomonation` the exchange of rows as they lie in memory is among them. Figures of one machine, and what
-//! follows from them, are in `docs/design/0003-exchange.md`.
+//! With `--features abomonation` the exchange of rows as they lie in memory is among them. Figures of one machine, and
+//! what follows from them, are in `docs/design/0003-exchange.md`.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "the size of what is measured is part of the result")]

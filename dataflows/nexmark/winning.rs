@@ -1,7 +1,8 @@
 //! The winning bid of each auction, which q4 and q6 have in common: the highest price bid while the auction was open.
 //!
-//! Of the bids of an auction only the highest counts, and none is ever taken back. So a bid's price is not part of the row
-//! but its *difference*: two bids on an auction add up to the higher one, and differential keeps one instead of both.
+//! Of the bids of an auction only the highest counts, and none is ever taken back. So a bid's price is not part of the
+//! row but its *difference*: two bids on an auction add up to the higher one, and differential keeps one instead of
+//! both.
 
 use std::fmt::Debug;
 use std::hash::Hash;

@@ -34,8 +34,8 @@ pub(super) enum Kind {
 impl Attempt {
     /// The attempt that a line tells of, if it does.
     ///
-    /// Passwords count, whether typed at once or in a dialogue, and names that the machine does not know. Keys do not: a client tries
-    /// all that it has.
+    /// Passwords count, whether typed at once or in a dialogue, and names that the machine does not know. Keys do not:
+    /// a client tries all that it has.
     pub(super) fn of(line: AuthLine, prefix: Prefix, disconnects_are_failures: bool) -> Option<Attempt> {
         let AuthLine { at, event, repeated, number, .. } = line;
         let (source, user, unknown_user, kind) = match event {

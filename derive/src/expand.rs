@@ -1,8 +1,8 @@
 //! The implementations that the derive writes.
 //!
-//! `Deserialize` is left to serde's own derive, on a mirror of the struct; the rest is short enough to write out. The JSON
-//! reader takes the fields in the order of their declaration, and gives up at anything else: a general parser decides
-//! then, so nothing here has to be complete, but whatever it accepts has to be right.
+//! `Deserialize` is left to serde's own derive, on a mirror of the struct; the rest is short enough to write out. The
+//! JSON reader takes the fields in the order of their declaration, and gives up at anything else: a general parser
+//! decides then, so nothing here has to be complete, but whatever it accepts has to be right.
 
 mod tagged;
 

@@ -26,8 +26,8 @@ use proc_macro::TokenStream;
 /// Makes a struct with named fields a record, and an event if one of its fields is the event time; or an enum of such
 /// events one event.
 ///
-/// Implements `Clone`, `Debug`, `serde::Serialize`, `serde::Deserialize` and `Decode` (from JSON, with a reader generated
-/// for exactly these fields), and `Event` if a field has `#[event(time)]`. Do not derive those as well.
+/// Implements `Clone`, `Debug`, `serde::Serialize`, `serde::Deserialize` and `Decode` (from JSON, with a reader
+/// generated for exactly these fields), and `Event` if a field has `#[event(time)]`. Do not derive those as well.
 ///
 /// In JSON, fields that the struct does not declare are ignored; a field that occurs twice is an error; so is a missing
 /// one, unless it is an `Option`.
@@ -40,10 +40,11 @@ use proc_macro::TokenStream;
 /// On the struct: `#[event(rename_all = "camelCase")]`, or `lowercase`, `UPPERCASE`, `PascalCase`, `snake_case`,
 /// `SCREAMING_SNAKE_CASE`, `kebab-case`, `SCREAMING-KEBAB-CASE`: the names in JSON of all fields without a `rename`.
 ///
-/// An enum has one struct in each variant, which derives `Event` itself and has an event time. In JSON it is the struct's
-/// object with one field more, the tag, which says which variant it is:
+/// An enum has one struct in each variant, which derives `Event` itself and has an event time. In JSON it is the
+/// struct's object with one field more, the tag, which says which variant it is:
 /// * on the enum, `#[event(tag = "type")]`: the name of that field. No struct may have a field of this name.
-/// * on the enum, `#[event(rename_all = "…")]`: what the tag says of all variants without a `rename`; without it, their names.
+/// * on the enum, `#[event(rename_all = "…")]`: what the tag says of all variants without a `rename`; without it, their
+///   names.
 /// * on a variant, `#[event(rename = "name")]`: what the tag says of it.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(item: TokenStream) -> TokenStream {

@@ -1,12 +1,12 @@
 //! Bindings: which records of which partition belong to which epoch.
 //!
-//! A source holds an epoch open until its binding is on the disk; so whatever left the dataflow came from epochs that can be
-//! made again, record by record, by a process that knows nothing but the bindings and the source.
+//! A source holds an epoch open until its binding is on the disk; so whatever left the dataflow came from epochs that
+//! can be made again, record by record, by a process that knows nothing but the bindings and the source.
 //!
-//! Each process of a generation appends to a file of its own, and begins another one now and then, so that what is older than the
-//! oldest checkpoint can be deleted file by file. A frame is one line: a CRC-32 in hexadecimal, a space, and JSON. The first frame
-//! says whose file it is; each further one holds what was bound between two flushes to the disk. Only the last frame of a file can
-//! be torn.
+//! Each process of a generation appends to a file of its own, and begins another one now and then, so that what is
+//! older than the oldest checkpoint can be deleted file by file. A frame is one line: a CRC-32 in hexadecimal, a space,
+//! and JSON. The first frame says whose file it is; each further one holds what was bound between two flushes to the
+//! disk. Only the last frame of a file can be torn.
 
 mod prune;
 mod read;
@@ -58,7 +58,8 @@ pub struct PartitionBinding {
     /// Events before it came too late from this epoch on, since the partition came back when the watermark was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<EventTime>,
-    /// How far its watermark followed the clock at the end of this epoch, if it did. Earlier events come too late after it.
+    /// How far its watermark followed the clock at the end of this epoch, if it did. Earlier events come too late after
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<EventTime>,
 }

@@ -10,9 +10,9 @@
 //! discarded/       what was put aside to begin anew; nobody reads it again
 //! ```
 //!
-//! Whoever starts a generation locks the directory for itself alone, so no process of an older one is left, then counts the
-//! generation up and shares the lock with the processes of its own. The operating system drops the lock of a process that dies,
-//! however it dies.
+//! Whoever starts a generation locks the directory for itself alone, so no process of an older one is left, then counts
+//! the generation up and shares the lock with the processes of its own. The operating system drops the lock of a
+//! process that dies, however it dies.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -56,7 +56,8 @@ pub struct StateDirectory {
 pub struct Purpose {
     /// The dataflow.
     pub fingerprint: Fingerprint,
-    /// How many workers there are: a directory that is made now gets as many shards per sink, up to [`SINK_SHARDS_MAX`].
+    /// How many workers there are: a directory that is made now gets as many shards per sink, up to
+    /// [`SINK_SHARDS_MAX`].
     pub workers: usize,
     /// The time of day, in milliseconds since the Unix epoch.
     pub now_ms: u64,
@@ -66,8 +67,8 @@ impl StateDirectory {
     /// Begins a generation in the directory at `path`, which is made if it is not there.
     ///
     /// # Errors
-    /// Of kind `State`: if it is in use and stays so for 10 s, belongs to another dataflow, has another format, was used and has lost
-    /// what says whose it is, cannot be read or written, or if others may write in it.
+    /// Of kind `State`: if it is in use and stays so for 10 s, belongs to another dataflow, has another format, was
+    /// used and has lost what says whose it is, cannot be read or written, or if others may write in it.
     pub fn begin(path: &Path, purpose: &Purpose) -> Result<Self> {
         let failed = |why| failed(path, "cannot make", why);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! The parsers of a state directory's files, on any bytes.
 //!
-//! Almost everything in them has a checksum, which no fuzzer guesses. So what is read is also given with the right one: then the
-//! parsers behind it have to get along with any content.
+//! Almost everything in them has a checksum, which no fuzzer guesses. So what is read is also given with the right one:
+//! then the parsers behind it have to get along with any content.
 
 use std::path::Path;
 

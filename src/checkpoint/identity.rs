@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the layout of a state directory. One of another version is refused.
 pub const FORMAT: u32 = 1;
 
-/// What of a dataflow must be the same in every generation, or its epochs would not be made again as they were: its name, the
-/// names of its parts, its parameters, and what is read and how. Keys and values as a person would write them.
+/// What of a dataflow must be the same in every generation, or its epochs would not be made again as they were: its
+/// name, the names of its parts, its parameters, and what is read and how. Keys and values as a person would write
+/// them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(pub BTreeMap<String, String>);
 

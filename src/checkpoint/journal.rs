@@ -1,16 +1,18 @@
 //! Journals: what was read from a source that cannot be read again, such as a pipe, so that it can.
 //!
-//! A journal is one partition of a source. Its records have consecutive offsets, over all generations, and are handed to the dataflow only
-//! once they are on the disk; so whatever an epoch can be bound to can be read again. In the state directory it is a folder:
+//! A journal is one partition of a source. Its records have consecutive offsets, over all generations, and are handed
+//! to the dataflow only once they are on the disk; so whatever an epoch can be bound to can be read again. In the state
+//! directory it is a folder:
 //!
 //! ```text
 //! journal/events-0/00000000000000000000.log      a segment, named after the offset of its first record
 //! journal/events-0/00000000000000104857.log
 //! ```
 //!
-//! A segment consists of *frames*; each is what one flush made durable, and is appended only after the one before it was flushed.
-//! So only the last frame of the newest segment can be torn, and all other damage is an error. A segment that has
-//! become large is followed by another one, and is deleted as a whole when nobody can ask for its records any more.
+//! A segment consists of *frames*; each is what one flush made durable, and is appended only after the one before it
+//! was flushed. So only the last frame of the newest segment can be torn, and all other damage is an error. A segment
+//! that has become large is followed by another one, and is deleted as a whole when nobody can ask for its records any
+//! more.
 //!
 //! The journal is bounded: when it is [full](Journal::is_full), whoever appends waits.
 
@@ -69,8 +71,8 @@ impl Journals {
         self
     }
 
-    /// Opens the journal of a partition, which is made if it is not there. A torn last frame is cut off; everything that is left is on the
-    /// disk when this returns.
+    /// Opens the journal of a partition, which is made if it is not there. A torn last frame is cut off; everything
+    /// that is left is on the disk when this returns.
     ///
     /// # Errors
     /// Of kind `State`: if it cannot be read or written, is damaged, or lacks records that are wanted.

@@ -1,8 +1,9 @@
-//! The thread of a process that writes what its workers hand out. That of the first process also completes checkpoints, and deletes old
-//! ones.
+//! The thread of a process that writes what its workers hand out. That of the first process also completes checkpoints,
+//! and deletes old ones.
 //!
-//! A worker's part of a checkpoint is some objects and then a list of them; once every worker's list is there and every sink has
-//! committed the epoch, the manifest is written. A failure costs the checkpoint that was being written, and nothing else.
+//! A worker's part of a checkpoint is some objects and then a list of them; once every worker's list is there and every
+//! sink has committed the epoch, the manifest is written. A failure costs the checkpoint that was being written, and
+//! nothing else.
 
 mod part;
 
@@ -107,8 +108,8 @@ impl KeeperHandle {
         self.unwritten.load(Ordering::Acquire) < UNWRITTEN_BYTES_MAX
     }
 
-    /// No run goes on from a checkpoint of an earlier epoch any more; 0 where that is not known, as in processes that do not complete
-    /// checkpoints.
+    /// No run goes on from a checkpoint of an earlier epoch any more; 0 where that is not known, as in processes that
+    /// do not complete checkpoints.
     pub fn oldest(&self) -> Epoch {
         self.oldest.load(Ordering::Acquire)
     }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use super::manifest::ObjectRef;
 
-/// Bytes before a piece: the number of its slot, and how many bytes follow, both in 4 bytes, the least significant first.
+/// Bytes before a piece: the number of its slot, and how many bytes follow, both in 4 bytes, the least significant
+/// first.
 const HEAD_BYTES: usize = 2 * size_of::<u32>();
 
 /// Appends a piece.

@@ -16,11 +16,13 @@ pub struct Pruned {
     pub deleted: usize,
 }
 
-/// Keeps the newest `keep` complete checkpoints (at least one), and those that generation `generation` may be taking. Of what belongs
-/// to several checkpoints, that which belongs to one of those is kept, and what this generation has written.
+/// Keeps the newest `keep` complete checkpoints (at least one), and those that generation `generation` may be taking.
+/// Of what belongs to several checkpoints, that which belongs to one of those is kept, and what this generation has
+/// written.
 ///
 /// # Errors
-/// Of kind `State`, if the store fails; what was deleted then is of no use to anybody, and what was not can be deleted later.
+/// Of kind `State`, if the store fails; what was deleted then is of no use to anybody, and what was not can be deleted
+/// later.
 pub fn prune(store: &CheckpointStore, keep: usize, generation: u64) -> Result<Pruned> {
     let all = list(store)?;
     let mut kept: Vec<Listed> = all.iter().rev().filter(|listed| listed.complete).take(keep.max(1)).copied().collect();

@@ -55,8 +55,8 @@ pub(super) fn unreadable(name: CheckpointName, slot: &str, why: &str) -> Error {
     )
 }
 
-/// The checkpoint to go on from, if there is one: `chosen`, or else the newest of the state directory `state` that can be read.
-/// Those that cannot are told of in the log.
+/// The checkpoint to go on from, if there is one: `chosen`, or else the newest of the state directory `state` that can
+/// be read. Those that cannot are told of in the log.
 ///
 /// # Errors
 /// Of kind `State`: if the store cannot be listed, or the chosen one cannot be read.

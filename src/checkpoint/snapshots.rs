@@ -1,7 +1,7 @@
 //! The snapshots of one worker's operators: which there are, and how far the one that is being taken is.
 //!
-//! One is taken at a time. When a slot asks to begin the next one while another slot is still writing, the answer is no, and then that
-//! snapshot comes to nothing: checkpoints are rarer than they should be then, and no less right.
+//! One is taken at a time. When a slot asks to begin the next one while another slot is still writing, the answer is
+//! no, and then that snapshot comes to nothing: checkpoints are rarer than they should be then, and no less right.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -103,8 +103,8 @@ impl Snapshots {
         Snapshots(Some(Rc::new(Worker { plan, kept_at, restored: RefCell::new(restored), taking: RefCell::default() })))
     }
 
-    /// A slot for `what`, with what an earlier run kept of it. Slots are counted in the order in which they are asked for, which is the
-    /// same on all workers and in all runs.
+    /// A slot for `what`, with what an earlier run kept of it. Slots are counted in the order in which they are asked
+    /// for, which is the same on all workers and in all runs.
     pub fn slot(&self, what: &str) -> Slot {
         let Some(worker) = &self.0 else { return Slot::off() };
         let mut taking = worker.taking.borrow_mut();

@@ -40,9 +40,10 @@ impl CheckpointStore {
         Self::new(Arc::new(files), path.display().to_string())
     }
 
-    /// The store that `place` names: a folder, or a URL of an object store such as `s3://bucket/prefix`, for which the feature of
-    /// `object_store` must be on (`cargo add object_store --features aws` in the crate that has `main`). Whoever may read and write there is said by
-    /// the environment, by the variables of that store's own tools (`AWS_ACCESS_KEY_ID` …).
+    /// The store that `place` names: a folder, or a URL of an object store such as `s3://bucket/prefix`, for which the
+    /// feature of `object_store` must be on (`cargo add object_store --features aws` in the crate that has `main`).
+    /// Whoever may read and write there is said by the environment, by the variables of that store's own tools
+    /// (`AWS_ACCESS_KEY_ID` …).
     ///
     /// # Errors
     /// Of kind `Config` for a URL that this program cannot use, and as for [`folder`](Self::folder).

@@ -19,8 +19,8 @@ pub(super) struct Args {
     pub command: Command,
 }
 
-/// A path, in which `~/`, `$NAME` and `${NAME}` are expanded as in a configuration: most shells leave `--config=~/x` alone. One that
-/// is not UTF-8 is taken as it is.
+/// A path, in which `~/`, `$NAME` and `${NAME}` are expanded as in a configuration: most shells leave `--config=~/x`
+/// alone. One that is not UTF-8 is taken as it is.
 pub(super) fn a_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().try_map(|written: OsString| match written.to_str() {
         Some(text) => path::expand(text).map(PathBuf::from),
@@ -78,11 +78,12 @@ pub(super) struct ConfigArgs {
     /// Overrides one key, such as sources.events.path=in.jsonl; VALUE is TOML, else text. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// A folder for what the next run needs to resume exactly where this one stopped or was killed; sets engine.state_dir.
+    /// A folder for what the next run needs to resume exactly where this one stopped or was killed; sets
+    /// engine.state_dir.
     #[arg(long, value_name = "FOLDER", value_parser = a_path())]
     pub state: Option<PathBuf>,
-    /// Lets a stop close the windows that are open and write their rows, as the end of the input would; sets engine.drain. Not with a
-    /// state directory: there the next run goes on with them.
+    /// Lets a stop close the windows that are open and write their rows, as the end of the input would; sets
+    /// engine.drain. Not with a state directory: there the next run goes on with them.
     #[arg(long)]
     pub drain: bool,
     /// Files in place of a source, as JSON.

@@ -1,7 +1,7 @@
 //! `bench`: how fast a dataflow is, what it costs, and how long its records are under way.
 //!
-//! Every measurement is a fresh process, or cluster, of this very program. Combinations of processes and workers take turns
-//! (A B A B …), so that what else the machine does falls on all of them, and every run must give the same answer.
+//! Every measurement is a fresh process, or cluster, of this very program. Combinations of processes and workers take
+//! turns (A B A B …), so that what else the machine does falls on all of them, and every run must give the same answer.
 
 mod args;
 mod collection;
@@ -132,8 +132,8 @@ impl Bench {
         Ok(report.map(|report| Run::of(&report, self.results.rate.is_some())))
     }
 
-    /// What the changes add up to in the sinks that the run wrote here; of those that the user has written elsewhere it is not
-    /// known.
+    /// What the changes add up to in the sinks that the run wrote here; of those that the user has written elsewhere it
+    /// is not known.
     fn collections(&self, folder: &Path) -> Result<BTreeMap<String, Collection>> {
         let mut collections = BTreeMap::new();
         for sink in self.changes.iter().filter(|sink| folder.join(sink).is_dir()) {
@@ -190,7 +190,8 @@ impl Results {
     }
 }
 
-/// What holds for a run unless the user wrote something else: rows go to files that nobody keeps, and nothing else is done.
+/// What holds for a run unless the user wrote something else: rows go to files that nobody keeps, and nothing else is
+/// done.
 fn defaults(prepared: &Prepared, sinks: &[String], folder: &Path) -> Vec<String> {
     let mut set = Vec::new();
     // Rows that go nowhere by default need no file.

@@ -9,8 +9,8 @@ use super::args::ConfigArgs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::path;
 
-/// The very program that runs, even if its file was replaced or deleted since: processes of different builds refuse each
-/// other, and a measurement is one of this build.
+/// The very program that runs, even if its file was replaced or deleted since: processes of different builds refuse
+/// each other, and a measurement is one of this build.
 pub(super) fn this_program() -> Result<Command> {
     let path = std::env::current_exe()
         .map_err(|why| Error::new(ErrorKind::Mesh, "cannot find the program that runs").because(why))?;

@@ -1,8 +1,8 @@
 //! `cluster`: several local processes of this program under a supervisor.
 //!
-//! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is gone when the
-//! cluster is, or when the next one begins if this one is killed. Standard input belongs to process 0. With a state directory the loss of a process, or its failure, is followed by a new
-//! generation of all of them.
+//! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is gone when
+//! the cluster is, or when the next one begins if this one is killed. Standard input belongs to process 0. With a state
+//! directory the loss of a process, or its failure, is followed by a new generation of all of them.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};

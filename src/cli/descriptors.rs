@@ -2,8 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit of open files as far as this user may: the usual one of 1 024 is for programs that wait with `select`, and
-/// nothing here does. Child processes inherit it. Where it cannot be raised, readers get along with what there is.
+/// Raises the limit of open files as far as this user may: the usual one of 1 024 is for programs that wait with
+/// `select`, and nothing here does. Child processes inherit it. Where it cannot be raised, readers get along with what
+/// there is.
 pub(super) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {

@@ -1,8 +1,9 @@
 //! What the command line prints, for people on standard error and as its answer on standard output.
 //!
-//! Standard error that cannot be written (a full disk, a reader that is gone) changes nothing: no run ends because nobody can
-//! be told about it. Of standard output the same holds if its reader is gone, as in `tidewatch list | head -1`; any other
-//! failure is an error of the command once it has ended. Rows are no business of this module: a sink reports its own failures.
+//! Standard error that cannot be written (a full disk, a reader that is gone) changes nothing: no run ends because
+//! nobody can be told about it. Of standard output the same holds if its reader is gone, as in `tidewatch list | head
+//! -1`; any other failure is an error of the command once it has ended. Rows are no business of this module: a sink
+//! reports its own failures.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind as IoErrorKind, Write};

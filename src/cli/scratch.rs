@@ -1,7 +1,7 @@
 //! Folders for as long as a command runs, in that for temporary files (`TMPDIR`).
 //!
-//! A command that is killed cannot delete its own, so the next one does. Whose owner is gone is seen by a lock, which the operating
-//! system drops with the process.
+//! A command that is killed cannot delete its own, so the next one does. Whose owner is gone is seen by a lock, which
+//! the operating system drops with the process.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -59,7 +59,8 @@ impl Scratch {
     }
 }
 
-/// Deletes the folders in `temporary` that this user made at least `age_min` ago and whose owners are gone. What cannot be deleted stays.
+/// Deletes the folders in `temporary` that this user made at least `age_min` ago and whose owners are gone. What cannot
+/// be deleted stays.
 fn sweep(temporary: &Path, age_min: Duration) {
     let Ok(entries) = fs::read_dir(temporary) else { return };
     let ours = entries.filter_map(Result::ok).filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX));

@@ -1,10 +1,11 @@
-//! SIGTERM and SIGINT: the first one stops reading and lets what was read come out; the second one ends the process at once.
+//! SIGTERM and SIGINT: the first one stops reading and lets what was read come out; the second one ends the process at
+//! once.
 //!
-//! Signals within a second are one: `timeout` and service managers send one to the process and one to its group, and what was
-//! meant as a request to finish must not cut the run short.
+//! Signals within a second are one: `timeout` and service managers send one to the process and one to its group, and
+//! what was meant as a request to finish must not cut the run short.
 //!
-//! A process under a supervisor passes signals on and does nothing by itself: a terminal sends Ctrl-C to all processes at
-//! once, and service managers may do the same, so only the supervisor can tell a second signal from the same one.
+//! A process under a supervisor passes signals on and does nothing by itself: a terminal sends Ctrl-C to all processes
+//! at once, and service managers may do the same, so only the supervisor can tell a second signal from the same one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

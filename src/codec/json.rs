@@ -1,9 +1,9 @@
 //! One JSON object to one record, by a reader made for its type, with a general parser behind it.
 //!
-//! `#[derive(Event)]` writes the reader: it expects the fields in the order of their declaration and the compact form that
-//! programs write (`{"ts":1,"host":"a"}`), and gives up at anything else. `serde_json` decides then, and it alone can refuse
-//! a record. So the order of fields, spaces and escapes cost time, never a different answer: wherever the quick reader has
-//! one, it is the general parser's.
+//! `#[derive(Event)]` writes the reader: it expects the fields in the order of their declaration and the compact form
+//! that programs write (`{"ts":1,"host":"a"}`), and gives up at anything else. `serde_json` decides then, and it alone
+//! can refuse a record. So the order of fields, spaces and escapes cost time, never a different answer: wherever the
+//! quick reader has one, it is the general parser's.
 
 mod cursor;
 mod field;

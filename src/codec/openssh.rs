@@ -1,14 +1,14 @@
 //! OpenSSH's messages in syslog lines: who tried to log in, from where, and whether it worked.
 //!
-//! Every line of any program that has a time and a tag becomes an [`AuthLine`]; the messages of `sshd`, `sshd-session` and
-//! `sshd-auth` about logins become the [`AuthEvent`] they mean, everything else is [`AuthEvent::Other`]. Refused are lines
-//! without a time or a tag, and messages of sshd that begin like one about a login and go on in another way.
+//! Every line of any program that has a time and a tag becomes an [`AuthLine`]; the messages of `sshd`, `sshd-session`
+//! and `sshd-auth` about logins become the [`AuthEvent`] they mean, everything else is [`AuthEvent::Other`]. Refused
+//! are lines without a time or a tag, and messages of sshd that begin like one about a login and go on in another way.
 //!
-//! A line that is not UTF-8 is *not* refused: attackers choose the user names in these lines, and an attempt must not be
-//! lost because of its name. Bytes that are no UTF-8 read as U+FFFD.
+//! A line that is not UTF-8 is *not* refused: attackers choose the user names in these lines, and an attempt must not
+//! be lost because of its name. Bytes that are no UTF-8 read as U+FFFD.
 //!
-//! Times without a zone are in the zone of [`AuthOptions`]. This module does not read files, and of the lines of one session it
-//! pairs only those that report the same failure.
+//! Times without a zone are in the zone of [`AuthOptions`]. This module does not read files, and of the lines of one
+//! session it pairs only those that report the same failure.
 
 mod address;
 mod clock;
@@ -50,8 +50,8 @@ pub struct AuthLine {
     pub pid: Option<u32>,
     /// What it says.
     pub event: AuthEvent,
-    /// How often it happened, at least 1: N for `message repeated N times: [ … ]`, and for `last message repeated N times`,
-    /// which stands for N more of the message before.
+    /// How often it happened, at least 1: N for `message repeated N times: [ … ]`, and for `last message repeated N
+    /// times`, which stands for N more of the message before.
     pub repeated: u32,
     /// How many lines its partition had before it, refused ones included: the order of lines of one time.
     pub number: u64,
@@ -71,7 +71,8 @@ impl AuthLine {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AuthEvent {
-    /// `Failed METHOD for [invalid user ]USER from ADDRESS[ port PORT]`, and `error: PAM: REASON for [illegal user ]USER from ADDRESS`.
+    /// `Failed METHOD for [invalid user ]USER from ADDRESS[ port PORT]`, and `error: PAM: REASON for [illegal user
+    /// ]USER from ADDRESS`.
     Failed {
         /// `password`, `publickey`, `keyboard-interactive/pam` (also where PAM reports it), `none` and others.
         method: Text,
@@ -112,8 +113,9 @@ pub enum AuthEvent {
         /// The port that it came from; sshd before 7.4 does not write it.
         port: Option<u16>,
     },
-    /// `Connection closed by authenticating user USER ADDRESS port PORT` and its likes (`reset by`, `Disconnected from`,
-    /// `Disconnecting … : Too many authentication failures`, `invalid user`): a connection that named a user and ended before a login.
+    /// `Connection closed by authenticating user USER ADDRESS port PORT` and its likes (`reset by`, `Disconnected
+    /// from`, `Disconnecting … : Too many authentication failures`, `invalid user`): a connection that named a user and
+    /// ended before a login.
     ///
     /// Where there are no passwords it is all that sshd says of a try; elsewhere it follows the failures.
     Abandoned {
@@ -194,11 +196,11 @@ pub struct AuthOptions {
     ///
     /// By default it is the latest year that puts the first line at most a day after the epoch at which it is read.
     pub year: Option<i32>,
-    /// The zone of the clocks, for lines that do not say it (key `zone`: an IANA name such as `Europe/Berlin`, or an offset
-    /// from UTC such as `+02:00`). Default: UTC.
+    /// The zone of the clocks, for lines that do not say it (key `zone`: an IANA name such as `Europe/Berlin`, or an
+    /// offset from UTC such as `+02:00`). Default: UTC.
     ///
-    /// A time that the clocks skipped is moved on by as much as they skipped. Of a time that they show twice the earlier is
-    /// meant, until lines say that the clocks of the partition have gone back.
+    /// A time that the clocks skipped is moved on by as much as they skipped. Of a time that they show twice the
+    /// earlier is meant, until lines say that the clocks of the partition have gone back.
     pub zone: Option<Zone>,
 }
 

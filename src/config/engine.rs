@@ -16,40 +16,41 @@ const HOST_BYTES_MAX: usize = 253;
 /// The settings of the engine itself, with defaults for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// `tick`: the length of an epoch, whole milliseconds from 1 ms to 10 s; default 100 ms. Results follow the input by
-    /// about a tick; shorter ticks cost throughput.
+    /// `tick`: the length of an epoch, whole milliseconds from 1 ms to 10 s; default 100 ms. Results follow the input
+    /// by about a tick; shorter ticks cost throughput.
     pub tick: Duration,
     /// `epochs_in_flight_max`: epochs begun but not finished before sources wait, from 1 to 1 000; default 8.
     pub epochs_in_flight_max: usize,
     /// `records_per_epoch_max`: records that a worker reads in one epoch, from 1 to 1 000 000 000; default 1 000 000.
     pub records_per_epoch_max: usize,
-    /// `state_dir`: where the run keeps what the next one needs to go on exactly where it stopped or was killed; default none. A
-    /// folder on a local disk that all processes see, and no other dataflow uses.
+    /// `state_dir`: where the run keeps what the next one needs to go on exactly where it stopped or was killed;
+    /// default none. A folder on a local disk that all processes see, and no other dataflow uses.
     pub state_dir: Option<PathBuf>,
-    /// `checkpoint_interval`: how much time is between two checkpoints of a run with a state directory, from 100 ms to 24 h; default
-    /// 10 s. After a failure about as much has to be read again.
+    /// `checkpoint_interval`: how much time is between two checkpoints of a run with a state directory, from 100 ms to
+    /// 24 h; default 10 s. After a failure about as much has to be read again.
     pub checkpoint_interval: Duration,
     /// `checkpoints_kept`: how many checkpoints are kept, from 1 to 1 000; default 3.
     pub checkpoints_kept: usize,
-    /// `checkpoint_store`: where checkpoints are: a folder that all processes see, or the URL of an object store; default the folder
-    /// `checkpoints` in `state_dir`.
+    /// `checkpoint_store`: where checkpoints are: a folder that all processes see, or the URL of an object store;
+    /// default the folder `checkpoints` in `state_dir`.
     pub checkpoint_store: Option<String>,
-    /// `keys_max`: entries (keys, times open windows) that a stage keeps on one worker before the dataflow stops, from 1 to
-    /// 1 000 000 000; default 10 000 000.
+    /// `keys_max`: entries (keys, times open windows) that a stage keeps on one worker before the dataflow stops, from
+    /// 1 to 1 000 000 000; default 10 000 000.
     pub keys_max: usize,
     /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.
     pub admin: Admin,
-    /// `admin_hosts`: names under which the admin port may be asked for, beside addresses and `localhost`; default none. A browser is
-    /// told apart by it from a page that only pretends to be on this machine.
+    /// `admin_hosts`: names under which the admin port may be asked for, beside addresses and `localhost`; default
+    /// none. A browser is told apart by it from a page that only pretends to be on this machine.
     pub admin_hosts: Vec<String>,
-    /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::runtime::mesh=debug"`; default `"info"`.
+    /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::runtime::mesh=debug"`; default
+    /// `"info"`.
     pub log: String,
     /// `log_format`: `"text"` or `"json"`; default text.
     pub log_format: LogFormat,
     /// `shutdown_grace`: how long a stop waits for sinks to finish, from 0 s to 1 h; default 30 s.
     pub shutdown_grace: Duration,
-    /// `drain`: whether a stop closes the windows that are open and writes their rows, as the end of the input would; default false.
-    /// Not with a state directory: there the next run goes on with them.
+    /// `drain`: whether a stop closes the windows that are open and writes their rows, as the end of the input would;
+    /// default false. Not with a state directory: there the next run goes on with them.
     pub drain: bool,
 }
 

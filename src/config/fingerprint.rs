@@ -13,10 +13,11 @@ const FINGERPRINT_BYTES: usize = 8;
 const PER_PROCESS: [[&str; 2]; 4] =
     [["engine", "admin"], ["engine", "admin_hosts"], ["engine", "log"], ["engine", "log_format"]];
 
-/// The hash of a merged configuration, in hexadecimal: the same for the same keys and values, wherever they were written.
+/// The hash of a merged configuration, in hexadecimal: the same for the same keys and values, wherever they were
+/// written.
 ///
-/// `engine.admin`, `engine.admin_hosts`, `engine.log` and `engine.log_format` do not count: each host of a cluster may have its own. Of a secret,
-/// only the name of its file or variable counts.
+/// `engine.admin`, `engine.admin_hosts`, `engine.log` and `engine.log_format` do not count: each host of a cluster may
+/// have its own. Of a secret, only the name of its file or variable counts.
 pub fn fingerprint(tree: &Node) -> String {
     let mut hash = Sha256::new();
     node(tree, &mut Vec::new(), &mut hash);

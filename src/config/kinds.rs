@@ -1,7 +1,8 @@
 //! A source or sink that a later layer gives another `kind` starts afresh.
 //!
-//! The keys of the old kind mean nothing to the new one, and would be reported as unknown: `--set sinks.alerts.kind=null`
-//! must be enough. What the layer that changes the kind wrote itself stays, as do keys that every kind has.
+//! The keys of the old kind mean nothing to the new one, and would be reported as unknown: `--set
+//! sinks.alerts.kind=null` must be enough. What the layer that changes the kind wrote itself stays, as do keys that
+//! every kind has.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! The layers of a configuration and how they merge.
 //!
-//! Later layers win key by key: tables merge, everything else, lists included, replaces. A table that changes its `kind`
-//! starts afresh (see [`kinds`]).
+//! Later layers win key by key: tables merge, everything else, lists included, replaces. A table that changes its
+//! `kind` starts afresh (see [`kinds`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,8 +57,8 @@ impl Layers {
 
     /// One key above all files, as `KEY=VALUE`.
     ///
-    /// The key is dotted, with quotes where a part needs them; a number picks an entry of a list, counted from 0. The value
-    /// is read as TOML, and taken as a string where it is not TOML: `sources.events.path=IN.jsonl`.
+    /// The key is dotted, with quotes where a part needs them; a number picks an entry of a list, counted from 0. The
+    /// value is read as TOML, and taken as a string where it is not TOML: `sources.events.path=IN.jsonl`.
     #[must_use]
     pub fn set(mut self, assignment: impl Into<String>) -> Self {
         self.sets.push(assignment.into());
@@ -108,8 +108,8 @@ impl Layers {
 
 /// Lays `over` upon `base`.
 ///
-/// A merged table is located in the last text that it was written in, not at a `--set` of one of its keys: that is where a
-/// missing key would be added.
+/// A merged table is located in the last text that it was written in, not at a `--set` of one of its keys: that is
+/// where a missing key would be added.
 pub(super) fn merge(base: &mut Node, over: Node) {
     match (&mut base.value, over.value) {
         (Value::Table(entries), Value::Table(over_entries)) => {

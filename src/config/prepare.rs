@@ -1,5 +1,5 @@
-//! From layers of configuration to what can be run: merges them, reads what the engine needs, and checks the dataflow against
-//! them. All faults are reported together.
+//! From layers of configuration to what can be run: merges them, reads what the engine needs, and checks the dataflow
+//! against them. All faults are reported together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,8 @@ const ROOT: [&str; 7] = ["dataflow", PARAMS, "sources", "sinks", "dead_letters",
 
 const PARAMS: &str = "params";
 
-/// Prepares `dataflow` with its defaults under `layers`; `wire` may put connectors into the environment before the check.
+/// Prepares `dataflow` with its defaults under `layers`; `wire` may put connectors into the environment before the
+/// check.
 ///
 /// # Errors
 /// One error with every fault that was found.
@@ -103,7 +104,8 @@ pub(crate) fn prepare(
     Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint, warnings, bench })
 }
 
-/// Checks the dataflow; with faulty parameters it cannot be built, so its other parts are checked with the default ones.
+/// Checks the dataflow; with faulty parameters it cannot be built, so its other parts are checked with the default
+/// ones.
 fn check_all(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
     let mut faults = check(dataflow, environment);
     let of_params = |fault: &Fault| fault.key == PARAMS || fault.key.starts_with("params.");

@@ -6,8 +6,8 @@ use crate::settings::Fault;
 /// The most faults that one report shows; the others are counted.
 pub const FAULTS_SHOWN_MAX: usize = 100;
 
-/// One error for all `faults` of the configuration of `dataflow`: a heading, then a line for each, sorted by location, up to
-/// [`FAULTS_SHOWN_MAX`].
+/// One error for all `faults` of the configuration of `dataflow`: a heading, then a line for each, sorted by location,
+/// up to [`FAULTS_SHOWN_MAX`].
 pub fn report(dataflow: &str, faults: &[Fault]) -> Error {
     let mut sorted: Vec<&Fault> = faults.iter().collect();
     // What was written nowhere comes last.

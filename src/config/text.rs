@@ -1,7 +1,7 @@
 //! TOML text to a tree of located values.
 //!
-//! Its depth is bounded, because trees are walked recursively, by the parser's own clean-up first of all: the parser limits
-//! brackets and dots each, but not their product.
+//! Its depth is bounded, because trees are walked recursively, by the parser's own clean-up first of all: the parser
+//! limits brackets and dots each, but not their product.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

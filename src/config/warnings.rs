@@ -27,8 +27,8 @@ pub(super) fn warnings(tree: &Node, log: &str) -> Vec<Fault> {
     found
 }
 
-/// Texts that look like paths to be expanded, where everything is left as it is: in parameters, which belong to the dataflow, and
-/// in a client's own properties.
+/// Texts that look like paths to be expanded, where everything is left as it is: in parameters, which belong to the
+/// dataflow, and in a client's own properties.
 fn not_expanded(path: &str, node: &Node, judged: bool, found: &mut Vec<Fault>) {
     match &node.value {
         Value::String(text) if judged && path::is_meant_to_expand(text) => found.push(Fault {

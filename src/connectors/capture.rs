@@ -1,6 +1,7 @@
 //! A sink whose rows a test reads back.
 //!
-//! A row is seen once its epoch is sealed. The order of rows between workers is not defined: compare [`Capture::sorted`].
+//! A row is seen once its epoch is sealed. The order of rows between workers is not defined: compare
+//! [`Capture::sorted`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

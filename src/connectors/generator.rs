@@ -1,8 +1,9 @@
 //! A source that makes its records: for demonstrations, tests and measurements without an external system.
 //!
-//! The content is a function of the seed, the partition and the record's number in it, so a replay sees the same records on
-//! any number of workers. The wall clock paces records where a rate is set, and never decides what is in them.
-//! Samples of the Zipf distribution use the platform's floating-point power, so two platforms may differ in rare records.
+//! The content is a function of the seed, the partition and the record's number in it, so a replay sees the same
+//! records on any number of workers. The wall clock paces records where a rate is set, and never decides what is in
+//! them. Samples of the Zipf distribution use the platform's floating-point power, so two platforms may differ in rare
+//! records.
 
 mod auth_events;
 mod nexmark;
@@ -43,7 +44,8 @@ pub const START_DEFAULT: EventTime = EventTime::from_millis(1_767_225_600_000);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Profile {
-    /// JSON lines of logins and file accesses, with `ts`, `host`, `src_ip`, `user`, `action`, `outcome`, `bytes`, `message`.
+    /// JSON lines of logins and file accesses, with `ts`, `host`, `src_ip`, `user`, `action`, `outcome`, `bytes`,
+    /// `message`.
     AuthEvents,
     /// Syslog lines of OpenSSH servers, one host per partition, with planted attacks: see [`openssh`].
     Openssh,
@@ -169,8 +171,8 @@ impl Generator {
         Generator { config: config.clamped() }
     }
 
-    /// Reads a source's section: `profile`, `events`, `rate`, `partitions`, `seed`, `skew`, `keys`, `disorder`, `malformed`,
-    /// `start` and `events_per_second`, all optional. Faults go to the section.
+    /// Reads a source's section: `profile`, `events`, `rate`, `partitions`, `seed`, `skew`, `keys`, `disorder`,
+    /// `malformed`, `start` and `events_per_second`, all optional. Faults go to the section.
     pub fn from_section(section: &mut Section<'_>) -> Generator {
         Generator::new(&settings::read(section))
     }

@@ -1,10 +1,10 @@
 //! Splits bytes into lines: what a record is in a file and on standard input.
 //!
-//! A record is the [`text`] of a line: a line without its `\n`, without NULs before it and without a byte order mark. A `\r` at
-//! its end is left to the decoder. A line without text (also one that holds only a `\r`) is no record. A line longer than the
-//! limit is rejected once, with its size and the head of it, and is skipped in flat memory. A record's offset is that of the
-//! first byte of its line, NULs and byte order mark included, so that reading can resume there. What comes out depends on the
-//! bytes alone, never on how they were cut into pieces.
+//! A record is the [`text`] of a line: a line without its `\n`, without NULs before it and without a byte order mark. A
+//! `\r` at its end is left to the decoder. A line without text (also one that holds only a `\r`) is no record. A line
+//! longer than the limit is rejected once, with its size and the head of it, and is skipped in flat memory. A record's
+//! offset is that of the first byte of its line, NULs and byte order mark included, so that reading can resume there.
+//! What comes out depends on the bytes alone, never on how they were cut into pieces.
 
 mod fuzz;
 
@@ -49,10 +49,11 @@ impl Splitter {
         Splitter { partition, record_bytes_max, skip: None, hole: None }
     }
 
-    /// Hands over the complete lines of `bytes`, whose first byte is at `offset`, and returns how many bytes are done with.
+    /// Hands over the complete lines of `bytes`, whose first byte is at `offset`, and returns how many bytes are done
+    /// with.
     ///
-    /// The rest, at most `record_bytes_max` bytes and a byte order mark, is the beginning of a line: give it again with more bytes
-    /// behind it.
+    /// The rest, at most `record_bytes_max` bytes and a byte order mark, is the beginning of a line: give it again with
+    /// more bytes behind it.
     pub(crate) fn split(&mut self, offset: u64, bytes: &[u8], collector: &mut dyn Collector) -> usize {
         let mut start = 0;
         if let Some(skip) = &mut self.skip {
@@ -146,8 +147,8 @@ pub(crate) fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memchr_iter(b'\n', bytes)
 }
 
-/// The line without what does not belong to its text: NULs before it, which a writer leaves that goes on where it was in a file
-/// that was truncated meanwhile, and a byte order mark.
+/// The line without what does not belong to its text: NULs before it, which a writer leaves that goes on where it was
+/// in a file that was truncated meanwhile, and a byte order mark.
 #[inline]
 pub(crate) fn text(line: &[u8]) -> &[u8] {
     match line.first() {

@@ -1,7 +1,7 @@
 //! Reads another source at a rate, as if its records arrived then: a replay, to measure latency by.
 //!
-//! The loop is open: the pace does not wait for whoever reads. A reader that is behind is given at once what has become due
-//! meanwhile, and told for how long it was.
+//! The loop is open: the pace does not wait for whoever reads. A reader that is behind is given at once what has become
+//! due meanwhile, and told for how long it was.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use crate::error::Result;
 use crate::record::Reason;
 use crate::telemetry::SkipReason;
 
-/// How much must be due for it to be handed over in blocks, in bytes. A block is about as large: with less, records would come
-/// before they are due.
+/// How much must be due for it to be handed over in blocks, in bytes. A block is about as large: with less, records
+/// would come before they are due.
 const BLOCK_DUE: f64 = 128.0 * 1024.0;
 
 /// How much at most becomes due before the reader is polled again, in seconds of the pace.
 const STEP: f64 = 0.000_5;
 
-/// How long after its last record the source ends: then that record was released as any other, and what the end itself costs
-/// (all windows close) is in nobody's latency.
+/// How long after its last record the source ends: then that record was released as any other, and what the end itself
+/// costs (all windows close) is in nobody's latency.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// The shortest and the longest wait, in seconds.
@@ -33,8 +33,8 @@ pub struct Paced {
 }
 
 impl Paced {
-    /// Reads `inner` at `bytes_per_second` (more than 0) over all workers, each partition at an equal share: bytes of records,
-    /// each with one for its delimiter.
+    /// Reads `inner` at `bytes_per_second` (more than 0) over all workers, each partition at an equal share: bytes of
+    /// records, each with one for its delimiter.
     pub fn new(inner: Arc<dyn SourceConnector>, bytes_per_second: f64) -> Self {
         Paced { inner, bytes_per_second }
     }

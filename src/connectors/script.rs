@@ -1,8 +1,8 @@
 //! A source whose partitions a test writes down step by step.
 //!
-//! Records get the offsets 0, 1, 2 … of their partition. Partitions are numbered in the order of the list and shared between
-//! workers by the usual rule. How many steps a poll takes is a parameter, so that a test can vary the interleaving of
-//! partitions and the cut into epochs without changing the input.
+//! Records get the offsets 0, 1, 2 … of their partition. Partitions are numbered in the order of the list and shared
+//! between workers by the usual rule. How many steps a poll takes is a parameter, so that a test can vary the
+//! interleaving of partitions and the cut into epochs without changing the input.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,8 +58,8 @@ impl Script {
         self
     }
 
-    /// Takes `batch` steps (at least 1) of *each* of the worker's partitions per poll, whatever the budget, and only up to an
-    /// empty fetch. So what a poll takes of a partition does not depend on how many workers share the partitions.
+    /// Takes `batch` steps (at least 1) of *each* of the worker's partitions per poll, whatever the budget, and only up
+    /// to an empty fetch. So what a poll takes of a partition does not depend on how many workers share the partitions.
     #[must_use]
     pub fn batch_each(mut self, batch: usize) -> Self {
         self.batch = batch.max(1);

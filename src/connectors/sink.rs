@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::time::Epoch;
 
-/// How often each row of a committed epoch reaches the outside, after any failure. Stated per sink, in one of three words.
+/// How often each row of a committed epoch reaches the outside, after any failure. Stated per sink, in one of three
+/// words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// Once.
@@ -36,8 +37,8 @@ pub struct SinkContext {
     pub shard: usize,
     /// Shards of the sink: as many as workers, or as many as the state directory was made for.
     pub shards: usize,
-    /// When this run started, in milliseconds since the Unix epoch, or when its state directory was made: tells its files from
-    /// those of other runs.
+    /// When this run started, in milliseconds since the Unix epoch, or when its state directory was made: tells its
+    /// files from those of other runs.
     pub run_ms: u64,
     /// The run's place in the life of its state directory; `None` if it has none, and a failure is the end of it.
     pub generation: Option<Generation>,
@@ -48,8 +49,8 @@ pub struct SinkContext {
 pub struct Generation {
     /// The identity of the state directory: letters and digits, the same in all generations.
     pub state: String,
-    /// Counts the runs on the state directory, from 1. One of a lower number may not be quite dead yet, and must be kept from
-    /// writing.
+    /// Counts the runs on the state directory, from 1. One of a lower number may not be quite dead yet, and must be
+    /// kept from writing.
     pub number: u64,
 }
 
@@ -61,16 +62,16 @@ pub trait SinkConnector: Send + Sync {
     /// If the external system says no; the dataflow then stops with exit code 4.
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>>;
 
-    /// What this sink promises if the dataflow has a state directory. Without one, what was not durable when a run was killed is
-    /// lost, and what was may be written again by the next.
+    /// What this sink promises if the dataflow has a state directory. Without one, what was not durable when a run was
+    /// killed is lost, and what was may be written again by the next.
     fn delivery(&self) -> Delivery;
 }
 
 /// Writes the rows of one shard. Epochs arrive in order and only after the frontier has passed them.
 ///
-/// A writer that delivers exactly once records, atomically with the rows, the newest epoch whose rows it has made durable, and
-/// says it in [`committed`](Self::committed) when it is opened again. It records no epoch that has no rows: only of those that have
-/// is it certain that the next generation does not use them for something else.
+/// A writer that delivers exactly once records, atomically with the rows, the newest epoch whose rows it has made
+/// durable, and says it in [`committed`](Self::committed) when it is opened again. It records no epoch that has no
+/// rows: only of those that have is it certain that the next generation does not use them for something else.
 pub trait SinkWriter {
     /// Takes one encoded row, without a delimiter; `key` is the flow's choice for systems that partition by key.
     ///
@@ -78,14 +79,14 @@ pub trait SinkWriter {
     /// If the row can never be written; a failure that may pass is retried inside.
     fn write(&mut self, key: Option<&[u8]>, row: &[u8]) -> Result<()>;
 
-    /// The newest epoch whose rows an earlier generation made durable, as found when the writer was opened: rows up to it are
-    /// not given again. Default: `None`.
+    /// The newest epoch whose rows an earlier generation made durable, as found when the writer was opened: rows up to
+    /// it are not given again. Default: `None`.
     fn committed(&self) -> Option<Epoch> {
         None
     }
 
-    /// All rows of `epoch` and before have been given. The writer makes them durable in its own time. Called for every epoch
-    /// that has rows, and now and then for one that has none.
+    /// All rows of `epoch` and before have been given. The writer makes them durable in its own time. Called for every
+    /// epoch that has rows, and now and then for one that has none.
     ///
     /// # Errors
     /// As for [`write`](Self::write).

@@ -42,33 +42,33 @@ pub trait SourceConnector: Send + Sync {
     /// If the external system says no; the dataflow then stops with exit code 3.
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>>;
 
-    /// Whether what was read can be read again, by offset, after the process has died: what a run with a state directory needs.
-    /// Default: no.
+    /// Whether what was read can be read again, by offset, after the process has died: what a run with a state
+    /// directory needs. Default: no.
     fn is_replayable(&self) -> bool {
         false
     }
 
-    /// Whether what it reads is written while it is read, rather than delivered in batches: the watermark of a quiet partition then
-    /// follows the clock, unless the configuration says `live = false`. Default: no.
+    /// Whether what it reads is written while it is read, rather than delivered in batches: the watermark of a quiet
+    /// partition then follows the clock, unless the configuration says `live = false`. Default: no.
     fn is_live(&self) -> bool {
         false
     }
 
-    /// Whether a run without a state directory that is stopped before the source ends closes the windows that are open, as if it had
-    /// ended: right for a source that was asked to read what there is. Default: no.
+    /// Whether a run without a state directory that is stopped before the source ends closes the windows that are open,
+    /// as if it had ended: right for a source that was asked to read what there is. Default: no.
     fn drains(&self) -> bool {
         false
     }
 
-    /// Whether the event times of what it reads are right by construction: then `past_max` and `jump_max` are off unless the
-    /// configuration sets them. Default: no.
+    /// Whether the event times of what it reads are right by construction: then `past_max` and `jump_max` are off
+    /// unless the configuration sets them. Default: no.
     fn is_trusted(&self) -> bool {
         false
     }
 
-    /// Opens the partitions of one worker in a run that has a state directory: those in `known`, which earlier runs read and which
-    /// have the same numbers in all runs, from where they are to be read again; and others, from where [`open`](Self::open) would
-    /// read them. `known` has the partitions of all workers, by number.
+    /// Opens the partitions of one worker in a run that has a state directory: those in `known`, which earlier runs
+    /// read and which have the same numbers in all runs, from where they are to be read again; and others, from where
+    /// [`open`](Self::open) would read them. `known` has the partitions of all workers, by number.
     ///
     /// # Errors
     /// As for [`open`](Self::open), and if a known partition is gone. Default: that the source cannot be read again.
@@ -76,8 +76,8 @@ pub trait SourceConnector: Send + Sync {
         Err(not_replayable(&context.name))
     }
 
-    /// The block of the source `name` at a place that a reader of the same source in another process of this machine told:
-    /// what it says with [`Block::place`]. Only called if some block says one.
+    /// The block of the source `name` at a place that a reader of the same source in another process of this machine
+    /// told: what it says with [`Block::place`]. Only called if some block says one.
     ///
     /// # Errors
     /// If it is no such place, or what was there is gone.
@@ -98,15 +98,15 @@ pub trait SourceReader {
     ///
     /// It is not called again once it has returned [`Polled::Finished`].
     ///
-    /// Every partition is announced with [`Collector::joined`] before anything else is said of it, and partitions known at
-    /// start are announced in the *first* poll: the watermark waits for all of them.
+    /// Every partition is announced with [`Collector::joined`] before anything else is said of it, and partitions known
+    /// at start are announced in the *first* poll: the watermark waits for all of them.
     ///
     /// # Errors
     /// If a partition can no longer be read; a failure that may pass is retried inside the reader instead.
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled>;
 
-    /// How long the first of the records that the last poll handed over had been there by the beginning of that poll, for
-    /// the measurement of latency. Default: zero, for readers that do not know.
+    /// How long the first of the records that the last poll handed over had been there by the beginning of that poll,
+    /// for the measurement of latency. Default: zero, for readers that do not know.
     fn waited(&self) -> Duration {
         Duration::ZERO
     }
@@ -116,16 +116,16 @@ pub trait SourceReader {
         0
     }
 
-    /// Stops handing over records of a partition, or goes on: what earlier runs read of it in an epoch is there, and that of other
-    /// partitions is not. Those that come nevertheless are kept in memory. Default: nothing happens.
+    /// Stops handing over records of a partition, or goes on: what earlier runs read of it in an epoch is there, and
+    /// that of other partitions is not. Those that come nevertheless are kept in memory. Default: nothing happens.
     fn hold(&mut self, _: Partition, _held: bool) {}
 
-    /// Offsets of a partition before `next` are never asked for again, also after a restart: what was kept for that can go.
-    /// Default: nothing happens.
+    /// Offsets of a partition before `next` are never asked for again, also after a restart: what was kept for that can
+    /// go. Default: nothing happens.
     fn checkpointed(&mut self, _: Partition, _next: u64) {}
 
-    /// How many partitions there are on all workers together, as far as is known when the reader opens. Where there are fewer
-    /// than workers, all workers decode their records. Default: `None`, which is many.
+    /// How many partitions there are on all workers together, as far as is known when the reader opens. Where there are
+    /// fewer than workers, all workers decode their records. Default: `None`, which is many.
     fn partitions(&self) -> Option<usize> {
         None
     }
@@ -142,8 +142,8 @@ pub enum Polled {
     Finished,
 }
 
-/// Whole lines of one partition that can be read later, by another thread of this process or by another process of this machine:
-/// a reader that finds where lines end without looking at them leaves the rest to whoever decodes them.
+/// Whole lines of one partition that can be read later, by another thread of this process or by another process of this
+/// machine: a reader that finds where lines end without looking at them leaves the rest to whoever decodes them.
 pub trait Block: Send + Sync {
     /// The offset of the first byte. The offset of a line is that of its own first byte.
     fn offset(&self) -> u64;
@@ -157,8 +157,8 @@ pub trait Block: Send + Sync {
     /// If they are no longer there.
     fn read(&self, buffer: &mut Vec<u8>) -> Result<()>;
 
-    /// Where the block is, for [`SourceConnector::block_at`] in another process of this machine. Default: `None`, nobody else
-    /// can read it.
+    /// Where the block is, for [`SourceConnector::block_at`] in another process of this machine. Default: `None`,
+    /// nobody else can read it.
     fn place(&self) -> Option<Vec<u8>> {
         None
     }
@@ -194,15 +194,16 @@ pub trait Collector {
     /// How many records (bytes, for a file) the partition is ahead of the reader.
     fn lag(&mut self, partition: Partition, lag: u64);
 
-    /// `records` of the partition are gone, and reading goes on at the offset `next`, as its configuration allows. Default: nobody wants to
-    /// know.
+    /// `records` of the partition are gone, and reading goes on at the offset `next`, as its configuration allows.
+    /// Default: nobody wants to know.
     fn gap(&mut self, _: Partition, _next: u64, _records: u64) {}
 
-    /// `paths` that the source matches are not read, for `reason`, and were not reported before. Default: nobody wants to know.
+    /// `paths` that the source matches are not read, for `reason`, and were not reported before. Default: nobody wants
+    /// to know.
     fn skipped(&mut self, _: SkipReason, _paths: u64) {}
 
-    /// The journal of the partition has so many bytes; `full` says that nothing is read until it has fewer. Default: nobody wants to
-    /// know.
+    /// The journal of the partition has so many bytes; `full` says that nothing is read until it has fewer. Default:
+    /// nobody wants to know.
     fn journal(&mut self, _: Partition, _bytes: u64, _full: bool) {}
 
     /// The partition will never have another record.

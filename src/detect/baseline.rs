@@ -1,12 +1,12 @@
 //! Per-key baselines: how unusual is this window for this key, in standard deviations?
 //!
-//! Each key has an exponentially weighted mean and variance of a measure over its past windows. A window is scored against
-//! what was known *before* it, and then becomes part of it. The update is that of T. Finch, "Incremental calculation of
-//! weighted mean and variance" (University of Cambridge, 2009), section 9.
+//! Each key has an exponentially weighted mean and variance of a measure over its past windows. A window is scored
+//! against what was known *before* it, and then becomes part of it. The update is that of T. Finch, "Incremental
+//! calculation of weighted mean and variance" (University of Cambridge, 2009), section 9.
 //!
-//! Windows are taken in order of their end, and only once the watermark has passed it, so the score depends on the key's
-//! windows alone, also where windows of several sources are merged. A window in which the key had no record does not exist
-//! and is not counted as zero.
+//! Windows are taken in order of their end, and only once the watermark has passed it, so the score depends on the
+//! key's windows alone, also where windows of several sources are merged. A window in which the key had no record does
+//! not exist and is not counted as zero.
 
 mod kept;
 
@@ -204,8 +204,8 @@ impl<K: Key, V: Record> Held<K, V> {
         self.0.entry(window.end).or_default().push((measure, window));
     }
 
-    /// Takes the windows that end by `watermark`, in an order that does not depend on how they arrived. The measure breaks
-    /// ties, since the next mean depends on the order.
+    /// Takes the windows that end by `watermark`, in an order that does not depend on how they arrived. The measure
+    /// breaks ties, since the next mean depends on the order.
     fn ended(&mut self, watermark: EventTime) -> impl Iterator<Item = Measured<K, V>> {
         std::iter::from_fn(move || {
             let first = self.0.first_entry()?;

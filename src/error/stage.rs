@@ -1,7 +1,7 @@
 //! Which stage this thread works on, so that a panic in a dataflow's own code can say where it happened.
 //!
-//! Entering is one store into a thread-local, cheap enough for every batch and even for every record. A name is kept for as
-//! long as the process lives; a dataflow has few of them.
+//! Entering is one store into a thread-local, cheap enough for every batch and even for every record. A name is kept
+//! for as long as the process lives; a dataflow has few of them.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};

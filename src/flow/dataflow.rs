@@ -36,8 +36,8 @@ pub struct Dataflow {
 
 /// Registers `build` under `name`: 1 to 64 characters of a-z, 0-9, '-' and '_'.
 ///
-/// `build` is called once to check the dataflow and once per worker; it must build the same each time. `P` is read from the
-/// table `params` of the configuration; use [`NoParams`] if there are none.
+/// `build` is called once to check the dataflow and once per worker; it must build the same each time. `P` is read from
+/// the table `params` of the configuration; use [`NoParams`] if there are none.
 pub fn dataflow<P, F>(name: &str, build: F) -> Dataflow
 where
     P: DeserializeOwned,

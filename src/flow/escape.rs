@@ -21,7 +21,8 @@ pub struct Change<U> {
 }
 
 impl<'s, T: Record> Stream<'s, T> {
-    /// The timely stream underneath. Its timestamp is the epoch at which a record was read; event time is in the record.
+    /// The timely stream underneath. Its timestamp is the epoch at which a record was read; event time is in the
+    /// record.
     ///
     /// ```
     /// # use tidewatch::prelude::*;
@@ -39,8 +40,8 @@ impl<'s, T: Record> Stream<'s, T> {
 
     /// A stage written in timely. What it makes at an epoch must depend on nothing but its input up to that epoch.
     ///
-    /// What it keeps from one epoch to the next is not known to anybody else, so a dataflow with such a stage has no checkpoints:
-    /// after a failure it makes all its epochs again.
+    /// What it keeps from one epoch to the next is not known to anybody else, so a dataflow with such a stage has no
+    /// checkpoints: after a failure it makes all its epochs again.
     pub fn with_timely<U: Record>(
         &self,
         name: &str,
@@ -51,8 +52,8 @@ impl<'s, T: Record> Stream<'s, T> {
         self.with(stage(self.records.clone()))
     }
 
-    /// A stage written in differential dataflow: records go in as a collection that only grows, and what leaves is every
-    /// [`Change`] to the collection that `stage` makes of it, at most one per row and epoch.
+    /// A stage written in differential dataflow: records go in as a collection that only grows, and what leaves is
+    /// every [`Change`] to the collection that `stage` makes of it, at most one per row and epoch.
     ///
     /// ```
     /// # use tidewatch::prelude::*;

@@ -58,7 +58,8 @@ pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
 /// Runs a dataflow to its end on `workers` threads of this process, and with `peers` in others.
 ///
 /// # Errors
-/// The first failure of a source, a sink or a stage. Faults of the configuration are found by [`check`], which comes first.
+/// The first failure of a source, a sink or a stage. Faults of the configuration are found by [`check`], which comes
+/// first.
 pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
     let control = environment.control.clone();
     let plan = Plan { workers, peers, control, metrics: environment.metrics.clone() };

@@ -25,8 +25,8 @@ pub struct Source<'s, T> {
 }
 
 impl<T: Decode> Source<'_, T> {
-    /// Refuses records for which `check` returns an error: they become dead letters of reason `invalid`, with their origin
-    /// and bytes. Refused records do not move the watermark.
+    /// Refuses records for which `check` returns an error: they become dead letters of reason `invalid`, with their
+    /// origin and bytes. Refused records do not move the watermark.
     ///
     /// ```
     /// # use tidewatch::prelude::*;

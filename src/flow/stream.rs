@@ -24,8 +24,8 @@ pub(crate) enum Cut {
     /// Nothing: they depend on the input alone.
     #[default]
     Same,
-    /// They are [`Change`](super::Change)s to a collection: what they come to depends on the input alone, but not how many there
-    /// are on the way.
+    /// They are [`Change`](super::Change)s to a collection: what they come to depends on the input alone, but not how
+    /// many there are on the way.
     Changes,
     /// They were made of changes, so that nothing is known of them.
     OfChanges,
@@ -194,8 +194,8 @@ impl<'s, T: Record> Stream<'s, T> {
         Keyed::new(self.with(self.records.clone()), key)
     }
 
-    /// Writes every record as one row of the sink `name`, which the configuration wires under `sinks.name` (standard output
-    /// if it says nothing).
+    /// Writes every record as one row of the sink `name`, which the configuration wires under `sinks.name` (standard
+    /// output if it says nothing).
     ///
     /// # Errors
     /// None now; a faulty configuration is reported with all others.

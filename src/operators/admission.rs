@@ -1,8 +1,9 @@
-//! Which events of a partition are on time: decided per partition, in partition order, so it depends on the input alone.
+//! Which events of a partition are on time: decided per partition, in partition order, so it depends on the input
+//! alone.
 //!
-//! An [`Admission`] is the whole of that decision. It trusts no clock: an event far behind or ahead of the time of reading is
-//! refused, a jump of the clock counts only once later events confirm it ([`jump`]), and where a field names the clock that an
-//! event was stamped by, each clock is judged by its own events ([`clocks`]).
+//! An [`Admission`] is the whole of that decision. It trusts no clock: an event far behind or ahead of the time of
+//! reading is refused, a jump of the clock counts only once later events confirm it ([`jump`]), and where a field names
+//! the clock that an event was stamped by, each clock is judged by its own events ([`clocks`]).
 //!
 //! The one exception is what a partition brings back after the source went on without it: what is behind the source's
 //! watermark, or behind the clock that the partition's watermark followed, is refused as [`Reason::LateAfterIdle`].
@@ -110,7 +111,8 @@ impl Admission {
         &self.state
     }
 
-    /// Events before `floor` come too late from now on: the source went on without the partition, or with the clock in its place.
+    /// Events before `floor` come too late from now on: the source went on without the partition, or with the clock in
+    /// its place.
     pub fn join_at(&mut self, floor: EventTime) {
         self.state.floor = self.state.floor.max(floor);
     }
@@ -123,8 +125,8 @@ impl Admission {
         }
     }
 
-    /// Decides on records that follow each other and were read in `epoch`: returns those that are refused, by their number. Refused
-    /// records move no watermark.
+    /// Decides on records that follow each other and were read in `epoch`: returns those that are refused, by their
+    /// number. Refused records move no watermark.
     pub fn admit(&mut self, times: &Times, epoch: Epoch) -> Vec<(u32, Rejection)> {
         if times.each.is_empty() || self.admits_all(times, epoch) {
             return Vec::new();
@@ -140,7 +142,8 @@ impl Admission {
         refused
     }
 
-    /// Admits one clock's records at once where each of them is on time wherever in the batch it is: most often that is so.
+    /// Admits one clock's records at once where each of them is on time wherever in the batch it is: most often that is
+    /// so.
     fn admits_all(&mut self, times: &Times, epoch: Epoch) -> bool {
         let AdmissionState { reached, clocks: None, floor } = &mut self.state else { return false };
         let (mut least, mut greatest) = (EventTime::MAX, EventTime::MIN);

@@ -1,7 +1,8 @@
 //! Aggregates: what a window keeps of its records, and what it says of them when it closes.
 //!
-//! An aggregate's result must be a function of the *multiset* of its records: whatever the order they came in, and however
-//! they were split over workers before being merged. So sums are kept in integers or fixed point, never in floats.
+//! An aggregate's result must be a function of the *multiset* of its records: whatever the order they came in, and
+//! however they were split over workers before being merged. So sums are kept in integers or fixed point, never in
+//! floats.
 
 mod distinct;
 mod max_by;

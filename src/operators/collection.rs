@@ -1,7 +1,8 @@
 //! Records as a differential collection that only grows.
 //!
-//! What differential operators keep is not ours to write down; it is made again from the collections that go into them. So every
-//! record that went in is kept, each once: a checkpoint writes those that came since the one before, and refers to the rest.
+//! What differential operators keep is not ours to write down; it is made again from the collections that go into them.
+//! So every record that went in is kept, each once: a checkpoint writes those that came since the one before, and
+//! refers to the rest.
 
 use std::collections::BTreeMap;
 
@@ -62,8 +63,9 @@ pub fn insertions<'s, T: Record>(
     )
 }
 
-/// Changes to a collection, each at its own epoch. Differential operators send those of several epochs together, at the first of them,
-/// which depends on how fast the workers are. Those at `kept_at` or before were passed on by an earlier run, and are left out.
+/// Changes to a collection, each at its own epoch. Differential operators send those of several epochs together, at the
+/// first of them, which depends on how fast the workers are. Those at `kept_at` or before were passed on by an earlier
+/// run, and are left out.
 pub fn changes<U: Record>(
     updates: StreamVec<'_, Epoch, Insertion<U>>,
     kept_at: Option<Epoch>,

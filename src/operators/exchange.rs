@@ -1,10 +1,9 @@
-//! Batches of rows that are exchanged: within a process the rows are moved; between processes they are written in a format,
-//! and read where they were received.
+//! Batches of rows that are exchanged: within a process the rows are moved; between processes they are written in a
+//! format, and read where they were received.
 //!
-//! A [`Batch`] is a container of timely's. Its [`Format`] says how rows are written: [`Columns`] for rows with a time, a key
-//! and a value, `Abomonated` (with the feature `abomonation`) for rows as they lie in memory. `Vec`, timely's own
-//! container, writes them with bincode. What each costs, and when to use which, is in
-//! `docs/design/0003-exchange.md`.
+//! A [`Batch`] is a container of timely's. Its [`Format`] says how rows are written: [`Columns`] for rows with a time,
+//! a key and a value, `Abomonated` (with the feature `abomonation`) for rows as they lie in memory. `Vec`, timely's own
+//! container, writes them with bincode. What each costs, and when to use which, is in `docs/design/0003-exchange.md`.
 //!
 //! The invariant: as many rows arrive as were sent, whatever the way, since timely counts them.
 
@@ -36,8 +35,8 @@ use crate::time::Epoch;
 
 /// How rows are written between processes. A value of it is a batch as it was received.
 ///
-/// What it reads was written by a process of the same build, which the mesh sees to when it forms; so a batch that cannot be
-/// read is a defect of ours, and a panic.
+/// What it reads was written by a process of the same build, which the mesh sees to when it forms; so a batch that
+/// cannot be read is a defect of ours, and a panic.
 pub trait Format: Clone + Send + 'static {
     /// What there is a batch of.
     type Row: Clone + Send + 'static;
@@ -193,8 +192,9 @@ impl<F: Format> Batch<F> {
 /// What fills batches.
 pub type BatchBuilder<F> = CapacityContainerBuilder<Batch<F>>;
 
-/// Sends each of `rows` to worker `route(row)` modulo the number of workers, in format `F`, by two operators: `name` with `.pack`
-/// behind it, and `name`. A row's epoch stays as it is. For a stage of one's own that needs the rows of a key on one worker:
+/// Sends each of `rows` to worker `route(row)` modulo the number of workers, in format `F`, by two operators: `name`
+/// with `.pack` behind it, and `name`. A row's epoch stays as it is. For a stage of one's own that needs the rows of a
+/// key on one worker:
 ///
 /// ```
 /// use tidewatch::flow::timely::dataflow::operators::vec::Filter;

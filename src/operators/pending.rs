@@ -21,8 +21,8 @@ impl<D: Default> Pending<D> {
         Pending { port, epochs: BTreeMap::new() }
     }
 
-    /// What there is for the epoch of a message, made if there is nothing. `None` for messages without a time, which timely
-    /// allows and nothing here sends.
+    /// What there is for the epoch of a message, made if there is nothing. `None` for messages without a time, which
+    /// timely allows and nothing here sends.
     pub fn at(&mut self, capability: &InputCapability<Epoch>) -> Option<&mut D> {
         let epoch = *capability.least()?;
         let retain = || capability.retain_least(self.port).expect("a message with a least time can be retained");

@@ -1,8 +1,8 @@
 //! The watermark of a source, per epoch: the least over its partitions that are not idle.
 //!
-//! Each worker's source announces at the end of an epoch what became of its partitions, as [`Mark`]s to every worker. The
-//! operator here collects the marks of an epoch until the frontier has passed it, so the watermark of epoch *e* is the same
-//! value on all workers, however the partitions are spread over them. It never goes back.
+//! Each worker's source announces at the end of an epoch what became of its partitions, as [`Mark`]s to every worker.
+//! The operator here collects the marks of an epoch until the frontier has passed it, so the watermark of epoch *e* is
+//! the same value on all workers, however the partitions are spread over them. It never goes back.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ pub enum Standing {
     Ended,
 }
 
-/// The partition that stands for none, as long as a source has no other: so that the watermark of a source without any does not stand
-/// still for ever. It ends when the source has finished, and follows the clock where the source is live.
+/// The partition that stands for none, as long as a source has no other: so that the watermark of a source without any
+/// does not stand still for ever. It ends when the source has finished, and follows the clock where the source is live.
 pub const NO_PARTITION: u32 = u32::MAX;
 
 /// News of one partition, from an epoch on.
@@ -93,7 +93,8 @@ impl Tracker {
         Tracker { marked }
     }
 
-    /// Takes one mark; the order of marks of different partitions does not matter, nor that of what a partition has reached.
+    /// Takes one mark; the order of marks of different partitions does not matter, nor that of what a partition has
+    /// reached.
     pub fn apply(&mut self, mark: Mark) {
         let (Mark::Stands { partition, .. } | Mark::Reached { partition, .. }) = mark;
         let unknown = Contribution { standing: Standing::Active, reached: EventTime::MIN };
@@ -147,8 +148,8 @@ impl Default for WatermarkView {
     }
 }
 
-/// Turns the marks that are addressed to this worker into the watermark: one value at every epoch that moves it. `slot` keeps the tracker, and what it
-/// kept is in there already.
+/// Turns the marks that are addressed to this worker into the watermark: one value at every epoch that moves it. `slot`
+/// keeps the tracker, and what it kept is in there already.
 pub fn watermark<'s>(
     name: &str,
     marks: StreamVec<'s, Epoch, (u64, Mark)>,

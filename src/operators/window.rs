@@ -1,12 +1,13 @@
 //! Windowed aggregation by key: one row per key and window, once, when the watermark has passed the window's end.
 //!
-//! Two operators. `local` adds each record to its windows on the worker where the record is; when a window closes, `merge`
-//! brings the workers' parts of a key together on the key's own worker. So a record never crosses between workers, only one
-//! part per key, window and worker, and workers share the work on a frequent key.
+//! Two operators. `local` adds each record to its windows on the worker where the record is; when a window closes,
+//! `merge` brings the workers' parts of a key together on the key's own worker. So a record never crosses between
+//! workers, only one part per key, window and worker, and workers share the work on a frequent key.
 //!
-//! The invariant: what is emitted at epoch *e* is a function of the records and watermarks up to *e*. So records of an epoch
-//! are applied once every earlier epoch is complete, and windows close only when their own epoch is. The order of records
-//! within an epoch does not matter, nor does how they are spread over workers, since aggregates do not depend on either.
+//! The invariant: what is emitted at epoch *e* is a function of the records and watermarks up to *e*. So records of an
+//! epoch are applied once every earlier epoch is complete, and windows close only when their own epoch is. The order of
+//! records within an epoch does not matter, nor does how they are spread over workers, since aggregates do not depend
+//! on either.
 
 mod kept;
 mod local;

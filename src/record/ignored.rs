@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A field that must be present and of type `T`, is checked to be, and is then dropped: it takes no space.
 ///
-/// Records with other values than `T`'s are refused, as with a field of type `T`. In a record that derives `Event` it is
-/// left out when the record is written as JSON, since the value is gone; on the way between workers it is zero bytes.
+/// Records with other values than `T`'s are refused, as with a field of type `T`. In a record that derives `Event` it
+/// is left out when the record is written as JSON, since the value is gone; on the way between workers it is zero
+/// bytes.
 pub struct Ignored<T>(PhantomData<fn() -> T>);
 
 impl<T> Ignored<T> {

@@ -17,8 +17,8 @@ pub const TEXT_INLINE_MAX: usize = 22;
 /// UTF-8 text that does not change: 24 bytes, of which up to [`TEXT_INLINE_MAX`] are the text itself; longer text is
 /// allocated.
 ///
-/// It is made, compared and hashed faster than a `String`, which matters for the fields and keys of millions of records. It
-/// reads like a `&str`; to change text, make a `String` of it.
+/// It is made, compared and hashed faster than a `String`, which matters for the fields and keys of millions of
+/// records. It reads like a `&str`; to change text, make a `String` of it.
 ///
 /// ```
 /// use tidewatch::record::Text;

@@ -46,8 +46,8 @@ impl Control {
         self.0.drain.load(Ordering::Acquire)
     }
 
-    /// Stops everything because of `error`. Only the first error is kept: the others tend to follow from it. In a run with
-    /// other processes it does not return to a worker.
+    /// Stops everything because of `error`. Only the first error is kept: the others tend to follow from it. In a run
+    /// with other processes it does not return to a worker.
     pub fn fail(&self, error: Error) {
         let mut failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.is_none() {
@@ -66,8 +66,8 @@ impl Control {
         }
     }
 
-    /// From now on a worker that fails stands still, and `halted` is told: if it went on for only a moment, the other processes would
-    /// hear from timely that an epoch is complete of which records were dropped.
+    /// From now on a worker that fails stands still, and `halted` is told: if it went on for only a moment, the other
+    /// processes would hear from timely that an epoch is complete of which records were dropped.
     pub(super) fn halt_on_failure(&self, halted: Sender<bool>) {
         *self.0.halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(halted);
     }

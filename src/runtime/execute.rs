@@ -1,8 +1,10 @@
-//! Runs one dataflow on the workers of this process: builds it, steps it until the sinks are done, and reports what failed.
+//! Runs one dataflow on the workers of this process: builds it, steps it until the sinks are done, and reports what
+//! failed.
 //!
-//! Every worker builds the same operators in the same order, whatever it owns; what differs between workers is inside the
-//! operators. A failure stops all workers of the process. Peers in other processes cannot be told to stop: they notice that
-//! the connections break when this process ends, and for that the connections must not be closed in good order before.
+//! Every worker builds the same operators in the same order, whatever it owns; what differs between workers is inside
+//! the operators. A failure stops all workers of the process. Peers in other processes cannot be told to stop: they
+//! notice that the connections break when this process ends, and for that the connections must not be closed in good
+//! order before.
 
 use std::any::Any;
 use std::mem::ManuallyDrop;
@@ -101,7 +103,8 @@ where
     Ok(())
 }
 
-/// Works, and tells the other workers if that panics: this one will never make progress again, so they would wait for ever.
+/// Works, and tells the other workers if that panics: this one will never make progress again, so they would wait for
+/// ever.
 fn telling_panics(control: &Control, work: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         let said = payload.downcast_ref::<&str>().copied();

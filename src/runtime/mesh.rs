@@ -150,9 +150,9 @@ fn is_loopback(address: &str) -> bool {
 /// `initialize_networking_from_sockets` expects. The listener is closed on return.
 ///
 /// # Errors
-/// Of kind `Config` if the configuration is at fault; of kind `Mesh` if the own address cannot be listened on, if processes
-/// are still missing after the deadline (names them, and why), or at once if an authenticated process runs another
-/// build, configuration, generation, cluster or size.
+/// Of kind `Config` if the configuration is at fault; of kind `Mesh` if the own address cannot be listened on, if
+/// processes are still missing after the deadline (names them, and why), or at once if an authenticated process runs
+/// another build, configuration, generation, cluster or size.
 pub fn form(config: &MeshConfig) -> Result<Vec<Option<TcpStream>>> {
     config.check()?;
     if config.addresses.len() == 1 {

@@ -1,8 +1,8 @@
 //! From read to release: how long records are under way.
 //!
-//! A source says how many records it read when, and in which epoch. One operator behind all sinks sees how far these are: when
-//! they are done with an epoch, timely schedules it at once, so nobody has to be awake for it, and the figure is as exact as
-//! this worker can know it. Only telemetry comes of it.
+//! A source says how many records it read when, and in which epoch. One operator behind all sinks sees how far these
+//! are: when they are done with an epoch, timely schedules it at once, so nobody has to be awake for it, and the figure
+//! is as exact as this worker can know it. Only telemetry comes of it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,8 +21,8 @@ use crate::time::Epoch;
 /// The operator's name; no part of a dataflow can have it.
 const NAME: &str = "sinks.release";
 
-/// Records that were read within this time of each other count as read with the first of them. It bounds what is remembered
-/// to this worker's time under way, however many polls there are.
+/// Records that were read within this time of each other count as read with the first of them. It bounds what is
+/// remembered to this worker's time under way, however many polls there are.
 const RESOLUTION: Duration = Duration::from_micros(100);
 
 /// What one source read on one worker and is not released yet. Clones share it.
@@ -71,8 +71,8 @@ impl Reads {
     }
 }
 
-/// Puts the operator behind `sinks`, and `probe` behind it. `committed` is told of each epoch such that the sinks are done with all before
-/// it.
+/// Puts the operator behind `sinks`, and `probe` behind it. `committed` is told of each epoch such that the sinks are
+/// done with all before it.
 pub fn release<'s>(
     scope: Scope<'s, Epoch>,
     sinks: Vec<StreamVec<'s, Epoch, ()>>,

@@ -1,12 +1,12 @@
-//! A sink: encodes rows, gives them to connectors once the frontier has passed their epoch, and holds back the progress of
-//! the dataflow until the connectors say they are durable.
+//! A sink: encodes rows, gives them to connectors once the frontier has passed their epoch, and holds back the progress
+//! of the dataflow until the connectors say they are durable.
 //!
 //! The invariant: a row of epoch *e* is given to a writer only after no row of *e* can follow, and the probe behind the
 //! sinks passes *e* only after it is durable.
 //!
-//! A sink has shards, each with a writer of its own. In a run without a state directory every worker has one shard and writes
-//! its own rows to it. With one, a row's shard must be the same in every generation, so it is a hash of the row, and encoded rows go
-//! to the worker that has the shard.
+//! A sink has shards, each with a writer of its own. In a run without a state directory every worker has one shard and
+//! writes its own rows to it. With one, a row's shard must be the same in every generation, so it is a hash of the row,
+//! and encoded rows go to the worker that has the shard.
 
 mod block;
 mod encode;

@@ -1,14 +1,15 @@
 //! The source operator: drives a connector's reader, decodes what it hands over, and decides what is on time.
 //!
-//! Its capability is the clock of the dataflow: on every worker it follows the same rule, now rounded up to the tick, also
-//! where there is nothing to read. At the end of an epoch the operator tells every worker what became of its partitions
-//! (its `Mark`s); that is the point at which an epoch is bound to what was read in it.
+//! Its capability is the clock of the dataflow: on every worker it follows the same rule, now rounded up to the tick,
+//! also where there is nothing to read. At the end of an epoch the operator tells every worker what became of its
+//! partitions (its `Mark`s); that is the point at which an epoch is bound to what was read in it.
 //!
-//! What is read goes on in chunks, in one way: `decode` decodes them, where they were read or, where there are fewer partitions than
-//! workers, on all workers; the owner of a partition decides what is on time in them (`gate`, and `admit` for those that were decoded
-//! elsewhere); `emit` lets those go on that had to wait for that.
+//! What is read goes on in chunks, in one way: `decode` decodes them, where they were read or, where there are fewer
+//! partitions than workers, on all workers; the owner of a partition decides what is on time in them (`gate`, and
+//! `admit` for those that were decoded elsewhere); `emit` lets those go on that had to wait for that.
 //!
-//! Back-pressure is the distance between this clock and the sinks: with too many epochs in flight the operator does not read.
+//! Back-pressure is the distance between this clock and the sinks: with too many epochs in flight the operator does not
+//! read.
 
 mod admit;
 mod batch;

@@ -1,10 +1,10 @@
-//! Supervision of the local processes of a cluster: starts them, stops them together, and says in one line which one was lost
-//! and how.
+//! Supervision of the local processes of a cluster: starts them, stops them together, and says in one line which one
+//! was lost and how.
 //!
-//! Each process is connected to its supervisor by a socket ([`Link`]), in a folder that nobody else can enter. Over it goes
-//! the request to stop one way, and what became of the process the other way; its end tells a process that the supervisor
-//! is gone, so that none lingers. Timely re-admits nobody, so the loss of one process ends all of them; [`Restarts`] says whether and
-//! when all begin again.
+//! Each process is connected to its supervisor by a socket ([`Link`]), in a folder that nobody else can enter. Over it
+//! goes the request to stop one way, and what became of the process the other way; its end tells a process that the
+//! supervisor is gone, so that none lingers. Timely re-admits nobody, so the loss of one process ends all of them;
+//! [`Restarts`] says whether and when all begin again.
 
 mod cause;
 mod link;
@@ -40,8 +40,8 @@ const LEASE: Duration = Duration::from_secs(10);
 /// A pause of the supervisor itself after which nobody's silence means anything.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the supervisor waits after the first sign of trouble for the others to end by themselves, and for the cause of
-/// it: the process that was lost may be seen after those that lost it.
+/// How long the supervisor waits after the first sign of trouble for the others to end by themselves, and for the cause
+/// of it: the process that was lost may be seen after those that lost it.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// How long the rows of processes that ended badly may take to be passed on.
@@ -84,8 +84,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts `commands`, in process order. They must connect to `socket` with [`Link::connect`]; their standard output is
-    /// passed on in whole lines.
+    /// Starts `commands`, in process order. They must connect to `socket` with [`Link::connect`]; their standard output
+    /// is passed on in whole lines.
     ///
     /// # Errors
     /// Of kind `Mesh`, if the socket cannot be made or a process cannot be started.
@@ -113,8 +113,8 @@ impl Supervisor {
     /// Looks after the processes until all have ended.
     ///
     /// # Errors
-    /// What ended the cluster: the error of a process that failed, with its kind; or of kind `Mesh` and in one line, which
-    /// process was lost and how.
+    /// What ended the cluster: the error of a process that failed, with its kind; or of kind `Mesh` and in one line,
+    /// which process was lost and how.
     pub fn run(mut self, requests: &StopRequests) -> Result<Ending> {
         let mut looked = Instant::now();
         loop {

@@ -1,6 +1,7 @@
 //! Durations with their unit: `"250ms"`, `"5s"`, `"10 min"`, `"1h 30m"`, `"7d"`.
 //!
-//! A bare number is refused, since nobody remembers its unit. A day is 24 hours. In a struct of parameters, read by serde:
+//! A bare number is refused, since nobody remembers its unit. A day is 24 hours. In a struct of parameters, read by
+//! serde:
 //!
 //! ```
 //! use std::time::Duration;

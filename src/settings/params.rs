@@ -1,5 +1,5 @@
-//! Between configured values and serde, both ways: a node as the input of any `Deserialize`, and any deserializer as the
-//! input of a [`Setting`].
+//! Between configured values and serde, both ways: a node as the input of any `Deserialize`, and any deserializer as
+//! the input of a [`Setting`].
 //!
 //! A fault names the dotted key that serde stopped at, and where that key was written; how all of them are found is in
 //! `repair`.
@@ -12,7 +12,8 @@ use serde::de::value::{Error, MapAccessDeserializer, MapDeserializer, SeqDeseria
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 
 impl Node {
-    /// Reads the value as a `P`, such as the parameters of a dataflow; `path` is where this node is in the configuration.
+    /// Reads the value as a `P`, such as the parameters of a dataflow; `path` is where this node is in the
+    /// configuration.
     ///
     /// # Errors
     /// Every fault that could be found, each with its key and location: at least one, at most

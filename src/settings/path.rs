@@ -1,8 +1,8 @@
 //! Paths as people write them: `~/logs`, `$LOGS/auth.log`, `${LOGS}/auth.log`.
 //!
-//! A leading `~` and variables of the environment are replaced wherever a path is read, and nowhere else. What cannot be
-//! replaced is a fault: a path is never taken as a folder whose name is `~` or `${HOME}`. What a variable holds is taken as it
-//! is and not expanded again.
+//! A leading `~` and variables of the environment are replaced wherever a path is read, and nowhere else. What cannot
+//! be replaced is a fault: a path is never taken as a folder whose name is `~` or `${HOME}`. What a variable holds is
+//! taken as it is and not expanded again.
 
 use std::borrow::Cow;
 use std::env::VarError;
@@ -16,8 +16,8 @@ const DOLLAR: &str = "write $$ for a dollar sign";
 /// `~` and `~/…` begin with `HOME`; `$NAME` and `${NAME}` are variables of the environment; `$$` is a dollar sign.
 ///
 /// # Errors
-/// One line that says what is wrong and what to write: a variable that is not set, empty or not UTF-8; `~user`; a `$` before
-/// anything but a name.
+/// One line that says what is wrong and what to write: a variable that is not set, empty or not UTF-8; `~user`; a `$`
+/// before anything but a name.
 pub fn expand(text: &str) -> Result<String, String> {
     expand_with(text, &variable, &|value| value.into())
 }
@@ -36,8 +36,8 @@ pub(crate) fn literal(path: &Path) -> Option<String> {
     Some(if text.starts_with('~') { format!("./{text}") } else { text })
 }
 
-/// Whether somebody who wrote `text` as anything but a path expects it to be expanded: `~/x`, `$NAME`, `$NAME/x`, or a `${NAME}`
-/// anywhere. A `$` at the end of a regular expression is none.
+/// Whether somebody who wrote `text` as anything but a path expects it to be expanded: `~/x`, `$NAME`, `$NAME/x`, or a
+/// `${NAME}` anywhere. A `$` at the end of a regular expression is none.
 pub(crate) fn is_meant_to_expand(text: &str) -> bool {
     if text == "~" || text.starts_with("~/") {
         return true;

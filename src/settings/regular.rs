@@ -1,14 +1,15 @@
 //! Small files that are read whole at the start: configurations, secrets, host files.
 //!
-//! Only regular files: a pipe or a terminal would be waited for, perhaps for ever, and a cluster reads some of them once per
-//! process.
+//! Only regular files: a pipe or a terminal would be waited for, perhaps for ever, and a cluster reads some of them
+//! once per process.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// Reads a regular file, but no more than `bytes_max` bytes of it and one: whoever gets more than `bytes_max` refuses it.
+/// Reads a regular file, but no more than `bytes_max` bytes of it and one: whoever gets more than `bytes_max` refuses
+/// it.
 ///
 /// # Errors
 /// If it cannot be read, or is not a regular file; the message says what it is.

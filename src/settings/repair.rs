@@ -1,8 +1,9 @@
 //! Every fault of a value that serde reads, although serde stops at the first one.
 //!
-//! After a fault the value is repaired and read again: a faulty or unknown key is taken out, so that its default holds, and a
-//! key that is missing gets some value that fits. What is then still wrong is the next fault. The repaired value is never used:
-//! it only finds faults. Where no repair helps, such as for a fault of a struct as a whole, what was found so far is reported.
+//! After a fault the value is repaired and read again: a faulty or unknown key is taken out, so that its default holds,
+//! and a key that is missing gets some value that fits. What is then still wrong is the next fault. The repaired value
+//! is never used: it only finds faults. Where no repair helps, such as for a fault of a struct as a whole, what was
+//! found so far is reported.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +40,8 @@ impl Stop {
     }
 }
 
-/// Reads `node`, which is at `path` in the configuration, or finds its faults: at least one, at most [`READ_FAULTS_MAX`].
+/// Reads `node`, which is at `path` in the configuration, or finds its faults: at least one, at most
+/// [`READ_FAULTS_MAX`].
 pub(super) fn read<P: DeserializeOwned>(node: &Node, path: &str) -> Result<P, Vec<Fault>> {
     let stop = match attempt(node, path) {
         Ok(value) => return Ok(value),

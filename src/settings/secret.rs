@@ -1,7 +1,7 @@
 //! Passwords and keys: read from a file or the environment, never written in a configuration, never printed.
 //!
-//! A literal is refused without repeating it, because configurations are committed, logged and shown in process lists. It
-//! does not guard memory: a core dump of the process holds its secrets.
+//! A literal is refused without repeating it, because configurations are committed, logged and shown in process lists.
+//! It does not guard memory: a core dump of the process holds its secrets.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,8 @@ impl Secret {
     /// Reads a secret from a file, without its final line end.
     ///
     /// # Errors
-    /// One line that names the file: it cannot be read, is not a regular file, is empty, not UTF-8, or longer than [`SECRET_BYTES_MAX`].
+    /// One line that names the file: it cannot be read, is not a regular file, is empty, not UTF-8, or longer than
+    /// [`SECRET_BYTES_MAX`].
     pub fn from_file(path: &Path) -> Result<Self, String> {
         let bytes = regular::read(path, SECRET_BYTES_MAX as u64).map_err(|e| format!("cannot read {path:?}: {e}"))?;
         if bytes.len() > SECRET_BYTES_MAX {

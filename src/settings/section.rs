@@ -1,7 +1,7 @@
 //! One table of a configuration while it is being read, key by key.
 //!
-//! A section never stops at the first mistake, and [`Section::finish`] reports what nobody asked for: a misspelt key is a
-//! fault, never a default.
+//! A section never stops at the first mistake, and [`Section::finish`] reports what nobody asked for: a misspelt key is
+//! a fault, never a default.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -141,7 +141,8 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// The table under `key` as a value of a type that serde can read; where it was not written, an empty table is read.
+    /// The table under `key` as a value of a type that serde can read; where it was not written, an empty table is
+    /// read.
     ///
     /// Every fault that [`Node::read`] finds is reported.
     pub fn deserialize<P: DeserializeOwned>(&mut self, key: &str) -> Option<P> {

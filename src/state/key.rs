@@ -1,7 +1,8 @@
 //! Keys, and the stable hash that decides which worker owns one.
 //!
-//! Placement must survive restarts with another number of workers, so keys fall into a fixed number of key groups by a hash
-//! that is specified (SipHash-1-3 with a fixed key) and not by a hash map's own, which no library promises to keep.
+//! Placement must survive restarts with another number of workers, so keys fall into a fixed number of key groups by a
+//! hash that is specified (SipHash-1-3 with a fixed key) and not by a hash map's own, which no library promises to
+//! keep.
 
 use std::hash::{Hash, Hasher};
 

@@ -1,9 +1,11 @@
-//! Snapshots: the state of every operator at the end of an epoch, handed out entry by entry, and taken back after a restart.
+//! Snapshots: the state of every operator at the end of an epoch, handed out entry by entry, and taken back after a
+//! restart.
 //!
-//! Every operator that keeps state from one epoch to the next has a [`Slot`]. Which epochs are kept follows from the epochs
-//! alone (a [`Schedule`]), so all operators on all workers come to the same ones without a word between them. Before an
-//! operator applies anything of a later epoch it asks its slot whether a snapshot is [due](Slot::due); everything up to that
-//! epoch has arrived then, so nothing is under way between operators, and together their snapshots are the dataflow.
+//! Every operator that keeps state from one epoch to the next has a [`Slot`]. Which epochs are kept follows from the
+//! epochs alone (a [`Schedule`]), so all operators on all workers come to the same ones without a word between them.
+//! Before an operator applies anything of a later epoch it asks its slot whether a snapshot is [due](Slot::due);
+//! everything up to that epoch has arrived then, so nothing is under way between operators, and together their
+//! snapshots are the dataflow.
 //!
 //! An entry says where it belongs: to a key group, and so to the worker that has the group now, or to every worker.
 
@@ -62,7 +64,8 @@ pub trait Recorder {
     /// The slot has written all of its snapshot.
     fn end(&self, slot: u32);
 
-    /// The slot's snapshot is this one from now on, together with what is `lasting`: its operator has nothing more to do.
+    /// The slot's snapshot is this one from now on, together with what is `lasting`: its operator has nothing more to
+    /// do.
     fn settle(&self, slot: u32, entries: Vec<u8>, lasting: Vec<u8>);
 
     /// Whether more can be written without keeping too much in memory.
@@ -166,7 +169,8 @@ impl Slot {
         taking.schedule.last_before(epoch).filter(|due| *due > taking.passed)
     }
 
-    /// Begins the snapshot of `epoch`, if it is of use. All of it must be written as it is at this moment, if not at once.
+    /// Begins the snapshot of `epoch`, if it is of use. All of it must be written as it is at this moment, if not at
+    /// once.
     #[must_use]
     pub fn begin(&mut self, epoch: Epoch) -> bool {
         let Some(taking) = &mut self.0 else { return false };
@@ -178,8 +182,8 @@ impl Slot {
         begun
     }
 
-    /// Writes an entry and returns how many bytes it has. Entries of an operator are values of one type, written with borrowed
-    /// parts or with owned ones.
+    /// Writes an entry and returns how many bytes it has. Entries of an operator are values of one type, written with
+    /// borrowed parts or with owned ones.
     pub fn give<E: Serialize>(&mut self, place: Place, entry: &E) -> usize {
         let Some(taking) = &mut self.0 else { return 0 };
         let before = taking.entries.len();
@@ -218,7 +222,8 @@ impl Slot {
         }
     }
 
-    /// Nothing will change any more: what `write` writes is the operator's part of all later snapshots. Only the first time counts.
+    /// Nothing will change any more: what `write` writes is the operator's part of all later snapshots. Only the first
+    /// time counts.
     pub fn settle<R>(&mut self, write: impl FnOnce(&mut Slot) -> R) {
         if self.0.as_mut().is_none_or(|taking| std::mem::replace(&mut taking.settled, true)) {
             return;
@@ -255,7 +260,8 @@ impl Slot {
 /// Bytes before an entry: its place, and how many bytes follow.
 const HEAD_BYTES: usize = size_of::<u16>() + size_of::<u32>();
 
-/// Appends an entry: its place, its length, and itself in the postcard format, <https://postcard.jamesmunns.com/wire-format>.
+/// Appends an entry: its place, its length, and itself in the postcard format,
+/// <https://postcard.jamesmunns.com/wire-format>.
 ///
 /// # Panics
 /// If the entry cannot be written by serde, or has 4 GiB or more.

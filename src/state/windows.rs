@@ -1,14 +1,14 @@
 //! Open windows and the state that each key has in them.
 //!
-//! Few windows are open at once and most records belong to the newest, so windows are a short list searched from its end;
-//! each has a flat hash table of its own, with the states in it. A closed window's table is emptied and used again, so
-//! closing never looks at a window that stays open.
+//! Few windows are open at once and most records belong to the newest, so windows are a short list searched from its
+//! end; each has a flat hash table of its own, with the states in it. A closed window's table is emptied and used
+//! again, so closing never looks at a window that stays open.
 //!
-//! Memory per key and open window: the key, the state, one control byte, and the table's slack (it is between 7/16 and 7/8
-//! full); a test measures it.
+//! Memory per key and open window: the key, the state, one control byte, and the table's slack (it is between 7/16 and
+//! 7/8 full); a test measures it.
 //!
-//! A snapshot freezes the windows: their entries are put back one after another, each when it has been written, into a new
-//! table that records go on being added to. So nothing is copied, and no record waits for more than a slice of it.
+//! A snapshot freezes the windows: their entries are put back one after another, each when it has been written, into a
+//! new table that records go on being added to. So nothing is copied, and no record waits for more than a slice of it.
 
 use std::hash::{BuildHasher, Hash};
 use std::hint::black_box;
@@ -65,8 +65,8 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
 
     /// Brings the state of a key into the cache, if there is one; changes nothing.
     ///
-    /// To do so for several keys before their states are used is worth it: their cache misses overlap. So nothing here waits
-    /// for what it fetches: the first entry whose tag is the key's is nearly always the key's.
+    /// To do so for several keys before their states are used is worth it: their cache misses overlap. So nothing here
+    /// waits for what it fetches: the first entry whose tag is the key's is nearly always the key's.
     #[inline]
     pub fn fetch(&self, start: EventTime, key: &Hashed<K>) {
         if let Some((_, table)) = self.open.iter().rfind(|(open, _)| *open <= start) {
@@ -147,8 +147,8 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         !self.frozen.is_empty()
     }
 
-    /// Hands one frozen entry of a window that starts at or before `last` to `each`, and then puts it back, merged by `merge`
-    /// into what has been added for its key meanwhile. Says whether there was one.
+    /// Hands one frozen entry of a window that starts at or before `last` to `each`, and then puts it back, merged by
+    /// `merge` into what has been added for its key meanwhile. Says whether there was one.
     pub fn thaw(
         &mut self,
         last: EventTime,
@@ -169,8 +169,8 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         false
     }
 
-    /// Closes the windows that start at or before `last`, in order, handing their keys to `each` in the keys' order. None of them
-    /// may be frozen.
+    /// Closes the windows that start at or before `last`, in order, handing their keys to `each` in the keys' order.
+    /// None of them may be frozen.
     pub fn close_through(&mut self, last: EventTime, mut each: impl FnMut(EventTime, K, S)) {
         let closed = self.open.partition_point(|(start, _)| *start <= last);
         for (start, mut table) in self.open.drain(..closed) {

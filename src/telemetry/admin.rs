@@ -1,9 +1,10 @@
 //! The admin server: metrics, health and the graph over HTTP, to read only.
 //!
 //! A request never reaches a worker: it reads what workers have published. Everything has a limit: one request per
-//! connection, few connections, small headers, no bodies, and a deadline for each. A new connection never waits for a slow one:
-//! where there is no place left, the oldest makes room. There is no authentication, which is why the address is on the loopback
-//! unless configured otherwise, and why a page of another site in a browser on this machine is refused ([`callers`]).
+//! connection, few connections, small headers, no bodies, and a deadline for each. A new connection never waits for a
+//! slow one: where there is no place left, the oldest makes room. There is no authentication, which is why the address
+//! is on the loopback unless configured otherwise, and why a page of another site in a browser on this machine is
+//! refused ([`callers`]).
 
 mod callers;
 mod places;
@@ -41,7 +42,8 @@ pub struct AdminOptions {
 /// What clients of the admin server may use up.
 #[derive(Clone, Copy, Debug)]
 pub struct AdminLimits {
-    /// Connections served at once; for a further one the oldest is closed, of those that have sent no request if there are any.
+    /// Connections served at once; for a further one the oldest is closed, of those that have sent no request if there
+    /// are any.
     pub connections: usize,
     /// How long a client may take to send its request.
     pub header_timeout: Duration,
@@ -202,7 +204,8 @@ async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, served: 
                 let _ = tokio::time::timeout(limits.connection_timeout, connection).await;
             }
         });
-        // What was accepted is looked at before more is: in a burst, a request that is there already is not made room of.
+        // What was accepted is looked at before more is: in a burst, a request that is there already is not made room
+        // of.
         tokio::task::yield_now().await;
     }
 }

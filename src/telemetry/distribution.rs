@@ -1,7 +1,8 @@
-//! How durations are distributed: exact to a thousandth of each, counted with weights, merged over workers and processes.
+//! How durations are distributed: exact to a thousandth of each, counted with weights, merged over workers and
+//! processes.
 //!
-//! A [HDR histogram](https://hdrhistogram.org) of microseconds. A handful of fixed buckets, such as Prometheus wants, could not
-//! tell a 99.9th percentile of 101 ms from one of 240 ms; they are made of it when somebody asks.
+//! A [HDR histogram](https://hdrhistogram.org) of microseconds. A handful of fixed buckets, such as Prometheus wants,
+//! could not tell a 99.9th percentile of 101 ms from one of 240 ms; they are made of it when somebody asks.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

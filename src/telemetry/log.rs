@@ -45,7 +45,8 @@ impl Default for LogOptions {
     }
 }
 
-/// Begins to log to standard error. Only the first call of a process has an effect; the result says whether it was this.
+/// Begins to log to standard error. Only the first call of a process has an effect; the result says whether it was
+/// this.
 ///
 /// # Errors
 /// Of kind `Config`, if the filter is none.

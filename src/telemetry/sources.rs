@@ -145,8 +145,8 @@ impl SourceMetrics {
         self.inner.families.counter(Metric::SourceSkipped, &labels).inc_by(paths);
     }
 
-    /// The source's watermark is `watermark` at `epoch`. The ends of time are no watermark and change nothing, except that
-    /// at [`EventTime::MAX`] nothing is behind any more.
+    /// The source's watermark is `watermark` at `epoch`. The ends of time are no watermark and change nothing, except
+    /// that at [`EventTime::MAX`] nothing is behind any more.
     pub fn watermark(&self, watermark: EventTime, epoch: Epoch) {
         if watermark == EventTime::MIN {
             return;

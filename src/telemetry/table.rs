@@ -1,7 +1,7 @@
 //! The table of every metric: its name, kind, unit, labels and help.
 //!
-//! The registry registers exactly these, and `docs/metrics.md` is rendered from it; a test compares the two. Names carry the
-//! prefix `tidewatch_` and base units; label values come from closed sets, never from a record.
+//! The registry registers exactly these, and `docs/metrics.md` is rendered from it; a test compares the two. Names
+//! carry the prefix `tidewatch_` and base units; label values come from closed sets, never from a record.
 
 use std::fmt::Write;
 

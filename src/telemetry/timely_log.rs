@@ -1,12 +1,12 @@
 //! Figures per operator and worker, from timely's and differential's own logs.
 //!
 //! The logs cost per message batch, activation and frontier change, never per record: their events are added up as they
-//! come, and made into series and a graph about once a second, by [`WorkerLog::tick`] in the worker's loop. Nothing here
-//! wakes a worker, so a worker that sleeps publishes when it next runs.
+//! come, and made into series and a graph about once a second, by [`WorkerLog::tick`] in the worker's loop. Nothing
+//! here wakes a worker, so a worker that sleeps publishes when it next runs.
 //!
-//! Measured with 19 operators, on a busy machine, medians of five: 100 records per epoch, 19 µs an epoch without logs, 32 µs
-//! with those of messages and activations, 33 µs with that of frontiers, too; 1 000 records, 128, 149 and 182 µs; from
-//! 5 000 records on, the difference is below the noise.
+//! Measured with 19 operators, on a busy machine, medians of five: 100 records per epoch, 19 µs an epoch without logs,
+//! 32 µs with those of messages and activations, 33 µs with that of frontiers, too; 1 000 records, 128, 149 and 182 µs;
+//! from 5 000 records on, the difference is below the noise.
 
 mod collect;
 mod frontiers;
@@ -95,8 +95,8 @@ impl WorkerLog {
         }
     }
 
-    /// From now on `bytes` is asked, at every publication, for the heap bytes of `operator`'s state. Several may be given
-    /// for one name; they add up.
+    /// From now on `bytes` is asked, at every publication, for the heap bytes of `operator`'s state. Several may be
+    /// given for one name; they add up.
     pub fn measure_bytes(&mut self, operator: &str, bytes: impl FnMut() -> u64 + 'static) {
         self.measures.push((operator.to_owned(), Box::new(bytes)));
     }

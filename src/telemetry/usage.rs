@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Usage {
     /// CPU time of all its threads, in seconds, in user mode and in the kernel.
     pub cpu_seconds: f64,
-    /// The most memory it has held in RAM at one time, in bytes; of several processes the sum of these. `None` where the
-    /// operating system does not say.
+    /// The most memory it has held in RAM at one time, in bytes; of several processes the sum of these. `None` where
+    /// the operating system does not say.
     pub memory_peak_bytes: Option<u64>,
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::time::{Clock, EventTime};
 
-/// When every test run begins unless told otherwise: 2100-01-01, after whatever a test's events say, so that none of them is
-/// in the future.
+/// When every test run begins unless told otherwise: 2100-01-01, after whatever a test's events say, so that none of
+/// them is in the future.
 pub(super) const START: EventTime = EventTime::from_millis(4_102_444_800_000);
 
 /// A clock that only moves when told; clones are the same clock.

@@ -17,24 +17,25 @@ const WORKERS: [usize; 3] = [1, 2, 4];
 /// Steps per partition and epoch that are tried, in multiples of the finest cut.
 const BATCHES: [usize; 3] = [1, 7, 1_000];
 
-/// The most epochs into which [`everywhere`](TestRun::everywhere) cuts a script without pauses, in any one of its runs. An epoch
-/// costs a few milliseconds in a test build, whatever is in it: with a longer script each has more steps.
+/// The most epochs into which [`everywhere`](TestRun::everywhere) cuts a script without pauses, in any one of its runs.
+/// An epoch costs a few milliseconds in a test build, whatever is in it: with a longer script each has more steps.
 pub const EPOCHS_MAX: usize = 500;
 
 impl TestRun {
-    /// Runs the dataflow on 1, 2 and 4 workers, with records cut into epochs in different ways and once at random, and holds
-    /// the results to each other: same rows in every sink, same dead letters, same counts. Returns the results.
+    /// Runs the dataflow on 1, 2 and 4 workers, with records cut into epochs in different ways and once at random, and
+    /// holds the results to each other: same rows in every sink, same dead letters, same counts. Returns the results.
     ///
-    /// That is 13 runs over all records. The finest cut has as many steps per partition and epoch as [`batch`](TestRun::batch)
-    /// says, or more where that would be more than [`EPOCHS_MAX`] epochs; the others have 7 and 1 000 times as many. So a real
-    /// log of some thousand lines takes seconds, and a script of up to 500 steps is cut between any two of them.
+    /// That is 13 runs over all records. The finest cut has as many steps per partition and epoch as
+    /// [`batch`](TestRun::batch) says, or more where that would be more than [`EPOCHS_MAX`] epochs; the others have 7
+    /// and 1 000 times as many. So a real log of some thousand lines takes seconds, and a script of up to 500 steps is
+    /// cut between any two of them.
     ///
     /// Of a sink of changes the collection that they add up to is compared: of those that
-    /// [`with_collection`](crate::flow::Stream::with_collection) made, and those that [`changes`](TestRun::changes) names. How many
-    /// changes there are differs then, so of the counts only those of sources are compared.
+    /// [`with_collection`](crate::flow::Stream::with_collection) made, and those that [`changes`](TestRun::changes)
+    /// names. How many changes there are differs then, so of the counts only those of sources are compared.
     ///
-    /// Where a script has [`pause`](super::pause) or [`stop`](super::stop), what is read when makes a difference, so that
-    /// only the number of workers varies.
+    /// Where a script has [`pause`](super::pause) or [`stop`](super::stop), what is read when makes a difference, so
+    /// that only the number of workers varies.
     ///
     /// # Errors
     /// As for [`run`](TestRun::run), and every difference that was found.
@@ -54,7 +55,8 @@ impl TestRun {
             .hint("closures and aggregates of a dataflow must not depend on order, time, chance or anything outside"))
     }
 
-    /// Steps per partition and epoch of the finest cut: what is read when matters where a script has pauses, and is left alone.
+    /// Steps per partition and epoch of the finest cut: what is read when matters where a script has pauses, and is
+    /// left alone.
     fn finest(&self) -> usize {
         if self.depends_on_time() {
             return self.batch;
@@ -101,8 +103,8 @@ fn compare(first: &Results, other: &Results, changes: &BTreeSet<String>) -> Opti
         .next()
 }
 
-/// The counts of sources, and if `all` every count but those of open windows, where a key's window is counted on every worker
-/// that has records of it.
+/// The counts of sources, and if `all` every count but those of open windows, where a key's window is counted on every
+/// worker that has records of it.
 fn counts(results: &Results, all: bool) -> Totals {
     let mut totals = results.totals().clone();
     totals.stages.values_mut().for_each(|stage| stage.windows_open = 0);

@@ -1,5 +1,5 @@
-//! What a dataflow must come to, worked out in the plainest way: over all records at once, without epochs, watermarks or
-//! hashing.
+//! What a dataflow must come to, worked out in the plainest way: over all records at once, without epochs, watermarks
+//! or hashing.
 //!
 //! It shares nothing with the engine but the user's own aggregate, so that the two can be held against each other.
 
@@ -12,8 +12,8 @@ use crate::operators::interval::{Intervals, Window};
 use crate::record::Event;
 use crate::time::{EventTime, millis};
 
-/// The windows of `records`: what [`aggregate`](crate::flow::Windows::aggregate) gives if all of them are on time, sorted by
-/// start and key.
+/// The windows of `records`: what [`aggregate`](crate::flow::Windows::aggregate) gives if all of them are on time,
+/// sorted by start and key.
 pub fn windows<T: Event, K: Ord, A: Aggregate<T>>(
     records: impl IntoIterator<Item = T>,
     intervals: Intervals,
@@ -59,8 +59,8 @@ pub fn on_time<T: Event>(partitions: &[Vec<T>], out_of_order: Duration) -> (Vec<
     (on_time, late)
 }
 
-/// Fails the test if the result of `aggregate` over `records` depends on their order or grouping, which it must not: workers
-/// aggregate what they have, and merge.
+/// Fails the test if the result of `aggregate` over `records` depends on their order or grouping, which it must not:
+/// workers aggregate what they have, and merge.
 ///
 /// ```
 /// use tidewatch::prelude::*;
@@ -70,7 +70,8 @@ pub fn on_time<T: Event>(partitions: &[Vec<T>], out_of_order: Duration) -> (Vec<
 /// ```
 ///
 /// # Panics
-/// With two results that should be the same, if there are fewer than two records, or if a result cannot be written as JSON.
+/// With two results that should be the same, if there are fewer than two records, or if a result cannot be written as
+/// JSON.
 #[track_caller]
 pub fn assert_lawful<T, A: Aggregate<T>>(aggregate: &A, records: &[T]) {
     assert!(records.len() > 1, "one record has no order; give at least two");

@@ -1,8 +1,9 @@
-//! Keeps the readers of a test run in step: in each round every reader takes its steps, and then the clock moves on by a tick.
+//! Keeps the readers of a test run in step: in each round every reader takes its steps, and then the clock moves on by
+//! a tick.
 //!
-//! The invariant: what is read at an epoch is a function of the scripts alone, however many workers share the partitions and
-//! however fast they are. A reader takes the steps of a round only after it has been polled once since the clock moved, since
-//! a source looks at the clock *before* it polls.
+//! The invariant: what is read at an epoch is a function of the scripts alone, however many workers share the
+//! partitions and however fast they are. A reader takes the steps of a round only after it has been polled once since
+//! the clock moved, since a source looks at the clock *before* it polls.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -109,7 +110,8 @@ impl SourceReader for PacedReader {
         if budget_bytes > 0 {
             let round = self.pace.rounds().round;
             if self.taken == Some(round) {
-                // The others' turn, and perhaps on this core: a machine may have fewer of them than the test has workers.
+                // The others' turn, and perhaps on this core: a machine may have fewer of them than the test has
+                // workers.
                 self.polls += 1;
                 std::thread::yield_now();
                 return Ok(if self.polls < POLLS_MAX { Polled::More } else { Polled::Wait(WAIT) });

@@ -30,8 +30,8 @@ impl Results {
         &self.changes
     }
 
-    /// The rows of `sink`, sorted: in one order, whichever workers wrote them. Objects are ordered by their entries in the order
-    /// of the keys, numbers by size.
+    /// The rows of `sink`, sorted: in one order, whichever workers wrote them. Objects are ordered by their entries in
+    /// the order of the keys, numbers by size.
     ///
     /// # Panics
     /// If there is no such sink, or a row of it is no `T`.
@@ -49,8 +49,8 @@ impl Results {
         self.rows(sink)
     }
 
-    /// What the changes in `sink` add up to: the rows of the collection after the last [`Change`], each as often as it is
-    /// there, sorted. In which steps it changed depends on the cut into epochs; this does not.
+    /// What the changes in `sink` add up to: the rows of the collection after the last [`Change`], each as often as it
+    /// is there, sorted. In which steps it changed depends on the cut into epochs; this does not.
     ///
     /// # Panics
     /// If there is no such sink, its rows are no changes of a `T`, or a row is taken away more often than it was there.

@@ -90,28 +90,29 @@ impl TestRun {
         self
     }
 
-    /// What the clock shows when the run begins; default 2100-01-01. Events more than `future_max` after it are dead letters.
+    /// What the clock shows when the run begins; default 2100-01-01. Events more than `future_max` after it are dead
+    /// letters.
     pub fn start_at(mut self, time: EventTime) -> Self {
         self.start = time;
         self
     }
 
-    /// Lets records be late that are not marked with [`late`](super::late), for scripts whose late records are not known in
-    /// advance.
+    /// Lets records be late that are not marked with [`late`](super::late), for scripts whose late records are not
+    /// known in advance.
     pub fn allow_late(mut self) -> Self {
         self.allow_late = true;
         self
     }
 
-    /// Lets workers read as fast as they can, on a clock that moves on at every reading: which records share an epoch is then
-    /// left to chance, as it is outside of tests. Results must not depend on it.
+    /// Lets workers read as fast as they can, on a clock that moves on at every reading: which records share an epoch
+    /// is then left to chance, as it is outside of tests. Results must not depend on it.
     pub fn unpaced(mut self) -> Self {
         self.paced = false;
         self
     }
 
-    /// Says that the rows of `sink` are [`Change`](crate::flow::Change)s: [`everywhere`](TestRun::everywhere) then compares
-    /// what they add up to, since the steps on the way depend on the cut into epochs. Of what
+    /// Says that the rows of `sink` are [`Change`](crate::flow::Change)s: [`everywhere`](TestRun::everywhere) then
+    /// compares what they add up to, since the steps on the way depend on the cut into epochs. Of what
     /// [`with_collection`](crate::flow::Stream::with_collection) made and was written as it is, it is known without.
     pub fn changes(mut self, sink: &str) -> Self {
         self.changes.insert(sink.to_owned());
@@ -121,8 +122,8 @@ impl TestRun {
     /// Runs the dataflow to its end.
     ///
     /// # Errors
-    /// A fault of the configuration or the dataflow, the first failure of the run, or records that were late and not marked
-    /// so, or marked and not late.
+    /// A fault of the configuration or the dataflow, the first failure of the run, or records that were late and not
+    /// marked so, or marked and not late.
     pub fn run(&self) -> Result<Results> {
         if !self.paced && self.depends_on_time() {
             return Err(Error::config("a script with pause() or stop() cannot run unpaced"));

@@ -54,14 +54,14 @@ pub fn bytes(bytes: impl Into<Vec<u8>>) -> Step {
     Step::new(Action::Record(bytes.into()))
 }
 
-/// The same record, which must turn out to be late: the run fails if the dataflow takes it, as it fails if a record that
-/// is not marked is late.
+/// The same record, which must turn out to be late: the run fails if the dataflow takes it, as it fails if a record
+/// that is not marked is late.
 pub fn late(record: impl Into<Step>) -> Step {
     Step { late: true, ..record.into() }
 }
 
-/// Nothing to read for one epoch: a fetch that comes back empty. After `idle_after` of pauses a partition is idle, and the
-/// watermark goes on without it.
+/// Nothing to read for one epoch: a fetch that comes back empty. After `idle_after` of pauses a partition is idle, and
+/// the watermark goes on without it.
 pub fn pause() -> Step {
     Step::new(Action::Pause)
 }
@@ -71,8 +71,8 @@ pub fn eof() -> Step {
     Step::new(Action::Eof)
 }
 
-/// The run is stopped from outside at the end of this epoch, as by Ctrl-C: what was read is still processed, and windows
-/// that are open then stay unfinished and give no row.
+/// The run is stopped from outside at the end of this epoch, as by Ctrl-C: what was read is still processed, and
+/// windows that are open then stay unfinished and give no row.
 pub fn stop() -> Step {
     Step::new(Action::Stop)
 }

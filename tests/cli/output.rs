@@ -9,7 +9,8 @@ use crate::process::{events, rows, run, set, tidewatch};
 /// What may become of standard error: a disk that is full, a reader that is gone, nothing at all.
 const UNWRITABLE: [&str; 3] = ["2>/dev/full", "2>&1 >/dev/null | true", "2>&-"];
 
-/// Runs the program by a shell with this redirection; its exit code goes to a file, since that of a pipeline is its last one's.
+/// Runs the program by a shell with this redirection; its exit code goes to a file, since that of a pipeline is its
+/// last one's.
 fn code_of(folder: &Path, arguments: &[&str], redirection: &str) -> String {
     let quoted: Vec<String> = arguments.iter().map(|argument| format!("'{argument}'")).collect();
     let (program, quoted) = (env!("CARGO_BIN_EXE_tidewatch"), quoted.join(" "));

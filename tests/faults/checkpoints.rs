@@ -1,5 +1,5 @@
-//! What a run can go on from: what is there, what if it is damaged, and what the command line makes of it. And that every sort of
-//! operator goes on from it.
+//! What a run can go on from: what is there, what if it is damaged, and what the command line makes of it. And that
+//! every sort of operator goes on from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -174,7 +174,8 @@ fn standing(folder: &Path) -> BTreeMap<String, i64> {
     standing
 }
 
-/// Runs a dataflow undisturbed, and again killed twice on other numbers of workers; the rows of each sink must be the same.
+/// Runs a dataflow undisturbed, and again killed twice on other numbers of workers; the rows of each sink must be the
+/// same.
 fn survives(dataflow: &str, sinks: &[&str], settings: &[&str], pace: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let set = |out: &str, more: &[&str]| -> Vec<String> {

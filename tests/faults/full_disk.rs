@@ -1,4 +1,5 @@
-//! The disk of the state directory, or that of the output, is full for a while. As root only: it takes a file system of its own.
+//! The disk of the state directory, or that of the output, is full for a while. As root only: it takes a file system of
+//! its own.
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,5 @@
-//! The network between two processes of a mesh goes away without a word. As root only: each process is in a network namespace of its own,
-//! behind a bridge in a third one, whose port is shut.
+//! The network between two processes of a mesh goes away without a word. As root only: each process is in a network
+//! namespace of its own, behind a bridge in a third one, whose port is shut.
 
 use std::fs;
 use std::io::Write;

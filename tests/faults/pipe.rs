@@ -1,5 +1,6 @@
-//! Standard input with a state directory: what the journal has when a process is killed is neither lost nor repeated, and the next process
-//! goes on with its own input. Who feeds the pipe learns from the journal what need not be sent again.
+//! Standard input with a state directory: what the journal has when a process is killed is neither lost nor repeated,
+//! and the next process goes on with its own input. Who feeds the pipe learns from the journal what need not be sent
+//! again.
 
 use std::fs;
 use std::io::{PipeWriter, Write};
@@ -175,8 +176,8 @@ fn flushes(folder: &Path, lines: &[String], injection: &str) -> Fed {
     feed(strace.arg(command.get_program()).args(command.get_args()), lines, true)
 }
 
-/// Nothing is made of a record before it is flushed: here its flush takes so long that the machine dies before, and what was not flushed is
-/// gone with it.
+/// Nothing is made of a record before it is flushed: here its flush takes so long that the machine dies before, and
+/// what was not flushed is gone with it.
 #[test]
 fn death_of_the_machine_before_the_journal_is_flushed() {
     let lines = lines(RECORDS, 2);
@@ -218,7 +219,8 @@ fn a_flush_of_the_journal_that_fails() {
     }
 }
 
-/// The journal holds a fraction of the input, so the run only gets to the end of it if checkpoints make room again and again.
+/// The journal holds a fraction of the input, so the run only gets to the end of it if checkpoints make room again and
+/// again.
 #[test]
 fn checkpoints_make_room_in_a_journal() {
     let folder = tempfile::tempdir().unwrap();

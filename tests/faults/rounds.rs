@@ -72,8 +72,8 @@ impl Bound {
 }
 
 impl Rounds {
-    /// Kills `rounds` times at moments chosen by `random`, with `also` told at each, then lets the cluster finish. Every kill finds a
-    /// generation that has read something new.
+    /// Kills `rounds` times at moments chosen by `random`, with `also` told at each, then lets the cluster finish.
+    /// Every kill finds a generation that has read something new.
     pub(crate) fn survive(&self, rounds: usize, random: &mut Random, mut also: impl FnMut(usize)) {
         let (mut cluster, mut bound) = (self.start(random), Bound::default());
         // Once so early that not every worker has begun.

@@ -38,7 +38,8 @@ fn run_with(folder: &Path, injection: &str) -> (bool, bool) {
     (well, !well || std::fs::read_to_string(trace).unwrap().contains("(INJECTED)"))
 }
 
-/// Breaks call after call of `calls` in the way `what` says, each in a folder of its own, and goes on undisturbed after each.
+/// Breaks call after call of `calls` in the way `what` says, each in a folder of its own, and goes on undisturbed after
+/// each.
 fn survive_at_every(calls: &str, what: &str) {
     let mut broken = 0;
     for n in 1..=CALLS_MAX {
@@ -98,7 +99,8 @@ fn death_at_any_rename() {
     survive_at_every("rename,renameat2", "signal=KILL");
 }
 
-/// A flush that fails says nothing about what is on the disk; the run ends, and nothing it could not be sure of was committed.
+/// A flush that fails says nothing about what is on the disk; the run ends, and nothing it could not be sure of was
+/// committed.
 #[test]
 fn a_flush_that_fails_at_any_time() {
     survive_at_every("fsync,fdatasync", "error=EIO");

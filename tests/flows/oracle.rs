@@ -134,7 +134,8 @@ fn attempts(seed: u64, count: usize) -> Vec<Attempt> {
 /// An attempt with the number of its line.
 type Numbered = (usize, Attempt);
 
-/// Attempts by password that are on time, grouped by address and window of `size` seconds, one of which begins every `hop`.
+/// Attempts by password that are on time, grouped by address and window of `size` seconds, one of which begins every
+/// `hop`.
 fn grouped(partitions: &[Vec<Attempt>], size: i64, hop: i64) -> BTreeMap<(i64, u64), Vec<Numbered>> {
     let mut groups: BTreeMap<(i64, u64), Vec<Numbered>> = BTreeMap::new();
     for attempts in partitions {

@@ -73,7 +73,8 @@ impl Input {
         placed.filter(|(_, line)| event_time(line).is_none()).map(|(place, _)| place).collect()
     }
 
-    /// Up to where every partition's events are complete: the least over partitions of the newest event, less `allowance`.
+    /// Up to where every partition's events are complete: the least over partitions of the newest event, less
+    /// `allowance`.
     pub(crate) fn watermark_ms(&self, allowance: Duration) -> i64 {
         let newest = |partition| {
             let times = self.lines.iter().filter(|(p, _)| *p == partition).filter_map(|(_, line)| event_time(line));
@@ -116,7 +117,8 @@ fn event_time(line: &[u8]) -> Option<i64> {
     (texts && event["bytes"].is_u64()).then(|| event["ts"].as_i64()).flatten()
 }
 
-/// A file of the shared test data, from `TIDEWATCH_SHARED` or the folder beside the repository; `None` if it is not there.
+/// A file of the shared test data, from `TIDEWATCH_SHARED` or the folder beside the repository; `None` if it is not
+/// there.
 pub(crate) fn shared(path: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let folder = std::env::var_os("TIDEWATCH_SHARED").map_or_else(beside, PathBuf::from);

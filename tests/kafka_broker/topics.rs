@@ -1,5 +1,5 @@
-//! What a topic can hold and what can become of it, as a reader of ours sees it: transactions, time stamps, new partitions,
-//! deletion, retention.
+//! What a topic can hold and what can become of it, as a reader of ours sees it: transactions, time stamps, new
+//! partitions, deletion, retention.
 
 use std::time::{Duration, Instant};
 
@@ -106,8 +106,8 @@ fn new_partitions_are_read_from_their_beginning_by_the_worker_they_belong_to() {
 fn records_that_retention_deleted_are_an_error_that_names_the_offsets() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic(2);
-    // One record per batch, each more than one of the reader's 16 batches holds, and a client that fetches little ahead: it has
-    // to come back for what is deleted.
+    // One record per batch, each more than one of the reader's 16 batches holds, and a client that fetches little
+    // ahead: it has to come back for what is deleted.
     let producer = broker.producer(&[("linger.ms", "0")]);
     for _ in 0..50 {
         send(&producer, &topic, 1, &[b'x'; 150_000], None);

@@ -1,5 +1,5 @@
-//! Workers that wait for their turn: each has a thread, since timely's workers wait for each other while they are made, and only
-//! whoever was given the turn runs.
+//! Workers that wait for their turn: each has a thread, since timely's workers wait for each other while they are made,
+//! and only whoever was given the turn runs.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -87,7 +87,8 @@ impl Crew {
         ended.and_then(Result::ok).unwrap_or_else(|| Outcome::Failed("its turn does not end".to_owned()))
     }
 
-    /// Ends them wherever they are: nothing more of the dataflow runs, but that what they have is dropped, by one after the other.
+    /// Ends them wherever they are: nothing more of the dataflow runs, but that what they have is dropped, by one after
+    /// the other.
     pub(crate) fn die(self) {
         for worker in 0..self.len() {
             self.give(worker, Turn::Die);

@@ -1,5 +1,5 @@
-//! A broker in memory: it keeps records for ever, gets more of them, and of partitions, in turns that chance gives it, and fetches
-//! from it are empty, slow or fail as chance will have it.
+//! A broker in memory: it keeps records for ever, gets more of them, and of partitions, in turns that chance gives it,
+//! and fetches from it are empty, slow or fail as chance will have it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

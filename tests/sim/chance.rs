@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 
-/// The chance of one simulation; clones share it. Only one thread of a simulation runs at a time, so the order of the draws is
-/// part of what the seed decides.
+/// The chance of one simulation; clones share it. Only one thread of a simulation runs at a time, so the order of the
+/// draws is part of what the seed decides.
 #[derive(Clone)]
 pub(crate) struct Chance(Arc<Mutex<Drawn>>);
 

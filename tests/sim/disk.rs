@@ -1,11 +1,13 @@
-//! What a crash leaves of a state directory: of the bytes that were not flushed all, none, or whatever chance will have it.
+//! What a crash leaves of a state directory: of the bytes that were not flushed all, none, or whatever chance will have
+//! it.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use super::chance::Chance;
 
-/// A folder of its own, in memory where there is such a place: flushes cost time, and what they are for is simulated here.
+/// A folder of its own, in memory where there is such a place: flushes cost time, and what they are for is simulated
+/// here.
 pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -33,8 +35,8 @@ pub(crate) fn crash(log: &Path, unflushed: usize, chance: &Chance) -> bool {
     true
 }
 
-/// What a generation leaves that died while its log was made: a part of the header, no file, or a file that was to take the place of
-/// another.
+/// What a generation leaves that died while its log was made: a part of the header, no file, or a file that was to take
+/// the place of another.
 pub(crate) fn stillborn(state: &Path, log: &Path, chance: &Chance) {
     let header = fs::metadata(log).unwrap().len();
     match chance.below(3) {

@@ -1,4 +1,5 @@
-//! The dataflow that simulations run: one source, a filter, a map, tumbling and hopping windows, a baseline, a collection, four sinks.
+//! The dataflow that simulations run: one source, a filter, a map, tumbling and hopping windows, a baseline, a
+//! collection, four sinks.
 
 use tidewatch::flow::Dataflow;
 use tidewatch::prelude::*;

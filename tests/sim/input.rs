@@ -1,4 +1,5 @@
-//! What there is to read in a simulation: partitions with records that are on time, late, repeated or no records at all.
+//! What there is to read in a simulation: partitions with records that are on time, late, repeated or no records at
+//! all.
 
 use serde_json::json;
 
@@ -34,11 +35,13 @@ pub(crate) struct Input {
     pub(crate) partitions: Vec<PartitionInput>,
     /// How many of them there are from the beginning.
     pub(crate) at_start: usize,
-    /// How long a partition may have nothing until the others go on without it; if that is never, nothing is late for its sake.
+    /// How long a partition may have nothing until the others go on without it; if that is never, nothing is late for
+    /// its sake.
     pub(crate) idle_after_ms: u64,
     /// Whether the watermark of a partition that has nothing for so long follows the clock instead.
     pub(crate) live: bool,
-    /// A partition's time may move on by so much, in milliseconds, between two events, until the second has to be confirmed.
+    /// A partition's time may move on by so much, in milliseconds, between two events, until the second has to be
+    /// confirmed.
     pub(crate) jump_max_ms: i64,
 }
 

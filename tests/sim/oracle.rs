@@ -19,8 +19,8 @@ pub(crate) struct Expected {
 /// A window's key and beginning, and of its readings how many, the greatest, and the sum.
 type Windows = BTreeMap<(String, i64), (u64, u64, u64)>;
 
-/// What comes of `input` if the records in `left_behind` came when the others had gone on without their partition: that alone
-/// depends on what was read when.
+/// What comes of `input` if the records in `left_behind` came when the others had gone on without their partition: that
+/// alone depends on what was read when.
 pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expected {
     let (mut minutes, mut peaks) = (Windows::new(), Windows::new());
     let mut dead_letters = Rows::new();
@@ -56,8 +56,8 @@ pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expecte
     }
 }
 
-/// How far the clock of a partition is after the events `admitted`: what the greatest of them shows, of those that are no jump or that
-/// the sixteen events after them confirm.
+/// How far the clock of a partition is after the events `admitted`: what the greatest of them shows, of those that are
+/// no jump or that the sixteen events after them confirm.
 fn reached(admitted: &[i64], jump_max_ms: i64) -> i64 {
     let mut reached = None;
     for (n, &ts) in admitted.iter().enumerate() {

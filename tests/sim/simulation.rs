@@ -1,5 +1,5 @@
-//! A whole simulation: generations that crash, stop and fail one after the other, the last of which comes to the end, and then what is
-//! committed against what has to be.
+//! A whole simulation: generations that crash, stop and fail one after the other, the last of which comes to the end,
+//! and then what is committed against what has to be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;

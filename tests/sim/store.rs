@@ -1,7 +1,8 @@
-//! Where sinks write in a simulation: a store in memory that commits rows together with their epoch, in turns that chance gives it.
+//! Where sinks write in a simulation: a store in memory that commits rows together with their epoch, in turns that
+//! chance gives it.
 //!
-//! It keeps what is committed over all generations, loses what is not when a generation dies, and takes nothing from a writer of
-//! an older generation than the newest that has opened its shard.
+//! It keeps what is committed over all generations, loses what is not when a generation dies, and takes nothing from a
+//! writer of an older generation than the newest that has opened its shard.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +49,8 @@ impl Store {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of its turns: some sealed epochs of one shard are committed together. Says whether there was anything to commit.
+    /// One of its turns: some sealed epochs of one shard are committed together. Says whether there was anything to
+    /// commit.
     pub(crate) fn turn(&self) -> bool {
         let mut shards = self.shards();
         let waiting: Vec<&mut Shard> = shards.values_mut().filter(|shard| !shard.sealed.is_empty()).collect();

@@ -214,8 +214,9 @@ pub(crate) fn unregistered(module: &str, configs: &[String], registry: &str) -> 
     findings
 }
 
-/// What a family of dataflows lacks, which are files in a folder: their one configuration, the module's `mod` line and use,
-/// and the registration of each, unless it is a part that others use. `members` are the folder's files with their texts.
+/// What a family of dataflows lacks, which are files in a folder: their one configuration, the module's `mod` line and
+/// use, and the registration of each, unless it is a part that others use. `members` are the folder's files with their
+/// texts.
 pub(crate) fn unregistered_family(
     module: &str,
     configs: &[String],

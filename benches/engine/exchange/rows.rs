@@ -1,4 +1,5 @@
-//! The rows that are exchanged: parts of windows with a set of users, parts that only count, and a plain record of 42 bytes.
+//! The rows that are exchanged: parts of windows with a set of users, parts that only count, and a plain record of 42
+//! bytes.
 
 use columnar::Columnar;
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use crate::checkpoint::directory::write_whole;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 
-/// Deletes the files in the state directory at `directory` that bind no epoch after `through`, but for those that processes of
-/// `generation` are writing.
+/// Deletes the files in the state directory at `directory` that bind no epoch after `through`, but for those that
+/// processes of `generation` are writing.
 ///
 /// # Errors
 /// Of kind `State`, if a file cannot be read or deleted.

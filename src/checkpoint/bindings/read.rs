@@ -21,8 +21,8 @@ pub(super) struct Header {
     pub(super) state: String,
     pub(super) generation: u64,
     pub(super) process: usize,
-    /// How many times epoch 0 is bound by the processes of a generation that has nothing to go on from: once per worker and source,
-    /// also by those without partitions.
+    /// How many times epoch 0 is bound by the processes of a generation that has nothing to go on from: once per worker
+    /// and source, also by those without partitions.
     pub(super) openings: usize,
 }
 
@@ -45,8 +45,8 @@ pub(super) fn unreadable(path: &Path, why: io::Error) -> Error {
     Error::new(ErrorKind::State, format!("state directory: cannot read {path:?}")).because(why)
 }
 
-/// Everything that was bound in the state directory at `directory`, whose identity is `state`, after `base`. It is on the disk when
-/// this returns, also if the process that wrote it was killed before it could see to that.
+/// Everything that was bound in the state directory at `directory`, whose identity is `state`, after `base`. It is on
+/// the disk when this returns, also if the process that wrote it was killed before it could see to that.
 ///
 /// # Errors
 /// Of kind `State`: if a file cannot be read, is damaged other than at its end, or contradicts another.
@@ -83,8 +83,8 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
     }
     for (number, (openings, bindings)) in generations {
         let opened = bindings.iter().filter(|binding| binding.epoch == 0).count();
-        // As long as one worker has not bound epoch 0, nothing can have come out of any epoch. To go on from there would be to leave out
-        // the partitions that it had not told of.
+        // As long as one worker has not bound epoch 0, nothing can have come out of any epoch. To go on from there
+        // would be to leave out the partitions that it had not told of.
         if history.last.is_none() && opened < openings {
             tracing::info!(
                 generation = number,
@@ -94,8 +94,8 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
             );
             continue;
         }
-        // What counts of generations before the one that took the checkpoint is older than it. They may have bound something younger if
-        // they were not gone on from.
+        // What counts of generations before the one that took the checkpoint is older than it. They may have bound
+        // something younger if they were not gone on from.
         if base.checkpoint.is_some_and(|checkpoint| number < checkpoint.generation) {
             continue;
         }

@@ -1,5 +1,5 @@
-//! Appends bindings: one thread per process, one flush to the disk for everything that waits. A test may take the thread's turns
-//! itself, and so choose when it is where.
+//! Appends bindings: one thread per process, one flush to the disk for everything that waits. A test may take the
+//! thread's turns itself, and so choose when it is where.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -39,9 +39,9 @@ struct Submission {
 }
 
 impl BindingLog {
-    /// Begins the log of process `process` in the generation of `directory`, in which epoch 0 is bound `openings` times over all
-    /// processes if it begins from nothing. It begins another file after each epoch at which checkpoints are due. Nothing is
-    /// written but by the writer.
+    /// Begins the log of process `process` in the generation of `directory`, in which epoch 0 is bound `openings` times
+    /// over all processes if it begins from nothing. It begins another file after each epoch at which checkpoints are
+    /// due. Nothing is written but by the writer.
     ///
     /// # Errors
     /// Of kind `State`: if the file cannot be made.
@@ -63,7 +63,8 @@ impl BindingLog {
         Ok((BindingLog(sender), writer))
     }
 
-    /// A handle for one worker's source; `wake` is called, from another thread, whenever something of it became durable.
+    /// A handle for one worker's source; `wake` is called, from another thread, whenever something of it became
+    /// durable.
     pub fn binder(&self, source: &str, wake: impl Fn() + Send + Sync + 'static) -> Binder {
         Binder { source: source.to_owned(), submissions: self.0.clone(), durable: Arc::default(), wake: Arc::new(wake) }
     }
@@ -168,8 +169,8 @@ impl BindingWriter {
         }
     }
 
-    /// Does the next thing there is to do, if there is one: flushes what is written, or else writes what was submitted. Never waits
-    /// for more. Says whether there was something.
+    /// Does the next thing there is to do, if there is one: flushes what is written, or else writes what was submitted.
+    /// Never waits for more. Says whether there was something.
     #[doc(hidden)]
     pub fn turn(&mut self) -> bool {
         if !self.unflushed.is_empty() {

@@ -25,11 +25,13 @@ impl Appender {
         Appender { journal, file, seed, segment_bytes }
     }
 
-    /// Appends the entries of `batch`, which is empty afterwards, and has them flushed to the disk. If the journal is full it waits until
-    /// it is pruned. Says whether they were appended: nothing is any more once the journal is closed.
+    /// Appends the entries of `batch`, which is empty afterwards, and has them flushed to the disk. If the journal is
+    /// full it waits until it is pruned. Says whether they were appended: nothing is any more once the journal is
+    /// closed.
     ///
     /// # Errors
-    /// Of kind `State`: if they cannot be written, or it is not known whether they were. There is nothing more to append then.
+    /// Of kind `State`: if they cannot be written, or it is not known whether they were. There is nothing more to
+    /// append then.
     pub fn append(&mut self, batch: &mut Batch) -> Result<bool> {
         if batch.entries() == 0 {
             return Ok(true);

@@ -5,11 +5,11 @@
 //! 4        8              4         4                   4                      4                      …
 //! ```
 //!
-//! Numbers are little-endian. The header has a checksum of its own, so that a length is never believed that was damaged. The checksums begin
-//! with the identity of the state directory: a frame of another one does not match.
+//! Numbers are little-endian. The header has a checksum of its own, so that a length is never believed that was
+//! damaged. The checksums begin with the identity of the state directory: a frame of another one does not match.
 //!
-//! In the body each entry is a length, of which the highest bit says that the line was rejected, and the line. A rejected one has its true
-//! size in between, and only its head.
+//! In the body each entry is a length, of which the highest bit says that the line was rejected, and the line. A
+//! rejected one has its true size in between, and only its head.
 
 use crc32fast::Hasher;
 

@@ -139,8 +139,8 @@ fn has_frame(bytes: &[u8], at: usize, seed: u32) -> bool {
     memchr::memmem::find_iter(&bytes[at..], &MAGIC).any(|found| frame_at(bytes, at + found, seed).is_ok())
 }
 
-/// Reads `bytes` as a segment whose first record has the offset in its first 8 bytes; if they are to be sealed, as the bodies of frames,
-/// each after a length in 2 bytes and the number of its entries in 1.
+/// Reads `bytes` as a segment whose first record has the offset in its first 8 bytes; if they are to be sealed, as the
+/// bodies of frames, each after a length in 2 bytes and the number of its entries in 1.
 ///
 /// # Panics
 /// If a frame that was found sound has other entries than its header says, and they are read.

@@ -85,8 +85,8 @@ impl Journal {
         lock(&self.0.state).full
     }
 
-    /// Deletes the files that hold only records before the offset `before`, but for the newest one. A file that cannot be deleted is in
-    /// the way of those after it, and is tried again the next time.
+    /// Deletes the files that hold only records before the offset `before`, but for the newest one. A file that cannot
+    /// be deleted is in the way of those after it, and is tried again the next time.
     pub fn prune(&self, before: u64) {
         let mut state = lock(&self.0.state);
         // The first record of a segment is the one after the last of the segment before it.

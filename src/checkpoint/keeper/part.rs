@@ -9,7 +9,8 @@ use crate::checkpoint::object;
 use crate::error::Result;
 use crate::time::Epoch;
 
-/// How large an object becomes before it is written. It bounds the memory, and what one request of an object store takes.
+/// How large an object becomes before it is written. It bounds the memory, and what one request of an object store
+/// takes.
 const OBJECT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The parts of a process's workers.

@@ -63,9 +63,9 @@ pub(in crate::cli) struct MeasureArgs {
     /// Records to generate for each source that is not wired [default: 1000000, or ten seconds of --rate].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000_000))]
     pub events: Option<u64>,
-    /// Records per second that arrive at each generated source, whether or not they are read in time (an open loop). Their event
-    /// times are as far apart, unless events_per_second of their generator is set. Without a rate they are read as fast as they
-    /// go, and the latency, which would be that of a full queue, is not shown.
+    /// Records per second that arrive at each generated source, whether or not they are read in time (an open loop).
+    /// Their event times are as far apart, unless events_per_second of their generator is set. Without a rate they are
+    /// read as fast as they go, and the latency, which would be that of a full queue, is not shown.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub rate: Option<u64>,
     /// Runs of each combination that do not count, at the beginning.
@@ -74,8 +74,8 @@ pub(in crate::cli) struct MeasureArgs {
     /// Runs of each combination that count.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeats: u16,
-    /// Sinks whose rows are changes of a collection, beside those of which the dataflow knows it: how many there are depends on the
-    /// cut into epochs, so runs are held to what the changes add up to.
+    /// Sinks whose rows are changes of a collection, beside those of which the dataflow knows it: how many there are
+    /// depends on the cut into epochs, so runs are held to what the changes add up to.
     #[arg(long, value_name = "SINK,…", value_delimiter = ',')]
     pub changes: Vec<String>,
     /// Writes all results as JSON to a file, or to standard output if it is "-".

@@ -1,7 +1,8 @@
 //! What the changes in a sink add up to: the collection after the last one, as a figure to compare.
 //!
-//! How many changes there are depends on the cut into epochs, and so on workers and chance; what they add up to does not. Rows
-//! are not kept: each is hashed, and the hashes add up as often as the row is there, in whatever order it was written.
+//! How many changes there are depends on the cut into epochs, and so on workers and chance; what they add up to does
+//! not. Rows are not kept: each is hashed, and the hashes add up as often as the row is there, in whatever order it was
+//! written.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

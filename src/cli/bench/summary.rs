@@ -87,8 +87,8 @@ pub(super) fn figures(results: &Results) -> Vec<Figures> {
     results.combinations.iter().filter_map(Figures::of).collect()
 }
 
-/// Holds every run to the first one: a benchmark of wrong answers is worth nothing. Combinations are held to each other, too,
-/// since neither workers nor processes may change an answer.
+/// Holds every run to the first one: a benchmark of wrong answers is worth nothing. Combinations are held to each
+/// other, too, since neither workers nor processes may change an answer.
 pub(super) fn agree(results: &Results) -> Result<()> {
     let mut runs = results.combinations.iter().flat_map(|m| m.runs.iter().zip(1..).map(|run| (m.combination, run)));
     let Some((first, (reference, _))) = runs.next() else { return Ok(()) };

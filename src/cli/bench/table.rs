@@ -8,8 +8,8 @@ use comfy_table::{CellAlignment, Table};
 use super::results::Results;
 use super::summary::{Figures, Spread, figures};
 
-/// How much longer than its records took to arrive a run may take until it counts as too slow for them: a share, and seconds
-/// for its beginning and its end, where a replay waits for a moment.
+/// How much longer than its records took to arrive a run may take until it counts as too slow for them: a share, and
+/// seconds for its beginning and its end, where a replay waits for a moment.
 const BEHIND_SHARE: f64 = 1.05;
 const BEHIND_SECONDS: f64 = 1.0;
 

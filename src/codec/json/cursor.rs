@@ -1,8 +1,8 @@
 //! Reads the plainest form of JSON from the front of a record, and gives up at anything else.
 //!
-//! `None` never means "wrong", only "not that plain": the general parser decides then. What is read here is therefore free
-//! to be narrow, but must be exactly what the general parser would have read. The text is UTF-8 already; strings and
-//! numbers are scanned eight bytes at a time.
+//! `None` never means "wrong", only "not that plain": the general parser decides then. What is read here is therefore
+//! free to be narrow, but must be exactly what the general parser would have read. The text is UTF-8 already; strings
+//! and numbers are scanned eight bytes at a time.
 
 use crate::record::{TEXT_INLINE_MAX, TEXT_WINDOW, Text};
 
@@ -33,7 +33,8 @@ impl<'a> Cursor<'a> {
         self.at == self.text.len()
     }
 
-    /// Steps over `expected` if that is what follows. Its length is known at compile time, which makes it a few compares.
+    /// Steps over `expected` if that is what follows. Its length is known at compile time, which makes it a few
+    /// compares.
     #[inline(always)]
     pub fn literal<const N: usize>(&mut self, expected: &[u8; N]) -> bool {
         let found = self.rest().first_chunk() == Some(expected);

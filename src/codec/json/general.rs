@@ -1,7 +1,8 @@
 //! The general parser: any order, spacing and spelling of a JSON object, and the reasons for refusing what is none.
 //!
 //! It alone decides what is a record. `serde_json` does the work; added are the limit on nesting inside fields that the
-//! record does not declare, the refusal of arrays (which serde would take for a struct) and the name of the field at fault.
+//! record does not declare, the refusal of arrays (which serde would take for a struct) and the name of the field at
+//! fault.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -41,8 +42,8 @@ fn refusal(text: &str, error: &serde_json::Error) -> Rejection {
     Rejection::new(Reason::Malformed, message)
 }
 
-/// The path of names, such as `a.b[2].c`, to the value that ends at a place in JSON. A second reading with the names kept would say the
-/// same, at several times the cost.
+/// The path of names, such as `a.b[2].c`, to the value that ends at a place in JSON. A second reading with the names
+/// kept would say the same, at several times the cost.
 fn path_at(text: &str, line: usize, column: usize) -> String {
     enum Level<'t> {
         Object(&'t str),

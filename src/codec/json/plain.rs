@@ -1,7 +1,7 @@
 //! A JSON string without escapes, as a source for serde: what most fields of a user's own type are, such as an enum.
 //!
-//! It answers as `serde_json` does on the same string. What it is not asked for in practice it does not answer, and says
-//! so in a flag, since the type is free to swallow the error.
+//! It answers as `serde_json` does on the same string. What it is not asked for in practice it does not answer, and
+//! says so in a flag, since the type is free to swallow the error.
 
 use std::cell::Cell;
 

@@ -21,9 +21,9 @@ pub enum Address {
 }
 
 impl Address {
-    /// The address that `text` spells, or `text` itself. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, which sshd writes if
-    /// it listens on one socket for both) is the IPv4 address; zeros before the numbers of an IPv4 address (`192.000.002.001`)
-    /// change nothing, since no log means octal ones.
+    /// The address that `text` spells, or `text` itself. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, which sshd
+    /// writes if it listens on one socket for both) is the IPv4 address; zeros before the numbers of an IPv4 address
+    /// (`192.000.002.001`) change nothing, since no log means octal ones.
     pub fn parse(text: &str) -> Self {
         match text.parse::<IpAddr>() {
             Ok(ip) => Address::Ip(ip.to_canonical()),

@@ -1,8 +1,8 @@
 //! From what a line says of its time to the time: the year and the zone where it says neither.
 //!
-//! In the hour that is there twice when clocks go back, the order of the lines tells which one is meant: the earlier one
-//! until the clock of the partition has gone back. Everything here depends on the partition's lines and on the epoch at
-//! which the first of them was read, so a replay agrees.
+//! In the hour that is there twice when clocks go back, the order of the lines tells which one is meant: the earlier
+//! one until the clock of the partition has gone back. Everything here depends on the partition's lines and on the
+//! epoch at which the first of them was read, so a replay agrees.
 
 use std::fmt;
 
@@ -15,8 +15,8 @@ use super::stamp::{self, Stamp};
 use super::year::YearTracker;
 use crate::time::EventTime;
 
-/// A line this much behind the one before it is a late line of the first pass through an hour, in seconds, even if the clock has
-/// gone back already.
+/// A line this much behind the one before it is a late line of the first pass through an hour, in seconds, even if the
+/// clock has gone back already.
 const STRAGGLER_MAX_S: i64 = 60;
 
 /// The farthest that an offset of [`Zone`] may be from UTC, in seconds: 14 hours, as Kiribati's.

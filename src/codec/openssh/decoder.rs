@@ -14,8 +14,8 @@ use super::{AuthEvent, AuthLine, AuthOptions};
 use crate::record::{Decoder, Reason, Rejection, Text};
 use crate::time::EventTime;
 
-/// Reads the lines of one partition in their order, from which it knows the year of lines that do not say it, what was said
-/// twice, and what was repeated.
+/// Reads the lines of one partition in their order, from which it knows the year of lines that do not say it, what was
+/// said twice, and what was repeated.
 #[derive(Clone, Debug)]
 pub struct AuthDecoder {
     clock: Clock,
@@ -31,8 +31,8 @@ struct Memory {
     pairs: Pairs,
 }
 
-/// The text of a record without what writers put before it, in this order or the other: a byte order mark, and the hole that
-/// a truncated file has before the next line of a writer that did not notice.
+/// The text of a record without what writers put before it, in this order or the other: a byte order mark, and the hole
+/// that a truncated file has before the next line of a writer that did not notice.
 #[inline]
 fn without_marks(mut bytes: &[u8]) -> &[u8] {
     loop {

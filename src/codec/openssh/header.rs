@@ -1,7 +1,8 @@
-//! The head of a syslog line: `TIME HOST PROGRAM[PID]: MESSAGE`, with what other daemons write before, between and instead.
+//! The head of a syslog line: `TIME HOST PROGRAM[PID]: MESSAGE`, with what other daemons write before, between and
+//! instead.
 //!
-//! The common form of RFC 3164 is read in one pass. What does not fit it takes a longer way, on which a priority (`<38>`)
-//! may stand before the time, and RFC 5424 is known.
+//! The common form of RFC 3164 is read in one pass. What does not fit it takes a longer way, on which a priority
+//! (`<38>`) may stand before the time, and RFC 5424 is known.
 
 use super::stamp::{self, Stamp};
 use super::tag::{self, Said};

@@ -72,8 +72,8 @@ impl LastMessages {
         self.hosts.clear();
     }
 
-    /// The last message of a host, or of the host of the line before where `host` is empty and there is none of such; with the
-    /// host.
+    /// The last message of a host, or of the host of the line before where `host` is empty and there is none of such;
+    /// with the host.
     pub(super) fn of(&self, host: &Text) -> Option<(&Text, &Last)> {
         let named = self.hosts.get_key_value(host);
         if host.is_empty() && named.is_none() { self.hosts.get_key_value(&self.newest) } else { named }

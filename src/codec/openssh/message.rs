@@ -2,8 +2,9 @@
 //!
 //! User names are the attacker's text: `root from 192.0.2.1 port 22 ssh2` is a name that was seen. sshd writes the true
 //! address after the name, so the *last* ` from ADDRESS port PORT` counts. After an existing user's login by key, sshd
-//! writes the ID of the certificate, which is the attacker's text as well; an existing user's name holds no ` from `, so
-//! there the *first* one counts. Where both sides are the attacker's and name different addresses, the line is refused.
+//! writes the ID of the certificate, which is the attacker's text as well; an existing user's name holds no ` from `,
+//! so there the *first* one counts. Where both sides are the attacker's and name different addresses, the line is
+//! refused.
 
 use memchr::{memchr_iter, memrchr_iter};
 
@@ -29,8 +30,8 @@ const ODD_INVALID: &str = "begins with \"Invalid user\", and is not \"Invalid us
 const ODD_PAM: &str = "begins with \"error: PAM:\", and is not \"error: PAM: REASON for USER from ADDRESS\"";
 const ODD_REPEATED: &str = "begins with \"message repeated\", and is not \"message repeated N times: [ MESSAGE]\"";
 
-/// The text of a message without what daemons add around it: blanks, on Solaris `[ID NUMBER FACILITY.LEVEL]`, and the tag once
-/// more where a daemon put its own before it.
+/// The text of a message without what daemons add around it: blanks, on Solaris `[ID NUMBER FACILITY.LEVEL]`, and the
+/// tag once more where a daemon put its own before it.
 #[inline]
 pub(super) fn trim(text: &str) -> &str {
     let text = text.trim_start_matches([' ', '\t']);
@@ -269,8 +270,9 @@ fn last(rest: &str) -> Option<Tail<'_>> {
     at_end.or_else(nobody)
 }
 
-/// The tail of a user whom the machine does not know, and who offers a key: both ends are the attacker's text, since a certificate
-/// has an ID and a client a name. If several tails can be the true one, it is the last if only a key's fingerprint follows.
+/// The tail of a user whom the machine does not know, and who offers a key: both ends are the attacker's text, since a
+/// certificate has an ID and a client a name. If several tails can be the true one, it is the last if only a key's
+/// fingerprint follows.
 fn unforged(rest: &str) -> Option<Tail<'_>> {
     let (first, last) = (first(rest)?, last(rest)?);
     if first == last {

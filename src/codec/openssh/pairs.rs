@@ -1,8 +1,9 @@
 //! Failed dialogues that are reported twice: `error: PAM: … for USER from ADDRESS` by PAM's side of sshd, and `Failed
-//! keyboard-interactive/pam for USER from ADDRESS port PORT` by the other. Servers write either or both, in either order.
+//! keyboard-interactive/pam for USER from ADDRESS port PORT` by the other. Servers write either or both, in either
+//! order.
 //!
-//! Of each kind a process reports every dialogue at most once, so a report is about the same dialogue as one of the other kind, by
-//! the same process about the same user and address, for which there was no counterpart yet.
+//! Of each kind a process reports every dialogue at most once, so a report is about the same dialogue as one of the
+//! other kind, by the same process about the same user and address, for which there was no counterpart yet.
 
 use std::collections::VecDeque;
 

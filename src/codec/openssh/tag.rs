@@ -50,7 +50,8 @@ pub(super) fn common(rest: &str) -> Option<(&str, Said<'_>)> {
     Some((host, Said::Message { program, pid, text }))
 }
 
-/// Takes what follows the time apart, however it is written, or says what is missing; the host is empty where there is none.
+/// Takes what follows the time apart, however it is written, or says what is missing; the host is empty where there is
+/// none.
 pub(super) fn read(rest: &str) -> Result<(&str, Said<'_>), &'static str> {
     let rest = without_level(rest.trim_start_matches(' '));
     if let Some(times) = repeated(rest) {
@@ -108,7 +109,8 @@ pub(super) fn without_folder(program: &str) -> &str {
     }
 }
 
-/// `PROGRAM: MESSAGE` or `PROGRAM[PID]: MESSAGE`, and what passes for it. A process number that no machine has is left out.
+/// `PROGRAM: MESSAGE` or `PROGRAM[PID]: MESSAGE`, and what passes for it. A process number that no machine has is left
+/// out.
 fn tag(rest: &str) -> Option<(&str, Option<u32>, &str)> {
     let (first, after) = word(rest);
     let name = &first[..memchr::memchr2(b':', b'[', first.as_bytes()).unwrap_or(first.len())];

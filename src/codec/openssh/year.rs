@@ -31,8 +31,8 @@ impl YearTracker {
         YearTracker { year: year.and_then(|year| i16::try_from(year).ok()), month: None, turned: false }
     }
 
-    /// What the clock showed, with the year; `now` is what it shows at the epoch of reading. Lines that are refused leave no
-    /// trace.
+    /// What the clock showed, with the year; `now` is what it shows at the epoch of reading. Lines that are refused
+    /// leave no trace.
     pub(super) fn resolve(
         &mut self,
         stamp: Yearless,

@@ -1,9 +1,9 @@
 //! Which files a followed source reads, and which file each path is now.
 //!
-//! A path is a partition for good, numbered by a stable hash of its name: workers and processes agree on the number without
-//! talking, in whatever order they discover files. A file belongs to the path it was first seen under, so a file that is
-//! renamed by rotation is not read again under its new name. The workers of a process share one catalog; a thread of its
-//! own looks the patterns up, since a slow file system must not hold a worker.
+//! A path is a partition for good, numbered by a stable hash of its name: workers and processes agree on the number
+//! without talking, in whatever order they discover files. A file belongs to the path it was first seen under, so a
+//! file that is renamed by rotation is not read again under its new name. The workers of a process share one catalog; a
+//! thread of its own looks the patterns up, since a slow file system must not hold a worker.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -167,7 +167,8 @@ struct State {
 }
 
 impl State {
-    /// Takes in a listing, sorted by path, which does not say what `unseen` is or what is in it; says whether anything changed.
+    /// Takes in a listing, sorted by path, which does not say what `unseen` is or what is in it; says whether anything
+    /// changed.
     fn apply(&mut self, found: Vec<Found>, unseen: &[PathBuf]) -> bool {
         self.scans += 1;
         self.collisions.clear();

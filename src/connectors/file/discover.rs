@@ -1,7 +1,8 @@
 //! From patterns to the files they name, in one order on every worker.
 //!
-//! A pattern that is the path of something is that thing, even if it looks like a glob: a mistake in it is an error. What a glob
-//! matches and is no file that can be read is [left out](super::skips), since a stranger may have put it there.
+//! A pattern that is the path of something is that thing, even if it looks like a glob: a mistake in it is an error.
+//! What a glob matches and is no file that can be read is [left out](super::skips), since a stranger may have put it
+//! there.
 
 use std::fs::{self, FileType, Metadata};
 use std::io;
@@ -88,7 +89,8 @@ pub(super) fn in_order(mut found: Vec<Found>) -> Vec<Found> {
     found
 }
 
-/// The files that all of `patterns` name now, in order. A pattern in whose way something stands hides no file of another.
+/// The files that all of `patterns` name now, in order. A pattern in whose way something stands hides no file of
+/// another.
 pub(super) fn look_up(source: &str, patterns: &[String], skips: &mut Skips) -> Vec<Found> {
     let mut found = Vec::new();
     for pattern in patterns {

@@ -1,12 +1,13 @@
 //! The writer of a shard whose rows appear once, whatever happens.
 //!
-//! What is committed is a *length*: a progress log beside the files says up to which epoch, and up to which byte of the current
-//! file, rows count. Rows reach the disk before the log speaks of them; so a run that begins finds at least what the log says,
-//! cuts off what is beyond it, and goes on from there.
+//! What is committed is a *length*: a progress log beside the files says up to which epoch, and up to which byte of the
+//! current file, rows count. Rows reach the disk before the log speaks of them; so a run that begins finds at least
+//! what the log says, cuts off what is beyond it, and goes on from there.
 //!
-//! The worker only fills buffers. Everything that touches a file happens on a thread of the shard, because a flush takes
-//! milliseconds: `committer` is that thread, `shard` what it does, `recover` how it begins, `progress` the log, and `disk` all that
-//! it asks of the file system, so that tests can put another one in its place and take the power away at any step.
+//! The worker only fills buffers. Everything that touches a file happens on a thread of the shard, because a flush
+//! takes milliseconds: `committer` is that thread, `shard` what it does, `recover` how it begins, `progress` the log,
+//! and `disk` all that it asks of the file system, so that tests can put another one in its place and take the power
+//! away at any step.
 
 mod committer;
 mod disk;

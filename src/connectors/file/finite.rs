@@ -14,8 +14,8 @@ use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::{Error, Result};
 
-/// One worker's share of a list of files. It reads them in the order of their partitions; those beyond the limit of open files are
-/// opened as others end.
+/// One worker's share of a list of files. It reads them in the order of their partitions; those beyond the limit of
+/// open files are opened as others end.
 pub(super) struct FiniteReader {
     source: Arc<str>,
     record_bytes_max: usize,
@@ -45,7 +45,8 @@ struct Part {
 }
 
 impl FiniteReader {
-    /// The files in `known` have the partitions that they had in earlier runs, and others follow, in the order of `list`.
+    /// The files in `known` have the partitions that they had in earlier runs, and others follow, in the order of
+    /// `list`.
     pub(super) fn new(context: &SourceContext, list: Arc<FileList>, known: &[KnownPartition]) -> Result<Self> {
         let mut waiting = VecDeque::new();
         let numbers = number(&context.name, &list.files, known)?;

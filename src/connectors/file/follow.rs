@@ -1,7 +1,8 @@
 //! Follows files as they grow, are rotated, are truncated and appear.
 //!
-//! Offsets count the bytes of a *path*: the file that follows a rotated or truncated one continues where that one ended, so
-//! they only ever grow. A rotated file is read to its end, and one look-up longer, because its writer may still have it open.
+//! Offsets count the bytes of a *path*: the file that follows a rotated or truncated one continues where that one
+//! ended, so they only ever grow. A rotated file is read to its end, and one look-up longer, because its writer may
+//! still have it open.
 //!
 //! Of many files, only so many are open at once: one that has had nothing new is closed if another has to be opened.
 
@@ -37,7 +38,8 @@ pub(super) struct FollowReader {
 
 /// Which parts have a file open.
 struct Descriptors {
-    /// The places of the parts, in the order in which they were opened or were seen to be busy. Some may have closed theirs.
+    /// The places of the parts, in the order in which they were opened or were seen to be busy. Some may have closed
+    /// theirs.
     open: VecDeque<usize>,
     max: usize,
     /// Nothing could be closed in this poll.

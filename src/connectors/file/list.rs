@@ -25,8 +25,8 @@ impl FileList {
     /// The files that `patterns` name and that can be read.
     ///
     /// # Errors
-    /// If a file that is named by its path cannot be read, or if none can that a pattern names: a mistake is told at the start, not
-    /// hours later.
+    /// If a file that is named by its path cannot be read, or if none can that a pattern names: a mistake is told at
+    /// the start, not hours later.
     pub(super) fn new(source: &str, patterns: &[String]) -> Result<Self> {
         let (mut skips, mut files) = (Skips::default(), Vec::new());
         for pattern in patterns {

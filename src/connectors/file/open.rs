@@ -1,7 +1,7 @@
 //! How files are opened: without waiting, regular ones only, and how many at once.
 //!
-//! A path can become anything between being listed and being opened. A pipe, opened the usual way, would hold the worker until
-//! somebody writes to it.
+//! A path can become anything between being listed and being opened. A pipe, opened the usual way, would hold the
+//! worker until somebody writes to it.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -44,7 +44,8 @@ pub(super) fn open(path: &Path) -> io::Result<(File, FileKey)> {
     Ok((file, FileKey::of(&metadata)))
 }
 
-/// By what program the file at `path`, which begins with `head`, was compressed, if it was; `None` also if that is not certain yet.
+/// By what program the file at `path`, which begins with `head`, was compressed, if it was; `None` also if that is not
+/// certain yet.
 pub(super) fn compression(path: &Path, head: &[u8]) -> Option<&'static str> {
     let &(_, program) = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic))?;
     let is_bzip2 = || path.extension() == Some(OsStr::new("bz2")) || head.get(4..MAGIC_BYTES_MAX) == Some(BZIP2_BLOCK);
@@ -56,8 +57,8 @@ pub(super) fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| [Errno::MFILE, Errno::NFILE].contains(&Errno::from_raw_os_error(code)))
 }
 
-/// How many files each of `workers` readers may hold open: at most [`OPEN_FILES_MAX`], and half of what the process may open
-/// for all of them together.
+/// How many files each of `workers` readers may hold open: at most [`OPEN_FILES_MAX`], and half of what the process may
+/// open for all of them together.
 pub(super) fn open_files_max(workers: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
     share(limit.unwrap_or(usize::MAX), workers)

@@ -1,7 +1,7 @@
 //! One output file: hidden while it is written, and whole when it appears.
 //!
-//! It is written as `.NAME.jsonl.partial` and becomes `NAME.jsonl` by a rename that overwrites nothing, after its bytes are
-//! on the disk. What another run or program left in the folder is never touched.
+//! It is written as `.NAME.jsonl.partial` and becomes `NAME.jsonl` by a rename that overwrites nothing, after its bytes
+//! are on the disk. What another run or program left in the folder is never touched.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -17,7 +17,8 @@ use crate::time::Epoch;
 /// How many bytes of rows are gathered before they are written.
 pub(super) const WRITE_BYTES: usize = 512 * 1024;
 
-/// Who may read rows: this user, and its group for programs that pass them on. They hold what was logged, so nobody else.
+/// Who may read rows: this user, and its group for programs that pass them on. They hold what was logged, so nobody
+/// else.
 pub(super) const ROWS_MODE: u32 = 0o640;
 
 /// Who may read and write what only a run needs.

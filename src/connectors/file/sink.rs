@@ -1,8 +1,8 @@
 //! The configured file sink and the writer of one shard.
 //!
-//! Files roll only between epochs, so the rows of an epoch are never split over files, and by the time of epochs, not of the
-//! wall clock. There is no file without rows. Without a state directory, what is reported durable is in the hands of the operating
-//! system, and readable once its file is finished; with one, the writer is that of `exact`.
+//! Files roll only between epochs, so the rows of an epoch are never split over files, and by the time of epochs, not
+//! of the wall clock. There is no file without rows. Without a state directory, what is reported durable is in the
+//! hands of the operating system, and readable once its file is finished; with one, the writer is that of `exact`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -12,8 +12,8 @@ use crate::connectors::source::Collector;
 use crate::error::Shown;
 use crate::telemetry::SkipReason;
 
-/// How many skipped paths of a source are remembered by each of those who look for files. Further ones are neither named nor
-/// counted.
+/// How many skipped paths of a source are remembered by each of those who look for files. Further ones are neither
+/// named nor counted.
 pub(super) const SKIPPED_PATHS_MAX: usize = 10_000;
 
 /// The skipped paths that were told.

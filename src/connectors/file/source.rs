@@ -19,7 +19,8 @@ use crate::settings::Section;
 /// How often the patterns of a followed source are looked up again.
 const RESCAN: Duration = Duration::from_secs(1);
 
-/// Where following begins in files that exist already at the start; files that appear later are read from their beginning.
+/// Where following begins in files that exist already at the start; files that appear later are read from their
+/// beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadFrom {
     /// At the beginning.
@@ -29,8 +30,8 @@ pub enum ReadFrom {
     End,
 }
 
-/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its line's first byte.
-/// Unless it follows them, which files there are is found out once, when a worker first opens it.
+/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its line's
+/// first byte. Unless it follows them, which files there are is found out once, when a worker first opens it.
 #[derive(Debug)]
 pub struct FileSource {
     patterns: Vec<String>,

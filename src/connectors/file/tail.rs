@@ -1,7 +1,7 @@
 //! One open file and how far it has been read.
 //!
-//! No bytes are kept between reads: the beginning of an unfinished line is read again, so all files of a reader share one
-//! buffer, and a position is a whole description of where reading stands. The buffer never grows beyond
+//! No bytes are kept between reads: the beginning of an unfinished line is read again, so all files of a reader share
+//! one buffer, and a position is a whole description of where reading stands. The buffer never grows beyond
 //! `record_bytes_max` and one read.
 
 use std::fs::{File, Metadata};
@@ -81,7 +81,8 @@ impl Parked {
         self.base + self.position.max(self.seen_size.unwrap_or(0))
     }
 
-    /// Opens the file under the name `path`, for [`resume`](Self::resume); it is not found if another one has that name.
+    /// Opens the file under the name `path`, for [`resume`](Self::resume); it is not found if another one has that
+    /// name.
     pub(super) fn reopen(&self, path: &Path) -> io::Result<File> {
         let (file, key) = open(path)?;
         if key == self.key { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
@@ -154,8 +155,8 @@ impl Tail {
         self.position.max(self.seen_size.unwrap_or(0))
     }
 
-    /// Starts over at the beginning of the file, which was truncated, and returns how many bytes of an unfinished line are
-    /// lost with it. Offsets go on where they were.
+    /// Starts over at the beginning of the file, which was truncated, and returns how many bytes of an unfinished line
+    /// are lost with it. Offsets go on where they were.
     pub(super) fn restart(&mut self, collector: &mut dyn Collector) -> u64 {
         let lost = self.size_min() - self.position;
         self.splitter.finish(self.base + self.position, b"", collector);
@@ -183,9 +184,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Takes about `want` bytes of whole lines without reading them, and returns where they are. There is nothing to take so
-    /// where a line is too long to look for its end, at the beginning of the file (which may be compressed) and near its end:
-    /// then [`visit`](Self::visit) goes on.
+    /// Takes about `want` bytes of whole lines without reading them, and returns where they are. There is nothing to
+    /// take so where a line is too long to look for its end, at the beginning of the file (which may be compressed) and
+    /// near its end: then [`visit`](Self::visit) goes on.
     pub(super) fn take_lines(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -204,7 +205,8 @@ impl Tail {
         Ok(Some((Arc::clone(&self.file), position, size)))
     }
 
-    /// Where, from `position` on, the file next has bytes that were written: a hole can be as large as what was ever logged.
+    /// Where, from `position` on, the file next has bytes that were written: a hole can be as large as what was ever
+    /// logged.
     fn data_after(&self, position: u64) -> io::Result<u64> {
         // Asked first: what is written from now on is not passed over.
         let size = self.file.metadata()?.len();
@@ -216,7 +218,8 @@ impl Tail {
         }
     }
 
-    /// Reads about `want` bytes and hands over the lines that end in them; one line at least, unless the file ends first.
+    /// Reads about `want` bytes and hands over the lines that end in them; one line at least, unless the file ends
+    /// first.
     ///
     /// `last` says that nothing more will be written: the end of the file then ends its last line too.
     pub(super) fn visit(

@@ -1,7 +1,8 @@
 //! From a glob to the paths that match it.
 //!
-//! What stands in the way in one folder hides nothing of another: an entry that cannot be used is told and left out. Symbolic
-//! links to folders are followed where the glob names a folder or `*` stands for it, but not below `**`, so there are no loops.
+//! What stands in the way in one folder hides nothing of another: an entry that cannot be used is told and left out.
+//! Symbolic links to folders are followed where the glob names a folder or `*` stands for it, but not below `**`, so
+//! there are no loops.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -71,8 +72,8 @@ impl Glob {
         walk.found
     }
 
-    /// Whether a file called `name` in the folder `folder`, there or not, would match. Both the folder and the beginning of the glob
-    /// may lead over symbolic links.
+    /// Whether a file called `name` in the folder `folder`, there or not, would match. Both the folder and the
+    /// beginning of the glob may lead over symbolic links.
     pub(super) fn would_match(&self, folder: &Path, name: &str) -> bool {
         let Some((last, parents)) = self.parts.split_last() else { return false };
         let fits = match last {
@@ -148,7 +149,8 @@ impl Walk<'_> {
         }
     }
 
-    /// What is in `folder`: names (lossy ones of those that are not UTF-8), paths, and whether they are folders, links not counted.
+    /// What is in `folder`: names (lossy ones of those that are not UTF-8), paths, and whether they are folders, links
+    /// not counted.
     fn list(&mut self, folder: &Path) -> Vec<(Result<String, String>, PathBuf, bool)> {
         let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let entries = match fs::read_dir(here) {

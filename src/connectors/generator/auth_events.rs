@@ -1,7 +1,7 @@
 //! The profile `auth-events`: JSON lines of what users do on servers, any of which can be made without those before it.
 //!
-//! A few addresses fail most of the time, most rarely. A malformed line is cut short, is no JSON, lacks a field, or has one of the
-//! wrong type.
+//! A few addresses fail most of the time, most rarely. A malformed line is cut short, is no JSON, lacks a field, or has
+//! one of the wrong type.
 
 use std::io::Write;
 

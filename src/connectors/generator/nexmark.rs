@@ -1,11 +1,14 @@
-//! The profile `nexmark`: people, auctions and bids of an auction site, any of which can be made without those before it.
+//! The profile `nexmark`: people, auctions and bids of an auction site, any of which can be made without those before
+//! it.
 //!
-//! The events are those of NEXMark (Tucker, Tufte, Papadimos, Maier: "NEXMark – A Benchmark for Queries over Data Streams",
-//! OGI/OHSU, 2002, revised 2008). What the paper leaves open (proportions, hot keys, prices, lengths, sizes) has the
-//! default values of its implementation in Apache Beam (`sdks/java/testing/nexmark`), which Flink's and others' share.
-//! Two things are ours: texts are random letters, and sizes are those of the values, as there, to which JSON adds names.
+//! The events are those of NEXMark (Tucker, Tufte, Papadimos, Maier: "NEXMark – A Benchmark for Queries over Data
+//! Streams", OGI/OHSU, 2002, revised 2008). What the paper leaves open (proportions, hot keys, prices, lengths, sizes)
+//! has the default values of its implementation in Apache Beam (`sdks/java/testing/nexmark`), which Flink's and others'
+//! share. Two things are ours: texts are random letters, and sizes are those of the values, as there, to which JSON
+//! adds names.
 //!
-//! The number of an event is its place over all partitions, so the events are the same however many partitions share them.
+//! The number of an event is its place over all partitions, so the events are the same however many partitions share
+//! them.
 
 mod ids;
 mod prices;

@@ -1,9 +1,9 @@
 //! The profile `openssh`: authentication logs of several servers, with attacks planted among ordinary logins.
 //!
-//! Every host is a partition. Even ones write times as RFC 3164 (no year, no zone: UTC is meant), odd ones as RFC 3339, as
-//! mixed fleets do. A [`Plan`] says what was planted. Everyone else stays below it: no address but the planted ones fails
-//! more than [`ORDINARY_FAILURES_MAX`] times within [`ORDINARY_GAP`], so at most that often in any 5 minutes and for at
-//! most two users in any hour.
+//! Every host is a partition. Even ones write times as RFC 3164 (no year, no zone: UTC is meant), odd ones as RFC 3339,
+//! as mixed fleets do. A [`Plan`] says what was planted. Everyone else stays below it: no address but the planted ones
+//! fails more than [`ORDINARY_FAILURES_MAX`] times within [`ORDINARY_GAP`], so at most that often in any 5 minutes and
+//! for at most two users in any hour.
 //!
 //! It imitates what servers write, not how they work: passwords, keys and the clients' side do not exist.
 

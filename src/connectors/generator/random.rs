@@ -1,7 +1,7 @@
 //! Chance that can be repeated: a generator of numbers per thing that is decided, seeded by what identifies the thing.
 //!
-//! SipHash and PCG are specified to the bit, so the numbers are the same everywhere and in every version. The helpers are our own
-//! because those of `rand` may change their numbers between versions.
+//! SipHash and PCG are specified to the bit, so the numbers are the same everywhere and in every version. The helpers
+//! are our own because those of `rand` may change their numbers between versions.
 
 use std::hash::Hasher;
 

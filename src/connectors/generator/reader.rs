@@ -115,8 +115,8 @@ impl Reader {
         }
     }
 
-    /// If the partition is this worker's, it goes on from where a checkpoint left it, and what an earlier run has read since then is
-    /// due at once: it was, when that run read it.
+    /// If the partition is this worker's, it goes on from where a checkpoint left it, and what an earlier run has read
+    /// since then is due at once: it was, when that run read it.
     pub fn resume(&mut self, known: &KnownPartition) {
         let own = |generated: &&mut Generated| generated.partition.0 == known.partition;
         let Some(generated) = self.partitions.iter_mut().find(own) else { return };

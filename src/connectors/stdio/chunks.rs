@@ -1,4 +1,5 @@
-//! A stream that can only be read by waiting for it: a thread waits, and reads ahead as much as a bounded channel holds.
+//! A stream that can only be read by waiting for it: a thread waits, and reads ahead as much as a bounded channel
+//! holds.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,17 +1,20 @@
-//! Lines that can be read again: in a run with a state directory, standard input goes through a [journal](crate::checkpoint::journal).
+//! Lines that can be read again: in a run with a state directory, standard input goes through a
+//! [journal](crate::checkpoint::journal).
 //!
-//! One thread reads, one appends to the journal, and the reader here reads the journal, up to what is on the disk. So a record is seen by the
-//! dataflow only when it can be read again, and the reader does the same whether a record has just come or was read by a process that
-//! was killed.
+//! One thread reads, one appends to the journal, and the reader here reads the journal, up to what is on the disk. So a
+//! record is seen by the dataflow only when it can be read again, and the reader does the same whether a record has
+//! just come or was read by a process that was killed.
 //!
-//! The inputs of all runs on a state directory are *one* partition, one after the other, as if one process had read them: a line
-//! is as late or as early as it would have been then. If each run's input were a partition, each would join where the watermark is
-//! by then, and what is out of order around a restart would be judged by when the restart was.
+//! The inputs of all runs on a state directory are *one* partition, one after the other, as if one process had read
+//! them: a line is as late or as early as it would have been then. If each run's input were a partition, each would
+//! join where the watermark is by then, and what is out of order around a restart would be judged by when the restart
+//! was.
 //!
-//! What the end of an input means cannot be seen: that all is done, or that the program at the other end was stopped and will be
-//! started again. The setting says it ([`AtEnd`]). By default the partition ends, as it does without a state directory: all windows close,
-//! and with them the time of the dataflow is over, so a later run that gets more input refuses it, rather than call everything late. With
-//! `keep` the run ends as after a signal, and the next one goes on. A run that was killed has seen no end, and is always gone on from.
+//! What the end of an input means cannot be seen: that all is done, or that the program at the other end was stopped
+//! and will be started again. The setting says it ([`AtEnd`]). By default the partition ends, as it does without a
+//! state directory: all windows close, and with them the time of the dataflow is over, so a later run that gets more
+//! input refuses it, rather than call everything late. With `keep` the run ends as after a signal, and the next one
+//! goes on. A run that was killed has seen no end, and is always gone on from.
 
 use std::io::Read;
 

@@ -13,8 +13,8 @@ use crate::time::Epoch;
 /// How many bytes of rows are gathered for one write.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// How many buffers may wait for a slow reader; beyond that rows gather in the writer, and the epochs that are not written
-/// yet hold the dataflow back.
+/// How many buffers may wait for a slow reader; beyond that rows gather in the writer, and the epochs that are not
+/// written yet hold the dataflow back.
 const BUFFERS_MAX: usize = 16;
 
 /// A sink of kind `stdout`.

@@ -1,6 +1,7 @@
 //! What a checkpoint keeps of baselines.
 //!
-//! Keys are written group by group, some at a time. A group that has not been written is written before one of its keys changes.
+//! Keys are written group by group, some at a time. A group that has not been written is written before one of its keys
+//! changes.
 
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,12 @@
 //! Several clocks in one partition: a central log, in which each host stamps its own lines.
 //!
-//! Each clock is late by its own events only, so a host whose clock is wrong makes nobody else late. The partition's watermark is the
-//! least over the clocks that were heard of lately, but none of them holds it back by more than `spread_max` behind the partition's
-//! own event time: the median of these clocks, so that a few wrong ones, ahead or behind, do not move it.
+//! Each clock is late by its own events only, so a host whose clock is wrong makes nobody else late. The partition's
+//! watermark is the least over the clocks that were heard of lately, but none of them holds it back by more than
+//! `spread_max` behind the partition's own event time: the median of these clocks, so that a few wrong ones, ahead or
+//! behind, do not move it.
 //!
-//! How long a clock was not heard of is measured by a stopwatch that runs with whichever clock runs on, and never by more than
-//! `jump_max` at once: neither a clock that is ahead nor one that jumps makes the others look silent.
+//! How long a clock was not heard of is measured by a stopwatch that runs with whichever clock runs on, and never by
+//! more than `jump_max` at once: neither a clock that is ahead nor one that jumps makes the others look silent.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +17,8 @@ use super::jump::Reached;
 use super::rules::ClockRules;
 use crate::time::{EventTime, millis};
 
-/// The least number of events after which the watermark is looked at again; with more clocks it is their number, so that an event costs
-/// the same however many there are.
+/// The least number of events after which the watermark is looked at again; with more clocks it is their number, so
+/// that an event costs the same however many there are.
 const REVIEW_EVENTS_MIN: usize = 16;
 
 /// The clock of all events beyond `clocks_max` clocks.

@@ -24,7 +24,8 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// An event that was read in `epoch`, as soon as it was there, was `delay_ms` old then. What is ahead of the clock has no delay.
+    /// An event that was read in `epoch`, as soon as it was there, was `delay_ms` old then. What is ahead of the clock
+    /// has no delay.
     pub fn observe(&mut self, epoch: Epoch, delay_ms: i64) {
         let (minute, delay_ms) = (epoch / RESOLUTION_MS, delay_ms.max(0));
         match self.greatest.back_mut() {
@@ -37,7 +38,8 @@ impl Delays {
         }
     }
 
-    /// The greatest delay, in milliseconds, that was observed in the hour before `epoch`; ten times `idle_after` if none was.
+    /// The greatest delay, in milliseconds, that was observed in the hour before `epoch`; ten times `idle_after` if
+    /// none was.
     pub fn greatest(&self, epoch: Epoch, idle_after: Duration) -> i64 {
         let oldest = (epoch / RESOLUTION_MS).saturating_sub(REMEMBERED_MS / RESOLUTION_MS);
         let remembered = self.greatest.iter().filter(|(minute, _)| *minute >= oldest).map(|(_, delay)| *delay);

@@ -1,8 +1,9 @@
 //! How far a clock has come, by events of which single ones may be wrong.
 //!
-//! A clock that moves on by no more than `jump_max` is believed at once. A jump beyond that is kept in mind, and counts once the next
-//! [`CONFIRMATIONS`] events of the clock lie within `jump_max` of it or later; an event that is earlier shows that the jump was
-//! none, and it is forgotten. Whatever is decided, the events themselves are on time: only the clock's progress waits.
+//! A clock that moves on by no more than `jump_max` is believed at once. A jump beyond that is kept in mind, and counts
+//! once the next [`CONFIRMATIONS`] events of the clock lie within `jump_max` of it or later; an event that is earlier
+//! shows that the jump was none, and it is forgotten. Whatever is decided, the events themselves are on time: only the
+//! clock's progress waits.
 
 use std::collections::VecDeque;
 
@@ -57,8 +58,8 @@ impl Reached {
         self.doubt(time, from, jump_max_ms);
     }
 
-    /// Events of which none is later than `greatest` come from the clock, and none is a jump in whatever order they come: then, and
-    /// only then, they are taken, and the answer is yes.
+    /// Events of which none is later than `greatest` come from the clock, and none is a jump in whatever order they
+    /// come: then, and only then, they are taken, and the answer is yes.
     #[inline]
     pub(super) fn advance_all(&mut self, greatest: EventTime, jump_max_ms: i64) -> bool {
         let believed = self.unconfirmed.is_empty()
@@ -89,7 +90,8 @@ impl Reached {
     }
 }
 
-/// Whether a clock that has come as far as `reached` may show `time` next. A clock of which nothing is known may show nothing.
+/// Whether a clock that has come as far as `reached` may show `time` next. A clock of which nothing is known may show
+/// nothing.
 #[inline]
 fn is_believed(time: EventTime, reached: EventTime, jump_max_ms: i64) -> bool {
     // Not subtracted: the difference of two times may be more than there is room for.

@@ -149,7 +149,8 @@ fn a_quiet_partition_has_come_as_far_as_the_clock_it_followed() {
     assert_eq!(a.watermark(), ago(7_000));
 }
 
-/// Three hosts, of which the third's clock is off by `off_ms` (positive: behind). Says how many of each one's events are refused.
+/// Three hosts, of which the third's clock is off by `off_ms` (positive: behind). Says how many of each one's events
+/// are refused.
 fn central(off_ms: i64, bursts: usize) -> ([usize; 3], Admission) {
     let mut a = Admission::new(&TimeRules { clocks: Some(ClockRules::by(0)), ..TimeRules::default() });
     let mut refused = [0; 3];

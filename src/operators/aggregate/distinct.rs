@@ -1,6 +1,7 @@
 //! How many different values there are, exactly.
 //!
-//! Most keys see few values, so a set starts as one value, becomes a short list that is searched in line, and then a hash set.
+//! Most keys see few values, so a set starts as one value, becomes a short list that is searched in line, and then a
+//! hash set.
 
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -26,8 +27,8 @@ impl Distinct<(), ()> {
     }
 }
 
-/// A set of values. Most keys of a window see one value and few see many, so a set takes as little room as one value, and
-/// what is larger is elsewhere.
+/// A set of values. Most keys of a window see one value and few see many, so a set takes as little room as one value,
+/// and what is larger is elsewhere.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Vec<V>", bound = "V: Record + Eq + Hash")]
 pub enum Values<V> {

@@ -1,8 +1,8 @@
 //! Sums, extremes and moments of a number per record.
 //!
-//! Numbers are accumulated exactly, whole numbers as they are and fractions as whole multiples of 10⁻⁶ in 128 bits, so the result
-//! does not depend on the order of the records, and could be taken back. The sum of squares that the variance needs is kept in
-//! multiples of 10⁻¹², saturating.
+//! Numbers are accumulated exactly, whole numbers as they are and fractions as whole multiples of 10⁻⁶ in 128 bits, so
+//! the result does not depend on the order of the records, and could be taken back. The sum of squares that the
+//! variance needs is kept in multiples of 10⁻¹², saturating.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -34,8 +34,8 @@ pub trait Number: Copy + 'static {
     /// What a sum of such numbers is.
     type Sum: Record + Default + PartialEq + fmt::Debug;
 
-    /// What a sum is kept in: wide enough that it does not saturate before the `Sum` does, and no wider, since there is one
-    /// per key and window.
+    /// What a sum is kept in: wide enough that it does not saturate before the `Sum` does, and no wider, since there is
+    /// one per key and window.
     type Total: Copy + Default + Serialize + DeserializeOwned + Send + 'static;
 
     /// The number in millionths.

@@ -1,22 +1,24 @@
 //! Rows as their bytes in memory: abomonation's way to write them, behind the feature `abomonation`.
 //!
-//! A row is copied as it lies in memory, the texts it owns behind it, and read where it was received, after its pointers have
-//! been set. Nothing is encoded or decoded, which is quick, and nothing but this file keeps it sound. The only unsafe code of
-//! Tidewatch is here.
+//! A row is copied as it lies in memory, the texts it owns behind it, and read where it was received, after its
+//! pointers have been set. Nothing is encoded or decoded, which is quick, and nothing but this file keeps it sound. The
+//! only unsafe code of Tidewatch is here.
 //!
 //! # When it is sound
 //!
-//! The crate `abomonation` itself is unsound (RUSTSEC-2021-0120): it takes any type, writes padding (bytes that must not be
-//! read), reads at addresses that do not fit the type, and checks nothing. So this module takes rows that are [`Plain`] alone,
-//! copies what it receives to an aligned place, and compares a checksum before it believes a byte. What remains is for whoever
-//! uses it to see to:
+//! The crate `abomonation` itself is unsound (RUSTSEC-2021-0120): it takes any type, writes padding (bytes that must
+//! not be read), reads at addresses that do not fit the type, and checks nothing. So this module takes rows that are
+//! [`Plain`] alone, copies what it receives to an aligned place, and compares a checksum before it believes a byte.
+//! What remains is for whoever uses it to see to:
 //!
-//! * **One build.** Both sides run the same executable: the layout of a type may differ between two compilations. The mesh
-//!   compares a hash of the executable when it forms, and refuses others.
-//! * **Peers that are trusted.** The checksum finds accidents (a flipped bit, bytes of another type), not malice: whoever can
-//!   write to a connection of the mesh can make a process read what it likes as what it likes. The mesh authenticates its peers
-//!   when it forms and protects nothing afterwards, so its network must be one that nobody else can write to.
-//! * **Peers that may see addresses.** A row's pointers are among its bytes: a peer learns where a process keeps its memory.
+//! * **One build.** Both sides run the same executable: the layout of a type may differ between two compilations. The
+//!   mesh compares a hash of the executable when it forms, and refuses others.
+//! * **Peers that are trusted.** The checksum finds accidents (a flipped bit, bytes of another type), not malice:
+//!   whoever can write to a connection of the mesh can make a process read what it likes as what it likes. The mesh
+//!   authenticates its peers when it forms and protects nothing afterwards, so its network must be one that nobody else
+//!   can write to.
+//! * **Peers that may see addresses.** A row's pointers are among its bytes: a peer learns where a process keeps its
+//!   memory.
 //!
 //! Batches must not be kept: they are no format for files.
 //!
@@ -69,7 +71,8 @@ use crate::time::EventTime;
 #[doc(hidden)]
 pub use abomonation::Abomonation;
 
-/// A row whose bytes, and those of the texts it owns, are all there is to it. Declare it with [`abomonate!`](crate::abomonate).
+/// A row whose bytes, and those of the texts it owns, are all there is to it. Declare it with
+/// [`abomonate!`](crate::abomonate).
 ///
 /// # Safety
 ///
@@ -91,11 +94,12 @@ macro_rules! plain {
 
 plain!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64, bool, char, EventTime, String, Vec<u8>);
 
-/// Declares a struct that can be exchanged as its bytes in memory: [`Plain`], checked field by field when it is compiled.
+/// Declares a struct that can be exchanged as its bytes in memory: [`Plain`], checked field by field when it is
+/// compiled.
 ///
-/// Fields may be whole numbers up to 64 bits, `f32`, `f64`, `bool`, `char`, [`EventTime`](crate::time::EventTime), `String`,
-/// `Vec<u8>`, and structs declared with this macro. Their sizes must add up to that of the struct, so that no padding is between
-/// them: make a field wider, or add one, if they do not.
+/// Fields may be whole numbers up to 64 bits, `f32`, `f64`, `bool`, `char`, [`EventTime`](crate::time::EventTime),
+/// `String`, `Vec<u8>`, and structs declared with this macro. Their sizes must add up to that of the struct, so that no
+/// padding is between them: make a field wider, or add one, if they do not.
 ///
 /// ```
 /// tidewatch::abomonate! {
@@ -234,7 +238,8 @@ impl<T: Plain> Format for Abomonated<T> {
     }
 }
 
-/// Makes values of the copied bytes of `rows` rows: sets each pointer to what lies behind the rows. `None` if that ends too soon.
+/// Makes values of the copied bytes of `rows` rows: sets each pointer to what lies behind the rows. `None` if that ends
+/// too soon.
 fn exhume<T: Plain>(rows: usize, memory: &mut [u64]) -> Option<()> {
     let bytes = size_of_val(memory);
     // SAFETY: the same memory; every byte of a word is a byte.
@@ -242,8 +247,8 @@ fn exhume<T: Plain>(rows: usize, memory: &mut [u64]) -> Option<()> {
     let (values, mut owned) = memory.split_at_mut_checked(rows.checked_mul(size_of::<T>())?)?;
     let values = values.as_mut_ptr().cast::<T>();
     for i in 0..rows {
-        // SAFETY: the checksum says that these are bytes of values of `T`, and a plain one is a value wherever it lies but for
-        // its pointers, which nothing follows before `exhume` has set them. A word is aligned enough for it.
+        // SAFETY: the checksum says that these are bytes of values of `T`, and a plain one is a value wherever it lies
+        // but for its pointers, which nothing follows before `exhume` has set them. A word is aligned enough for it.
         owned = unsafe { (*values.add(i)).exhume(owned) }?;
     }
     Some(())

@@ -1,7 +1,8 @@
-//! Rows with a time, a key and a value, as columns: the times, then where each key and each value ends, then their bytes.
+//! Rows with a time, a key and a value, as columns: the times, then where each key and each value ends, then their
+//! bytes.
 //!
-//! The words are little-endian and each column is padded to a word. Keys and values are written with bincode, lengths and
-//! whole numbers in as few bytes as they need.
+//! The words are little-endian and each column is padded to a word. Keys and values are written with bincode, lengths
+//! and whole numbers in as few bytes as they need.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -28,8 +29,8 @@ pub trait KeyedRow: Clone + Send + 'static {
     fn of_columns(time: EventTime, key: Self::Key, value: Self::Value) -> Self;
 }
 
-/// Rows as they were received: three words (how many rows there are, how many bytes the keys take, how many the values), the
-/// times, the ends of the keys and those of the values (32 bits each), the keys, the values.
+/// Rows as they were received: three words (how many rows there are, how many bytes the keys take, how many the
+/// values), the times, the ends of the keys and those of the values (32 bits each), the keys, the values.
 #[derive(Clone)]
 pub struct Columns<R> {
     rows: usize,

@@ -94,8 +94,8 @@ impl Keeper {
         }
     }
 
-    /// Writes up to `entries` entries, or about as many bytes as a slice has, of the windows that start at or before `last`. Says
-    /// whether there may be more.
+    /// Writes up to `entries` entries, or about as many bytes as a slice has, of the windows that start at or before
+    /// `last`. Says whether there may be more.
     fn write<T, K: Key, A: Aggregate<T>>(
         &mut self,
         store: &mut WindowStore<K, A::State>,

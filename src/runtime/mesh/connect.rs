@@ -69,8 +69,8 @@ fn open(address: &str, deadline: Instant) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// On loopback, a connection to a free port can meet itself if the kernel picks that port as its own. It must go at once
-/// and without a trace (hence the reset), because it keeps the process we wait for from listening.
+/// On loopback, a connection to a free port can meet itself if the kernel picks that port as its own. It must go at
+/// once and without a trace (hence the reset), because it keeps the process we wait for from listening.
 fn is_self_connected(stream: &TcpStream) -> bool {
     let itself = matches!((stream.local_addr(), stream.peer_addr()), (Ok(a), Ok(b)) if a == b);
     if itself {

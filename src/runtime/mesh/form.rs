@@ -1,8 +1,9 @@
-//! Forming the mesh: one thread owns the state and decides; one thread per candidate and per lower index does the talking.
+//! Forming the mesh: one thread owns the state and decides; one thread per candidate and per lower index does the
+//! talking.
 //!
 //! Threads only send events, and ask before they admit anyone, so that there are no locks and two candidates with one
-//! index cannot both win. The number of candidates heard at a time is bounded: when it is reached the oldest that has proved
-//! nothing has to go, so that silent strangers cannot keep a process out.
+//! index cannot both win. The number of candidates heard at a time is bounded: when it is reached the oldest that has
+//! proved nothing has to go, so that silent strangers cannot keep a process out.
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,8 +1,8 @@
 //! The frames of the handshake as bytes: greeting, proof, reply.
 //!
-//! All numbers are big-endian. A greeting has a fixed size; the other two carry one block whose length is checked against
-//! [`IDENTITY_BYTES_MAX`] before anything is read or allocated for it. Reading never takes a byte beyond the frame,
-//! because what follows the last one is timely's.
+//! All numbers are big-endian. A greeting has a fixed size; the other two carry one block whose length is checked
+//! against [`IDENTITY_BYTES_MAX`] before anything is read or allocated for it. Reading never takes a byte beyond the
+//! frame, because what follows the last one is timely's.
 
 use std::io::{self, Read};
 

@@ -99,8 +99,8 @@ impl Local {
         }
     }
 
-    /// Hears whoever is at the other end of a connection that came in. `admit` decides about an authenticated index, and
-    /// what it admits is in the mesh once the reply is sent.
+    /// Hears whoever is at the other end of a connection that came in. `admit` decides about an authenticated index,
+    /// and what it admits is in the mesh once the reply is sent.
     pub fn accept(&self, stream: &TcpStream, admit: impl FnOnce(usize) -> Verdict) -> Result<usize, Failure> {
         let broken = |error: std::io::Error| Failure::refused(None, describe(&error));
         prepare(stream).map_err(broken)?;

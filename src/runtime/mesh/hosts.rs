@@ -21,8 +21,8 @@ pub const HOSTS_BYTES_MAX: u64 = 1024 * 1024;
 /// Reads a host file: the address of every process, in process order.
 ///
 /// # Errors
-/// Of kind `Config`: the file cannot be read, is not a regular file, is larger than [`HOSTS_BYTES_MAX`] or not UTF-8; or as for
-/// [`parse`].
+/// Of kind `Config`: the file cannot be read, is not a regular file, is larger than [`HOSTS_BYTES_MAX`] or not UTF-8;
+/// or as for [`parse`].
 pub fn read(path: &Path) -> Result<Vec<String>> {
     let failed = || Error::config(format!("cannot read host file {path:?}"));
     let bytes = regular::read(path, HOSTS_BYTES_MAX).map_err(|why| failed().because(why))?;

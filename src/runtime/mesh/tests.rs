@@ -1,4 +1,5 @@
-//! The mesh over real sockets on loopback: it forms, strangers do not disturb it, misfits end it, the missing are named.
+//! The mesh over real sockets on loopback: it forms, strangers do not disturb it, misfits end it, the missing are
+//! named.
 
 mod loss;
 mod strangers;

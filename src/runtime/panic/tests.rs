@@ -1,4 +1,5 @@
-//! The hook ends the process it is in, so each case runs in a child: this test binary again, with the case in its environment.
+//! The hook ends the process it is in, so each case runs in a child: this test binary again, with the case in its
+//! environment.
 
 use std::process::{Command, Output, Stdio};
 use std::sync::Barrier;

@@ -1,7 +1,7 @@
 //! Decides on the chunks that other workers decoded, and on those of this worker that had to wait for them.
 //!
-//! A chunk waits until all chunks of its partition before it are decided on. They are numbered in the order of their epochs, so nothing
-//! waits for a later epoch.
+//! A chunk waits until all chunks of its partition before it are decided on. They are numbered in the order of their
+//! epochs, so nothing waits for a later epoch.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

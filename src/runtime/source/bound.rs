@@ -18,8 +18,8 @@ impl Bound {
         Bound { binder, held: VecDeque::new() }
     }
 
-    /// Has `partitions` bound to the epoch of `capabilities`, which stays open until that is durable. An epoch in which nothing
-    /// changed is not bound, and not held, but for epoch 0, with which a worker says that it has begun.
+    /// Has `partitions` bound to the epoch of `capabilities`, which stays open until that is durable. An epoch in which
+    /// nothing changed is not bound, and not held, but for epoch 0, with which a worker says that it has begun.
     pub(super) fn bind(&mut self, partitions: Vec<PartitionBinding>, capabilities: &[Capability<Epoch>]) {
         if partitions.is_empty() && *capabilities[0].time() > 0 {
             return;

@@ -1,8 +1,8 @@
 //! Undecoded records on their way to the worker that decodes them: their bytes in one column, their ends and offsets in
 //! two others; or no more than where their bytes are, if whoever decodes them can read them.
 //!
-//! Within a process a chunk is moved. Between processes its columns are written one after the other, and read where they
-//! were received: nothing is copied or parsed on receipt.
+//! Within a process a chunk is moved. Between processes its columns are written one after the other, and read where
+//! they were received: nothing is copied or parsed on receipt.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -75,8 +75,8 @@ impl Default for Columns {
 /// How many bytes a record of a block is taken for, until the block is read.
 const RECORD_BYTES_GUESSED: usize = 128;
 
-/// Words before the columns: the head, the number of records (or the size of a block that is not read yet), and how many bytes
-/// they (or the block's place) and the label have.
+/// Words before the columns: the head, the number of records (or the size of a block that is not read yet), and how
+/// many bytes they (or the block's place) and the label have.
 const HEAD_WORDS: usize = 8;
 const WORD: usize = size_of::<u64>();
 
@@ -317,8 +317,8 @@ impl ContainerBytes for Chunk {
     }
 }
 
-/// Memory of blocks that one worker is done with, for the next ones: fresh memory would have to be mapped and cleared, and is in
-/// no cache.
+/// Memory of blocks that one worker is done with, for the next ones: fresh memory would have to be mapped and cleared,
+/// and is in no cache.
 #[derive(Clone, Default)]
 pub(super) struct Spare(Rc<RefCell<Vec<Lined>>>);
 

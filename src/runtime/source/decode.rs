@@ -1,7 +1,8 @@
 //! Decodes the chunks that this worker was given.
 //!
-//! What is on time in a chunk is for the owner of its partition to say. Where that is this worker, and the chunk's turn has come, it
-//! is said at once, and the records go on from here; else the owner is sent their event times, and the records wait in `emit`.
+//! What is on time in a chunk is for the owner of its partition to say. Where that is this worker, and the chunk's turn
+//! has come, it is said at once, and the records go on from here; else the owner is sent their event times, and the
+//! records wait in `emit`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -62,8 +63,8 @@ pub(super) struct Decoded<T> {
     pub(super) places: Vec<u32>,
 }
 
-/// Records that are on time, decoded chunks of which that is not known yet, what their owners have to decide on, marks addressed to
-/// workers, and dead letters.
+/// Records that are on time, decoded chunks of which that is not known yet, what their owners have to decide on, marks
+/// addressed to workers, and dead letters.
 pub(super) struct Decoding<'s, T> {
     pub(super) records: StreamVec<'s, Epoch, T>,
     pub(super) undecided: StreamVec<'s, Epoch, Decoded<T>>,
@@ -72,8 +73,9 @@ pub(super) struct Decoding<'s, T> {
     pub(super) letters: StreamVec<'s, Epoch, DeadLetter>,
 }
 
-/// How many bytes one activation decodes at most; a chunk may run over. What comes behind takes the records while they are in the
-/// cache, and whoever reads learns in time that there is room for more chunks. More of it means fewer messages between processes.
+/// How many bytes one activation decodes at most; a chunk may run over. What comes behind takes the records while they
+/// are in the cache, and whoever reads learns in time that there is room for more chunks. More of it means fewer
+/// messages between processes.
 const DECODE_BYTES: usize = 1024 * 1024;
 
 /// The outputs in their order.

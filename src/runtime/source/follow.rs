@@ -1,9 +1,9 @@
 //! The watermark of a quiet partition follows the clock.
 //!
-//! A partition of a live source that was read to its end, and had nothing for `idle_after`, is waited for no longer than it takes its
-//! events to arrive: its watermark is the epoch, minus `out_of_order`, minus the greatest delay that was observed lately. So an attack
-//! that is followed by silence is reported, and a quiet source holds nobody back. What was told is bound to its epoch, and a replay
-//! takes it from there.
+//! A partition of a live source that was read to its end, and had nothing for `idle_after`, is waited for no longer
+//! than it takes its events to arrive: its watermark is the epoch, minus `out_of_order`, minus the greatest delay that
+//! was observed lately. So an attack that is followed by silence is reported, and a quiet source holds nobody back.
+//! What was told is bound to its epoch, and a replay takes it from there.
 
 use super::partition::{Life, PartitionState};
 use crate::checkpoint::bindings::{PartitionBinding, Phase};
@@ -32,7 +32,8 @@ impl Follow {
         Follow { rules: *rules, speaks, empty_since_ms: None, alone: EventTime::MIN, replayed: None }
     }
 
-    /// How long a partition has to be empty until the watermark goes on without it; `None` if it follows the clock instead.
+    /// How long a partition has to be empty until the watermark goes on without it; `None` if it follows the clock
+    /// instead.
     pub(super) fn idle_after_ms(&self) -> Option<u64> {
         let idle_after_ms = u64::try_from(self.rules.idle_after.as_millis()).unwrap_or(u64::MAX);
         (!self.rules.live).then_some(idle_after_ms)
@@ -43,8 +44,8 @@ impl Follow {
         self.replayed = follows;
     }
 
-    /// How far the watermark of a partition follows, if that is further than its `floor`. `delay_of` says which delay was observed, if
-    /// all that was read of it is decided on.
+    /// How far the watermark of a partition follows, if that is further than its `floor`. `delay_of` says which delay
+    /// was observed, if all that was read of it is decided on.
     pub(super) fn partition(
         &self,
         state: &PartitionState,

@@ -1,7 +1,7 @@
 //! What a worker knows of the partitions it owns: how far each is decoded and decided on.
 //!
-//! Whoever decodes a chunk, the owner of its partition decides what is on time in it, one chunk after the other in the order of the
-//! partition. The operators of a source on one worker share its gate; it knows nothing of timely.
+//! Whoever decodes a chunk, the owner of its partition decides what is on time in it, one chunk after the other in the
+//! order of the partition. The operators of a source on one worker share its gate; it knows nothing of timely.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -105,7 +105,8 @@ impl<T: Decode> Gate<T> {
         self.0.borrow().owned.get(&partition).is_some_and(|owned| owned.next == number)
     }
 
-    /// Decides on the chunk that is next, read in `epoch`. Also says what the workers are to be told, if that has changed.
+    /// Decides on the chunk that is next, read in `epoch`. Also says what the workers are to be told, if that has
+    /// changed.
     pub(super) fn decide(&self, chunk: &Decidable, times: &Times, epoch: Epoch) -> (Refused, Option<Mark>) {
         let partitions = &mut *self.0.borrow_mut();
         partitions.keep_before(chunk.partition, epoch);
@@ -123,7 +124,8 @@ impl<T: Decode> Gate<T> {
         (refused, mark)
     }
 
-    /// The greatest delay of a partition's events that was observed lately, in milliseconds, if all its `chunks` are decided on.
+    /// The greatest delay of a partition's events that was observed lately, in milliseconds, if all its `chunks` are
+    /// decided on.
     pub(super) fn delay_of(&self, partition: u32, chunks: u64, epoch: Epoch) -> Option<i64> {
         let partitions = self.0.borrow();
         let owned = partitions.owned.get(&partition)?;
@@ -138,7 +140,8 @@ impl<T: Decode> Gate<T> {
         if let Some(due) = slot.due(next.or(kept).unwrap_or(Epoch::MAX)) {
             slot.take(due, |slot| {
                 for (partition, owned) in owned.iter() {
-                    // Nothing was applied between that snapshot and the first kept one after it, or there would be one in between.
+                    // Nothing was applied between that snapshot and the first kept one after it, or there would be one
+                    // in between.
                     let kept = owned.before.iter().find(|(epoch, _)| *epoch >= due);
                     let kept = kept.map_or_else(|| owned.keep(*partition), |(_, kept)| kept.clone());
                     slot.give(Place::Everywhere, &kept);

@@ -1,7 +1,7 @@
 //! What a worker's source knows of its partitions, and what becomes of each record they hand over.
 //!
-//! Pure of timely: it packs records into chunks, and collects dead letters and the changes of the partitions' standing, which
-//! the operator sends on.
+//! Pure of timely: it packs records into chunks, and collects dead letters and the changes of the partitions' standing,
+//! which the operator sends on.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -178,8 +178,8 @@ impl<T: Decode> Intake<T> {
         Ok(replayed)
     }
 
-    /// From the present epoch on, whatever the reader hands over is taken. Partitions that were not known in the epochs that were
-    /// replayed are new, if there were any.
+    /// From the present epoch on, whatever the reader hands over is taken. Partitions that were not known in the epochs
+    /// that were replayed are new, if there were any.
     pub(super) fn go_live(&mut self, epochs_before: bool) {
         self.replaying = false;
         for index in 0..self.partitions.len() {
@@ -207,8 +207,8 @@ impl<T: Decode> Intake<T> {
         self.partitions[index].floor = Some(floor);
     }
 
-    /// Lets partitions that came back be taken once the watermark is known at which they did, and says whether any still waits.
-    /// While one waits nothing is polled, so what is held is bounded by one poll.
+    /// Lets partitions that came back be taken once the watermark is known at which they did, and says whether any
+    /// still waits. While one waits nothing is polled, so what is held is bounded by one poll.
     pub(super) fn release(&mut self) -> bool {
         let complete_before = self.view.complete_before.get();
         let mut waiting = false;
@@ -229,8 +229,8 @@ impl<T: Decode> Intake<T> {
         self.take_held(index);
     }
 
-    /// The run stops and no other will resume it: what is held back is taken now. If the sources are to `drain`, nothing comes after it,
-    /// so that all windows close.
+    /// The run stops and no other will resume it: what is held back is taken now. If the sources are to `drain`,
+    /// nothing comes after it, so that all windows close.
     pub(super) fn stop(&mut self, drain: bool) {
         for index in 0..self.partitions.len() {
             if matches!(self.partitions[index].life, Life::Waiting { .. }) {
@@ -258,7 +258,8 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Ends the epoch: tells how the partitions' standing changed since it was last told, and returns what is to be bound.
+    /// Ends the epoch: tells how the partitions' standing changed since it was last told, and returns what is to be
+    /// bound.
     pub(super) fn close_epoch(&mut self, now_ms: u64, mut tell: impl FnMut(Mark)) -> Vec<PartitionBinding> {
         let mut bindings = Vec::new();
         if let Some(binding) = self.follow.without_partitions(self.epoch, now_ms, self.replaying, self.partitions.len())
@@ -373,8 +374,8 @@ impl<T: Decode> Collector for Intake<T> {
     fn joined(&mut self, partition: Partition, label: &str) {
         let known = self.index.insert(partition.0, self.partitions.len());
         assert!(known.is_none(), "partition {} joined twice", partition.0);
-        // The marks of the present epoch are told without a newcomer, so the watermark may be ahead of it, whether or not that is known
-        // here yet.
+        // The marks of the present epoch are told without a newcomer, so the watermark may be ahead of it, whether or
+        // not that is known here yet.
         let life = if self.replaying { Life::Unborn } else { Life::Waiting { since: self.epoch } };
         self.packer.joined(partition.0, label);
         self.partitions.push(PartitionState::new(partition.0, label, life, self.metrics.partition(label)));

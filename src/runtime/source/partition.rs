@@ -14,10 +14,11 @@ use crate::time::{Epoch, EventTime};
 pub(super) enum Life {
     /// It is known, and no epoch has it yet. Nothing is taken.
     Unborn,
-    /// Earlier runs read it: what comes before the offset `upto` belongs to the epoch that is replayed, and is taken; at whose end it
-    /// was in this phase.
+    /// Earlier runs read it: what comes before the offset `upto` belongs to the epoch that is replayed, and is taken;
+    /// at whose end it was in this phase.
     Replaying { upto: u64, phase: Phase },
-    /// It came, or came back, in the epoch `since`, when the watermark may have been past it. Nothing is taken until that is known.
+    /// It came, or came back, in the epoch `since`, when the watermark may have been past it. Nothing is taken until
+    /// that is known.
     Waiting { since: Epoch },
     /// Everything is taken.
     Active,
@@ -147,7 +148,8 @@ impl PartitionState {
         };
     }
 
-    /// An epoch ends in which it was live: what it is from now on. With `idle_after_ms` it is left behind when it was empty for so long.
+    /// An epoch ends in which it was live: what it is from now on. With `idle_after_ms` it is left behind when it was
+    /// empty for so long.
     pub(super) fn end_epoch(&mut self, now_ms: u64, idle_after_ms: Option<u64>) {
         let is_idle = || idle_after_ms.zip(self.empty_for_ms(now_ms)).is_some_and(|(limit, empty)| empty >= limit);
         match self.life {

@@ -173,8 +173,8 @@ struct Reading<T: Decode> {
     ending: bool,
     /// Records read in this epoch.
     in_epoch: u64,
-    /// Epochs in which this worker read something that is not committed yet. Counted rather than measured by the clock, so that
-    /// a host whose clock is ahead is not throttled for it.
+    /// Epochs in which this worker read something that is not committed yet. Counted rather than measured by the clock,
+    /// so that a host whose clock is ahead is not throttled for it.
     in_flight: VecDeque<Epoch>,
     reads: Reads,
 }
@@ -301,8 +301,8 @@ impl<T: Decode> Reading<T> {
         })
     }
 
-    /// Makes the epochs of earlier generations again, each from the records that were bound to it. A request to stop waits: half
-    /// an epoch must not look like a whole one.
+    /// Makes the epochs of earlier generations again, each from the records that were bound to it. A request to stop
+    /// waits: half an epoch must not look like a whole one.
     fn replay(&mut self) -> Result<Next> {
         let Some(replay) = &mut self.replay else { return Ok(Next::Again(None)) };
         let Some((epoch, bindings)) = replay.current() else {
@@ -345,7 +345,8 @@ impl<T: Decode> Reading<T> {
         self.intake.epoch = now;
         self.intake.go_live(self.live_from > 0);
         self.intake.holding(|partition, held| self.reader.hold(partition, held));
-        // Now, and not after the next look at the clock: what was held back has moved the partitions' marks of this epoch.
+        // Now, and not after the next look at the clock: what was held back has moved the partitions' marks of this
+        // epoch.
         self.send(Instant::now())
     }
 

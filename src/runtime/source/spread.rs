@@ -1,9 +1,9 @@
 //! Packs records into chunks, and chooses who decodes each.
 //!
-//! Where there are fewer partitions than workers, and a record can be decoded without the ones before it, a chunk goes to the worker
-//! that has the fewest to do. That depends on how fast the workers are; so it must not matter for the answer, and it does not:
-//! decoding needs nothing but the record, and what is late is decided afterwards, by the partition's owner and in its order.
-//! Elsewhere a chunk stays where it was read.
+//! Where there are fewer partitions than workers, and a record can be decoded without the ones before it, a chunk goes
+//! to the worker that has the fewest to do. That depends on how fast the workers are; so it must not matter for the
+//! answer, and it does not: decoding needs nothing but the record, and what is late is decided afterwards, by the
+//! partition's owner and in its order. Elsewhere a chunk stays where it was read.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -15,18 +15,19 @@ use super::chunk::{Chunk, Head, Spare};
 use crate::connectors::source::Block;
 use crate::time::EventTime;
 
-/// How many bytes of records fill a chunk; the last record may run over. Small enough for the allocator's ordinary sizes
-/// and a second-level cache, large enough that a chunk's own cost, some microseconds, does not show.
+/// How many bytes of records fill a chunk; the last record may run over. Small enough for the allocator's ordinary
+/// sizes and a second-level cache, large enough that a chunk's own cost, some microseconds, does not show.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How many chunks one worker may have before it, where all decode: bounds what is in memory.
 const CHUNKS_WAITING_MAX: u32 = 16;
 
-/// How many the worker that reads may have before it, where it alone decodes: what is read waits for nobody, and is in the cache still.
+/// How many the worker that reads may have before it, where it alone decodes: what is read waits for nobody, and is in
+/// the cache still.
 const OWN_CHUNKS_WAITING_MAX: u32 = 2;
 
-/// How many chunks each other worker has before the worker that reads keeps one for itself: what it keeps it decodes before it
-/// reads on, and meanwhile the others must not run dry.
+/// How many chunks each other worker has before the worker that reads keeps one for itself: what it keeps it decodes
+/// before it reads on, and meanwhile the others must not run dry.
 const CHUNKS_AHEAD: u32 = 8;
 
 /// Packs the records of one worker's partitions.
@@ -125,7 +126,8 @@ struct Given {
 }
 
 impl Load {
-    /// Nobody has anything to do yet. Only the worker that reads decodes, until [`spread`](Self::spread) says otherwise.
+    /// Nobody has anything to do yet. Only the worker that reads decodes, until [`spread`](Self::spread) says
+    /// otherwise.
     pub(super) fn new(own: usize, workers: usize) -> Self {
         let (waiting, spread, last, activator) = (vec![0; workers], false, own, None);
         Load(Rc::new(RefCell::new(Given { waiting, own, spread, last, activator })))

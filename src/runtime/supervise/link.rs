@@ -51,8 +51,8 @@ impl Link {
         stream.write_all(&line).is_ok()
     }
 
-    /// From now on tells the supervisor that this process is there, calls `stop` when the supervisor asks for it, and ends this
-    /// process when the supervisor is gone.
+    /// From now on tells the supervisor that this process is there, calls `stop` when the supervisor asks for it, and
+    /// ends this process when the supervisor is gone.
     ///
     /// # Errors
     /// Of kind `Internal`, if there is no thread for it.

@@ -13,7 +13,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a generation must have run for its end to be the first in a row.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Restarts in a row after which a failure that a process explained is believed to stay. Lost processes are restarted for ever.
+/// Restarts in a row after which a failure that a process explained is believed to stay. Lost processes are restarted
+/// for ever.
 const EXPLAINED_MAX: u32 = 10;
 
 /// As many for a failure of the program or of the dataflow's own code, which the same records will bring about again.

@@ -1,7 +1,7 @@
 //! Standard output of several processes: passed on in whole lines, so that no row is torn by another process's.
 //!
-//! The pipe to each process holds it back when the reader of the supervisor's output is slow. What a process that died left
-//! of an unfinished line is not passed on.
+//! The pipe to each process holds it back when the reader of the supervisor's output is slow. What a process that died
+//! left of an unfinished line is not passed on.
 
 use std::io::{self, Read, Write};
 use std::thread::JoinHandle;

@@ -86,8 +86,8 @@ pub(crate) struct Run<O> {
     pub(crate) slices: usize,
 }
 
-/// Runs an operator over `arrivals`, each of which it gets while it may still be writing a snapshot; from what was kept at an epoch, if
-/// that is given.
+/// Runs an operator over `arrivals`, each of which it gets while it may still be writing a snapshot; from what was kept
+/// at an epoch, if that is given.
 pub(crate) fn run<I: Record + Sync, O: Record>(
     arrivals: Vec<Arrivals<I>>,
     from: Option<(Epoch, Vec<Bytes>)>,
@@ -144,7 +144,8 @@ pub(crate) fn run<I: Record + Sync, O: Record>(
     })
 }
 
-/// Runs an operator undisturbed, and then from each snapshot that this has left: what comes out after it must be the same.
+/// Runs an operator undisturbed, and then from each snapshot that this has left: what comes out after it must be the
+/// same.
 pub(crate) fn same_from_every_snapshot<I, O>(
     arrivals: &[Arrivals<I>],
     build: impl for<'s> Fn(StreamVec<'s, Epoch, I>, StreamVec<'s, Epoch, EventTime>, Slot) -> StreamVec<'s, Epoch, O>

@@ -1,15 +1,16 @@
 //! Who may ask: not a page of another site, although the browser that shows it is on this machine.
 //!
-//! A page can make its own host name point to the loopback, and then reads what is served there as if it were its own. It cannot
-//! make a browser send another `Host` than its name: so a request must be for an address, for `localhost`, or for a name that
-//! the configuration lists. Whoever is no browser says what it likes, and reaches the port anyway.
+//! A page can make its own host name point to the loopback, and then reads what is served there as if it were its own.
+//! It cannot make a browser send another `Host` than its name: so a request must be for an address, for `localhost`, or
+//! for a name that the configuration lists. Whoever is no browser says what it likes, and reaches the port anyway.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Request, StatusCode};
 
-/// Refuses `request` with a status and a line for whoever sent it; `hosts` are the names that are allowed, in lower case.
+/// Refuses `request` with a status and a line for whoever sent it; `hosts` are the names that are allowed, in lower
+/// case.
 pub(super) fn refuse<B>(request: &Request<B>, hosts: &[String]) -> Option<(StatusCode, String)> {
     let header = |name| request.headers().get_all(name).iter();
     let mut named = header(HOST);

@@ -1,7 +1,7 @@
 //! The connections that are served at once: so many, and a new one never waits for an old one.
 //!
-//! Whoever opens connections and sends nothing takes up places, but cannot keep a health check out: the oldest of those that have
-//! asked for nothing makes room, and only where all have asked, the oldest of all.
+//! Whoever opens connections and sends nothing takes up places, but cannot keep a health check out: the oldest of those
+//! that have asked for nothing makes room, and only where all have asked, the oldest of all.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -63,7 +63,8 @@ mod tests {
         }
     }
 
-    /// The connections that are closed when seven come for three places and none ends; `asked` says which have sent a request.
+    /// The connections that are closed when seven come for three places and none ends; `asked` says which have sent a
+    /// request.
     fn closed(asked: fn(usize) -> bool) -> Vec<usize> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let closed: Arc<Mutex<Vec<usize>>> = Arc::default();

@@ -1,7 +1,8 @@
 //! Adds up log events, and makes a graph of the sums.
 //!
-//! Events are frequent and publications are rare: an event is an addition at an index, and whatever needs a search, such as
-//! which operators a channel joins, waits for the publication. Identifiers come from one counter per worker, so they index.
+//! Events are frequent and publications are rare: an event is an addition at an index, and whatever needs a search,
+//! such as which operators a channel joins, waits for the publication. Identifiers come from one counter per worker, so
+//! they index.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -170,7 +171,8 @@ fn records_in(channels: &[Channel]) -> BTreeMap<usize, u64> {
     sums
 }
 
-/// Every reader of an output has a channel that carries all of it, so an output has sent what its fullest channel carried.
+/// Every reader of an output has a channel that carries all of it, so an output has sent what its fullest channel
+/// carried.
 fn records_out(channels: &[Channel]) -> BTreeMap<usize, u64> {
     let mut outputs: BTreeMap<(usize, usize), u64> = BTreeMap::new();
     for channel in channels {

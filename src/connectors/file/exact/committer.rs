@@ -1,5 +1,5 @@
-//! The thread of a shard. It takes everything that waits, writes it, and makes it durable with one pair of flushes, so that more
-//! epochs share a pair the slower the disk is.
+//! The thread of a shard. It takes everything that waits, writes it, and makes it durable with one pair of flushes, so
+//! that more epochs share a pair the slower the disk is.
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

@@ -1,8 +1,8 @@
 //! One writer per shard: whoever opens it waits until the one before is gone.
 //!
-//! The state directory lets no two generations run at once, but it can be copied, and the copy names the same files. The lock is a
-//! file of its own because the progress log is replaced now and then, and a lock would go with it. The operating system drops it with
-//! the process, however that ends.
+//! The state directory lets no two generations run at once, but it can be copied, and the copy names the same files.
+//! The lock is a file of its own because the progress log is replaced now and then, and a lock would go with it. The
+//! operating system drops it with the process, however that ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;

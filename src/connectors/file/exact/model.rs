@@ -1,9 +1,9 @@
 //! A disk that loses its power at a chosen step, and what it may then have kept.
 //!
-//! It keeps to the letter of what is promised: bytes are durable after the flush of their file, names after the flush of their folder.
-//! Before, anything goes: any of the changed names may be the old or the new one, and a file may end anywhere behind
-//! the bytes that did not change, with rubbish in place of those that did. Bytes whose flush failed are still read by whoever
-//! comes after, and no later flush writes them: that is what Linux does.
+//! It keeps to the letter of what is promised: bytes are durable after the flush of their file, names after the flush
+//! of their folder. Before, anything goes: any of the changed names may be the old or the new one, and a file may end
+//! anywhere behind the bytes that did not change, with rubbish in place of those that did. Bytes whose flush failed are
+//! still read by whoever comes after, and no later flush writes them: that is what Linux does.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

@@ -1,8 +1,8 @@
 //! The progress log of a shard: what is committed.
 //!
-//! A frame is one line: a CRC-32 in hexadecimal, a space, and JSON. The first says whose log it is; each further one replaces what
-//! the one before said. Only the last can be torn, since each is flushed before the next is written. So that the log stays small, it
-//! is now and then replaced, whole, by one with a single frame.
+//! A frame is one line: a CRC-32 in hexadecimal, a space, and JSON. The first says whose log it is; each further one
+//! replaces what the one before said. Only the last can be torn, since each is flushed before the next is written. So
+//! that the log stays small, it is now and then replaced, whole, by one with a single frame.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
-//! How a shard begins: from what its log says and what is in the folder, to files that hold what is committed and nothing else.
+//! How a shard begins: from what its log says and what is in the folder, to files that hold what is committed and
+//! nothing else.
 //!
-//! A crash can have come between any two steps of `shard`. Each of the states that leaves is one of the cases here, and is put
-//! right; what no crash explains is an error, because only a person can know what happened to the rows.
+//! A crash can have come between any two steps of `shard`. Each of the states that leaves is one of the cases here, and
+//! is put right; what no crash explains is an error, because only a person can know what happened to the rows.
 
 use std::path::Path;
 
@@ -27,8 +28,8 @@ pub(super) fn open<D: Disk>(
     let mut progress = recovering.read_log(&header, generation)?;
     recovering.check_names(&progress)?;
     let found = recovering.look(&progress)?;
-    // Up to here nothing is touched. Then, before anything that relies on it, the log is written anew: a process that was killed, or a
-    // flush that failed, may have left its end in memory only. This also cuts off a torn end.
+    // Up to here nothing is touched. Then, before anything that relies on it, the log is written anew: a process that
+    // was killed, or a flush that failed, may have left its end in memory only. This also cuts off a torn end.
     progress.generation = generation;
     let mut log = Log::begin(&disk, &naming, header, &progress)?;
     let partial = match recovering.settle(&progress, found)? {

@@ -1,5 +1,5 @@
-//! What is done to the files of a shard, step by step. A step that fails leaves it unusable: nothing is tried twice, and the next
-//! run finds out what is there.
+//! What is done to the files of a shard, step by step. A step that fails leaves it unusable: nothing is tried twice,
+//! and the next run finds out what is there.
 
 use super::disk::Disk;
 use super::progress::{Log, Progress};

@@ -1,7 +1,7 @@
 //! Which person, auction or bid an event is, and whom it refers to.
 //!
-//! Identifiers count up from [`FIRST_ID`]. A reference goes to a hot one most of the time, else to any of the newest ones,
-//! or to one of the next few that do not exist yet, as if two events had changed places.
+//! Identifiers count up from [`FIRST_ID`]. A reference goes to a hot one most of the time, else to any of the newest
+//! ones, or to one of the next few that do not exist yet, as if two events had changed places.
 
 use super::super::random::Random;
 

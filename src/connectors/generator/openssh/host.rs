@@ -1,7 +1,7 @@
 //! One host's log, made block by block.
 //!
-//! Lines arrive in the order of their times plus a delay that is at most the configured disorder, so that is how far one can
-//! be behind an earlier one. A line is handed out once no later block can have one that arrives before it.
+//! Lines arrive in the order of their times plus a delay that is at most the configured disorder, so that is how far
+//! one can be behind an earlier one. A line is handed out once no later block can have one that arrives before it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};

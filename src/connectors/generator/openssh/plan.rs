@@ -1,8 +1,8 @@
 //! What is planted: attacks that certainly exceed the thresholds of the shipped detectors, and when.
 //!
-//! A brute force makes at least [`BRUTE_FAILURES_MIN`] failures within one window of 5 minutes, a spraying tries at least
-//! [`SPRAY_USERS_MIN`] users within one window of an hour, windows being aligned to the Unix epoch as those of the engine are.
-//! A spraying stays below 5 failures in any window of 5 minutes, so it is no brute force as well.
+//! A brute force makes at least [`BRUTE_FAILURES_MIN`] failures within one window of 5 minutes, a spraying tries at
+//! least [`SPRAY_USERS_MIN`] users within one window of an hour, windows being aligned to the Unix epoch as those of
+//! the engine are. A spraying stays below 5 failures in any window of 5 minutes, so it is no brute force as well.
 //!
 //! An attack that would not fit, because the log is too short or has too few lines, is left out.
 
@@ -130,8 +130,8 @@ pub struct Plan {
 const PLAN_CYCLES_MAX: u64 = 1000;
 
 impl Plan {
-    /// What is planted in the logs that `config` describes; of endless logs in the first 6 hours, of others in the first
-    /// 250 days.
+    /// What is planted in the logs that `config` describes; of endless logs in the first 6 hours, of others in the
+    /// first 250 days.
     pub fn new(config: &GeneratorConfig) -> Self {
         let config = in_range(config);
         let cycles = if config.events.is_some() { PLAN_CYCLES_MAX } else { 1 };
@@ -231,7 +231,8 @@ impl Planner<'_> {
         Attempt { host, at_ms, source_ip: self.source_ip, user: user.into(), failures, succeeds: false }
     }
 
-    /// `windows` aligned windows of 5 minutes, all full of failures, within the first half of the slot if there is room.
+    /// `windows` aligned windows of 5 minutes, all full of failures, within the first half of the slot if there is
+    /// room.
     fn brute_force(
         &mut self,
         slot_start_ms: i64,
