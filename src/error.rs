@@ -1,7 +1,7 @@
 //! One error type for the whole crate: what failed, on which named thing, and what to do about it.
 //!
 //! Failures of *records* are not errors but [dead letters](crate::record::DeadLetter); failures of a component are an
-//! [`Error`], which stops the dataflow with the exit code of its [`ErrorKind`]; failures of ours are panics.
+//! [`Error`], which stops the dataflow with the exit code of its [`ErrorKind`]; defects of ours are panics.
 
 mod shown;
 pub mod stage;
@@ -91,7 +91,7 @@ impl Error {
         self
     }
 
-    /// Adds the error underneath.
+    /// Adds the underlying error.
     #[must_use]
     pub fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.cause = Some(cause.into());

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
-/// The differential dataflow that this crate is built on, for the ways out; any other version does not fit.
+/// The differential dataflow that this crate is built on, for escapes into it; no other version fits.
 pub use differential_dataflow;
-/// The timely that this crate is built on, for the ways out; any other version does not fit.
+/// The timely that this crate is built on, for escapes into it; no other version fits.
 pub use timely;
 
 pub use dataflow::{Dataflow, NoParams, dataflow};
@@ -55,23 +55,23 @@ pub struct Flow<'s>(Rc<Building<'s>>);
 pub(crate) struct Building<'s> {
     pub(crate) scope: Scope<'s, Epoch>,
     pub(crate) environment: Arc<Environment>,
-    /// How far all sinks are.
+    /// The progress of all sinks.
     pub(crate) sinks: ProbeHandle<Epoch>,
     names: RefCell<BTreeSet<(Part, String)>>,
     faults: RefCell<Vec<Fault>>,
     letters: RefCell<Vec<StreamVec<'s, Epoch, DeadLetter>>>,
-    /// What each source has read.
+    /// The reads of each source.
     reads: RefCell<Vec<Reads>>,
-    /// How far each sink is.
+    /// The progress of each sink.
     progress: RefCell<Vec<StreamVec<'s, Epoch, ()>>>,
     sink_count: Cell<usize>,
-    /// What the cut into epochs does to the rows of each sink.
+    /// How the rows of each sink depend on the cut into epochs.
     pub(crate) cuts: RefCell<BTreeMap<String, Cut>>,
-    /// What of its operators is kept in checkpoints.
+    /// The snapshots of its operators.
     pub(crate) snapshots: Snapshots,
 }
 
-/// What a name in a dataflow stands for.
+/// The kinds of named parts of a dataflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Part {
     Source,
@@ -80,7 +80,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// What it is, for a person.
+    /// The kind in words.
     fn word(self) -> &'static str {
         match self {
             Part::Source => "source",
@@ -89,7 +89,7 @@ impl Part {
         }
     }
 
-    /// The table of the configuration that wires such parts.
+    /// The table of the configuration that wires parts of this kind.
     fn table(self) -> &'static str {
         match self {
             Part::Source => "sources",
@@ -153,7 +153,7 @@ impl<'s> Flow<'s> {
         names.insert((part, name.to_owned()));
     }
 
-    /// The names of its parts of one sort, in order.
+    /// The names of its parts of one kind, in order.
     fn names(&self, part: Part) -> Vec<String> {
         self.0.names.borrow().iter().filter(|(p, _)| *p == part).map(|(_, name)| name.clone()).collect()
     }
@@ -181,7 +181,7 @@ impl<'s> Flow<'s> {
         self.0.letters.borrow_mut().push(letters);
     }
 
-    /// What a source has read and the sinks are not done with.
+    /// The record of a source's reads that are not released.
     pub(crate) fn reads(&self, metrics: SourceMetrics) -> Reads {
         let reads = Reads::new(metrics);
         self.0.reads.borrow_mut().push(reads.clone());
@@ -204,7 +204,7 @@ impl<'s> Flow<'s> {
             .iter()
             .filter_map(|(path, node)| self.section(path, *node, connectors::kinds::sink_from_section))
             .collect();
-        // What is configured is checked also where something else takes its place.
+        // What is configured is checked even where it is replaced.
         match &environment.sinks_by_default {
             Some(make) => vec![make(name)],
             None => configured,
@@ -225,7 +225,7 @@ impl<'s> Flow<'s> {
             if environment.planning {
                 continue;
             }
-            // Rows that are written twice are counted apart.
+            // Rows that are written twice are counted separately.
             let counted = if several { format!("{name}.{index}") } else { name.to_owned() };
             let durability = &environment.durability;
             tracing::debug!(sink = name, delivery = %connector.delivery(), "sink attached");
@@ -287,7 +287,7 @@ impl<'s> Flow<'s> {
         faults
     }
 
-    /// An error for a build that went on after a fault; the faults themselves are reported together.
+    /// An error for a build that continued after a fault; the faults themselves are reported together.
     pub(crate) fn result<T>(&self, value: Option<T>, name: &str) -> Result<T> {
         value.ok_or_else(|| Error::config(format!("{name:?} is not configured correctly")))
     }

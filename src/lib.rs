@@ -43,7 +43,7 @@
 //! through, in `docs/tour.md`; what is promised about time, order, loss and limits, in `docs/semantics.md`.
 //!
 //! With a state directory each row reaches files and Kafka once, whatever is killed when: `docs/reliability.md`. Not
-//! there yet: checkpoints, which bound how long that takes; results that are corrected by late events.
+//! there yet: results that are corrected by late events.
 
 #![cfg_attr(not(feature = "abomonation"), forbid(unsafe_code))]
 
@@ -81,7 +81,7 @@ pub use record::Event;
 ///     #[event(time, rename = "ts")]
 ///     at: EventTime, // in JSON: whole milliseconds since the Unix epoch
 ///     source_ip: IpAddr,
-///     user: Text, // up to 24 bytes without an allocation
+///     user: Text, // up to 22 bytes without an allocation
 ///     outcome: Outcome,
 ///     bytes: u64,
 ///     message: Ignored<Text>, // must be there and text, is not kept
@@ -189,7 +189,7 @@ pub use record::Event;
 /// ```
 pub use tidewatch_derive::Event;
 
-/// What `#[derive(Event)]` writes refers to; not for other use.
+/// `#[derive(Event)]` generates references to it; not for other use.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::codec::json::{

@@ -1,4 +1,4 @@
-//! Event time, epochs and the clock that turns one into the other's neighbour.
+//! Event time, epochs and the clock that epochs are derived from.
 //!
 //! The timely timestamp of every dataflow is an [`Epoch`]; event time is data. Only [`Clock`] reads the wall clock.
 
@@ -70,7 +70,7 @@ pub fn millis(d: Duration) -> i64 {
     i64::try_from(d.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Where the engine reads the time of day. Nothing on the data path reads it but the sources, to choose an epoch.
+/// Where the engine reads the time of day. On the data path only the sources read it, to choose an epoch.
 pub trait Clock: Send + Sync {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> u64;

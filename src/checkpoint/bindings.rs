@@ -1,12 +1,12 @@
 //! Bindings: which records of which partition belong to which epoch.
 //!
-//! A source holds an epoch open until its binding is on the disk; so whatever left the dataflow came from epochs that
-//! can be made again, record by record, by a process that knows nothing but the bindings and the source.
+//! A source holds an epoch open until its binding is on disk; so whatever left the dataflow came from epochs that can
+//! be replayed, record by record, by a process that knows nothing but the bindings and the source.
 //!
-//! Each process of a generation appends to a file of its own, and begins another one now and then, so that what is
+//! Each process of a generation appends to a file of its own, and starts another one now and then, so that what is
 //! older than the oldest checkpoint can be deleted file by file. A frame is one line: a CRC-32 in hexadecimal, a space,
-//! and JSON. The first frame says whose file it is; each further one holds what was bound between two flushes to the
-//! disk. Only the last frame of a file can be torn.
+//! and JSON. The first frame identifies the file; each further one holds what was bound between two flushes. Only the
+//! last frame of a file can be torn.
 
 mod prune;
 mod read;
@@ -26,40 +26,42 @@ use crate::operators::admission::{AdmissionState, Delays};
 use crate::operators::watermark::{Marked, NO_PARTITION};
 use crate::time::{Epoch, EventTime};
 
-/// The version of the frames.
+/// The version of the format of a frame.
 const VERSION: u32 = 1;
 
-/// How a partition is at the end of an epoch.
+/// The state of a partition at the end of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// It came, or came back, when the watermark may be past it: its records wait until that is known.
+    /// It joined, or came back after it was idle, and the watermark may be past it: its records are held back until
+    /// that is known.
     Returned,
     /// It takes part in the watermark.
     Active,
-    /// It had nothing for a while: the watermark goes on without it.
+    /// It had no records for a while: the watermark advances without it.
     Idle,
-    /// It will never have another record.
+    /// It has ended: there are no further records.
     Ended,
 }
 
-/// How far a partition is at the end of an epoch.
+/// Where a partition is at the end of an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionBinding {
     /// The partition's number in its source.
     pub partition: u32,
-    /// Its beginning, in the first epoch that knows it.
+    /// Where it begins; present in the first epoch that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<Joined>,
     /// Records with smaller offsets belong to this epoch or to earlier ones; all others to later ones.
     pub next: u64,
     /// Whether the watermark waits for it.
     pub phase: Phase,
-    /// Events before it came too late from this epoch on, since the partition came back when the watermark was there.
+    /// Events earlier than this are late after idle from this epoch on: the watermark was here when the partition came
+    /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<EventTime>,
-    /// How far its watermark followed the clock at the end of this epoch, if it did. Earlier events come too late after
-    /// it.
+    /// Where the partition's watermark was at the end of this epoch if it followed the clock. Earlier events are late
+    /// after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<EventTime>,
 }
@@ -67,13 +69,13 @@ pub struct PartitionBinding {
 /// Where a partition begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joined {
-    /// Its name for people.
+    /// Its display name.
     pub label: String,
-    /// The offset from which on it is read.
+    /// The first offset that is read.
     pub from: u64,
 }
 
-/// What one worker's source read in one epoch. An epoch in which nothing changed is not bound: it can be left out.
+/// What one worker's source read in one epoch. Epochs in which nothing changed have no binding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
     /// The source's name in the dataflow.
@@ -84,49 +86,49 @@ pub struct Binding {
     pub partitions: Vec<PartitionBinding>,
 }
 
-/// How far a partition was at a checkpoint.
+/// Where a partition was at a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Its number in its source.
     pub partition: u32,
-    /// Its name for people.
+    /// Its display name.
     pub label: String,
     /// Records with smaller offsets are in the checkpoint.
     pub next: u64,
     /// Whether the watermark waits for it.
     pub phase: Phase,
-    /// Events before it come too late.
+    /// Earlier events are late after idle.
     pub floor: EventTime,
 }
 
-/// How far a partition was decoded and decided on at a checkpoint.
+/// The admission state of a partition at a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admitted {
     /// Its number in its source.
     pub partition: u32,
-    /// What is known of the event times before.
+    /// The event times seen so far.
     pub admission: AdmissionState,
     /// How long its events took to be read.
     pub delays: Delays,
-    /// What its decoder knows.
+    /// The state of its decoder.
     pub decoder: Vec<u8>,
 }
 
-/// Everything that is known of one source at a checkpoint.
+/// Everything that a checkpoint has on one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceBase {
     /// By partition.
     pub positions: BTreeMap<u32, Position>,
-    /// How far they were decided on, by partition.
+    /// Admission states, by partition.
     pub admitted: BTreeMap<u32, Admitted>,
-    /// What their marks came to.
+    /// The fold of the watermark updates of its partitions.
     pub marked: Marked,
 }
 
-/// Where a history begins.
+/// The start of a history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Base {
-    /// The checkpoint, if there is one: bindings of epochs up to it are not asked for.
+    /// The checkpoint, if there is one: bindings of epochs up to it are not needed.
     pub checkpoint: Option<CheckpointName>,
     /// By source.
     pub sources: BTreeMap<String, SourceBase>,
@@ -137,14 +139,14 @@ pub struct Base {
 pub struct History {
     /// By source, then by epoch, then by partition.
     pub sources: BTreeMap<String, SourceHistory>,
-    /// The newest epoch of all: later ones are free.
+    /// The newest epoch that was bound: later ones are free.
     pub last: Option<Epoch>,
 }
 
 /// What was bound of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceHistory {
-    /// How it was at the checkpoint.
+    /// Its state at the checkpoint.
     pub base: SourceBase,
     /// By epoch, then by partition.
     pub epochs: BTreeMap<Epoch, BTreeMap<u32, PartitionBinding>>,
@@ -155,18 +157,18 @@ pub struct SourceHistory {
 pub struct KnownPartition {
     /// Its number in the source.
     pub partition: u32,
-    /// Its name for people.
+    /// Its display name.
     pub label: String,
-    /// The offset from which on it is to be read again.
+    /// The first offset that is read again.
     pub from: u64,
     /// Records before this offset must be there.
     pub next: u64,
-    /// Whether it ended there: nothing after that belongs to it.
+    /// Whether it ended there: later records do not belong to it.
     pub ended: bool,
 }
 
 impl SourceHistory {
-    /// The partitions that it speaks of, by number.
+    /// The partitions of this history, by number.
     pub fn partitions(&self) -> Vec<KnownPartition> {
         let at_checkpoint = |position: &Position| {
             let Position { partition, label, next, phase, .. } = position.clone();
@@ -186,7 +188,7 @@ impl SourceHistory {
                     let ended = binding.phase == Phase::Ended;
                     known.insert(partition, KnownPartition { partition, label, from, next, ended });
                 }
-                // Refused when it was read.
+                // `check` has refused it when the history was read.
                 (None, None) => {}
             }
         }

@@ -1,18 +1,18 @@
-//! The state directory: made once, entered by one generation of processes at a time.
+//! The state directory: created once, used by one generation of processes at a time.
 //!
 //! ```text
-//! identity.json    whose it is; never changes
-//! generation       how many runs there have been on it
+//! identity.json    the dataflow that it belongs to; never changes
+//! generation       how many runs have used it
 //! lock             locked by whoever is using it, for as long as they live
 //! bindings/        what was read in which epoch, files per generation and process
-//! checkpoints/     what all operators knew at the end of some epochs, unless that is kept elsewhere
-//! journal/         what cannot be read again, a folder per partition
-//! discarded/       what was put aside to begin anew; nobody reads it again
+//! checkpoints/     the state of all operators at the end of some epochs, unless stored elsewhere
+//! journal/         records of sources that cannot be read again, a folder per partition
+//! discarded/       what --from-scratch put aside; never read
 //! ```
 //!
-//! Whoever starts a generation locks the directory for itself alone, so no process of an older one is left, then counts
-//! the generation up and shares the lock with the processes of its own. The operating system drops the lock of a
-//! process that dies, however it dies.
+//! Whoever starts a generation locks the directory exclusively, so that no process of an older one is left; then
+//! increments the generation and shares the lock with the processes of its own. The operating system releases the lock
+//! of a process that dies, however it dies.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -27,22 +27,22 @@ use rustix::fs::OFlags;
 use super::identity::{FORMAT, Fingerprint, Identity};
 use crate::error::{Error, ErrorKind, Result, Shown};
 
-/// How long the start of a generation waits for the processes of the one before to be gone.
+/// How long the start of a generation waits for the processes of the previous one to exit.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// How often it looks.
+/// How often it checks.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// The bits of a mode that let others write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// How many differences of a dataflow are told.
+/// How many differences between two dataflows an error lists.
 const DIFFERENCES_MAX: usize = 5;
 
 /// The most shards of a sink.
 pub const SINK_SHARDS_MAX: usize = 16;
 
-/// A state directory in use. Dropping it lets others in.
+/// A state directory in use. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct StateDirectory {
     path: PathBuf,
@@ -51,24 +51,23 @@ pub struct StateDirectory {
     generation: u64,
 }
 
-/// What a state directory must be for.
+/// What a state directory is opened for.
 #[derive(Clone, Debug)]
 pub struct Purpose {
     /// The dataflow.
     pub fingerprint: Fingerprint,
-    /// How many workers there are: a directory that is made now gets as many shards per sink, up to
-    /// [`SINK_SHARDS_MAX`].
+    /// Number of workers: a new directory gets as many shards per sink, up to [`SINK_SHARDS_MAX`].
     pub workers: usize,
     /// The time of day, in milliseconds since the Unix epoch.
     pub now_ms: u64,
 }
 
 impl StateDirectory {
-    /// Begins a generation in the directory at `path`, which is made if it is not there.
+    /// Starts a generation in the directory at `path`, which is created if it does not exist.
     ///
     /// # Errors
     /// Of kind `State`: if it is in use and stays so for 10 s, belongs to another dataflow, has another format, was
-    /// used and has lost what says whose it is, cannot be read or written, or if others may write in it.
+    /// used and has lost its identity, cannot be read or written, or if other users may write in it.
     pub fn begin(path: &Path, purpose: &Purpose) -> Result<Self> {
         let failed = |why| failed(path, "cannot make", why);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
@@ -90,21 +89,21 @@ impl StateDirectory {
         Ok(directory)
     }
 
-    /// Begins with nothing in the directory at `path`: what is there is put aside, in its folder `discarded`.
+    /// Starts from scratch in the directory at `path`: its contents are put aside, in its folder `discarded`.
     ///
     /// # Errors
-    /// As for [`begin`](Self::begin), but for what the directory belongs to.
+    /// As for [`begin`](Self::begin), except that the directory may belong to another dataflow.
     pub fn begin_anew(path: &Path, purpose: &Purpose) -> Result<Self> {
         let failed = |why| failed(path, "cannot put aside what is in", why);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         check_access(path)?;
         let lock = open_lock(path).map_err(failed)?;
         lock_alone(path, &lock)?;
-        // Counted, so that nothing is ever overwritten.
+        // Numbered, so that nothing is ever overwritten.
         let aside = (1..).map(|n: u64| path.join(format!("discarded/{n:06}"))).find(|aside| !aside.exists());
         let aside = aside.expect("there is always another number");
         DirBuilder::new().recursive(true).mode(0o700).create(&aside).map_err(failed)?;
-        // What says whose it is goes last: until then another attempt puts aside the rest.
+        // The identity goes last: until then another attempt puts aside the rest.
         for name in ["checkpoints", "journal", "bindings", "generation", "identity.json"] {
             match fs::rename(path.join(name), aside.join(name)) {
                 Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(failed(why)),
@@ -116,7 +115,7 @@ impl StateDirectory {
         Self::begin(path, purpose)
     }
 
-    /// Takes part in the generation that another process began.
+    /// Joins the generation that another process started.
     ///
     /// # Errors
     /// Of kind `State`: if that generation is over, or the directory cannot be read.
@@ -135,7 +134,7 @@ impl StateDirectory {
         Ok(StateDirectory { path: path.to_owned(), lock, identity, generation })
     }
 
-    /// Begins the next generation, once every process of this one is gone.
+    /// Starts the next generation, once every process of this one has exited.
     ///
     /// # Errors
     /// As for [`begin`](Self::begin).
@@ -154,21 +153,22 @@ impl StateDirectory {
         let next = self.generation + 1;
         write_whole(&self.path, "generation", next.to_string().as_bytes())?;
         self.generation = next;
-        // Whoever comes in between, alone, has counted further, and then those of this generation do not come in.
+        // A run that locked the directory in between has incremented the generation, and then processes of this one are
+        // refused.
         self.lock.lock_shared().map_err(|why| failed(&self.path, "cannot lock", why))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whose it is.
+    /// Its identity.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// How many runs there have been on it, this one included.
+    /// How many runs have used it, this one included.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -179,7 +179,8 @@ fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path.join("lock"))
 }
 
-/// Refuses a folder in which others may write: whoever can put a file there decides what the next run resumes from.
+/// Refuses a folder in which other users may write: whoever can put a file there decides what the next run resumes
+/// from.
 fn check_access(path: &Path) -> Result<()> {
     let folder = fs::metadata(path).map_err(|why| failed(path, "cannot look at", why))?;
     let mode = folder.mode() & 0o7777;
@@ -193,7 +194,7 @@ fn check_access(path: &Path) -> Result<()> {
     )))
 }
 
-/// Refuses a directory that has no identity and was used: without it nobody knows whose epochs it holds.
+/// Refuses a directory that was used and has no identity: nobody knows to which dataflow its epochs belong.
 fn check_unused(path: &Path) -> Result<()> {
     let is_used = |name: &&&str| match fs::read_dir(path.join(name)) {
         Ok(mut entries) => entries.next().is_some(),
@@ -205,7 +206,7 @@ fn check_unused(path: &Path) -> Result<()> {
             let message =
                 format!("state directory: {path:?} was used (it has {name:?}), and its identity.json is missing");
             Err(Error::new(ErrorKind::State, message).hint(
-                "restore identity.json from a copy, or begin anew with --from-scratch, which puts aside what is there",
+                "restore identity.json from a copy, or start over with --from-scratch, which puts aside what is there",
             ))
         }
     }
@@ -228,7 +229,7 @@ fn lock_alone(path: &Path, lock: &File) -> Result<()> {
     }
 }
 
-/// The identity of a directory, if it is of this dataflow.
+/// The identity of a directory, if it belongs to this dataflow.
 fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
     let damaged = |why| failed(path, "has a damaged identity.json:", why);
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|why| damaged(why.into()))?;
@@ -242,9 +243,9 @@ fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
     if differences.is_empty() {
         return Ok(identity);
     }
-    let message = format!("state directory {path:?} is of another dataflow: {}", differences.join("; "));
+    let message = format!("state directory {path:?} belongs to another dataflow: {}", differences.join("; "));
     Err(Error::new(ErrorKind::State, message)
-        .hint("its epochs cannot be made again by this one: go back to what was, or begin with a new state directory"))
+        .hint("this one cannot replay its epochs: go back to the dataflow as it was, or start with a new state directory"))
 }
 
 /// Reads `bytes` as an identity.
@@ -277,11 +278,11 @@ fn read_generation(path: &Path) -> Result<u64> {
     }
 }
 
-/// Writes a file so that it is there whole or not at all, whatever happens.
+/// Writes a file atomically: it is there whole or not at all, whatever happens.
 pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (new, path) = (folder.join(format!("{name}.new")), folder.join(name));
     let write = || {
-        // A rest of a run that was killed, or a link that leads elsewhere.
+        // A leftover of a run that was killed, or a link that leads elsewhere.
         match fs::remove_file(&new) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
             _ => {}
@@ -383,7 +384,7 @@ mod tests {
             assert!(error.to_string().contains("identity.json is missing"), "{error}");
             assert!(!identity.exists());
         }
-        // Whatever else is left says that it was used; what is put aside does not.
+        // Anything else that is left shows that it was used; what was put aside does not.
         fs::remove_file(path.join("generation")).unwrap();
         for left in ["bindings/0000000001-000-000000.log", "checkpoints/0-1", "journal/a-0"] {
             fs::create_dir_all(path.join(left)).unwrap();
@@ -407,7 +408,7 @@ mod tests {
         assert_eq!(fs::read_to_string(at("precious")).unwrap(), "kept");
         assert!(fs::symlink_metadata(at("a")).unwrap().is_file());
         assert_eq!(fs::read_to_string(at("a")).unwrap(), "new");
-        // The lock is none of a link either.
+        // The lock must not be a link either.
         fs::create_dir(at("state")).unwrap();
         fs::set_permissions(at("state"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink(at("precious"), at("state/lock")).unwrap();

@@ -1,4 +1,4 @@
-//! A line with a checksum: what the files of a state directory consist of.
+//! A line with a checksum: the unit of the files of a state directory.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ pub(crate) fn to_line<T: Serialize>(content: &T) -> Vec<u8> {
     line
 }
 
-/// `json` after its checksum.
+/// `json` preceded by its checksum.
 pub(crate) fn seal(json: &[u8]) -> Vec<u8> {
     let mut line = format!("{:08x} ", crc32fast::hash(json)).into_bytes();
     line.extend_from_slice(json);

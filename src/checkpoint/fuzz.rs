@@ -1,7 +1,7 @@
-//! The parsers of a state directory's files, on any bytes.
+//! Runs the parsers of a state directory's files on arbitrary bytes.
 //!
-//! Almost everything in them has a checksum, which no fuzzer guesses. So what is read is also given with the right one:
-//! then the parsers behind it have to get along with any content.
+//! Almost everything in them has a checksum, which no fuzzer guesses. So the input is also given with the right one:
+//! then the parsers behind it have to cope with any content.
 
 use std::path::Path;
 
@@ -15,25 +15,25 @@ use super::manifest::{Done, Manifest};
 use super::object;
 use crate::state::snapshot;
 
-/// The files whose parsers there are.
+/// The kinds of files that are parsed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     /// Lines of bindings.
     Bindings,
     /// Frames of a journal.
     Journal,
-    /// What says what a checkpoint consists of.
+    /// The manifest of a checkpoint.
     Manifest,
     /// An object of a checkpoint.
     Object,
-    /// Whose a state directory is.
+    /// The identity of a state directory.
     Identity,
 }
 
-/// Reads `bytes` as a file of this kind; with `sealed`, after checksums that match.
+/// Parses `bytes` as a file of this kind; with `sealed`, after checksums that match.
 ///
 /// # Panics
-/// If what was read contradicts itself.
+/// If what was parsed contradicts itself.
 pub(crate) fn fuzz(kind: Kind, sealed: bool, bytes: &[u8]) {
     match kind {
         Kind::Bindings => bindings::fuzz(Path::new("fuzz"), &lines(sealed, bytes)),

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the layout of a state directory. One of another version is refused.
+/// The version of the layout of a state directory. Others are refused.
 pub const FORMAT: u32 = 1;
 
-/// What of a dataflow must be the same in every generation, or its epochs would not be made again as they were: its
-/// name, the names of its parts, its parameters, and what is read and how. Keys and values as a person would write
-/// them.
+/// What must be the same about a dataflow in every generation, or a replay would not produce the same epochs: its name,
+/// the names of its parts, its parameters, and what is read and how. Keys and values as a person would write them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(pub BTreeMap<String, String>);
 
@@ -26,18 +25,18 @@ impl Fingerprint {
     }
 }
 
-/// What is written in a state directory when it is made, and never changed.
+/// What is written to a state directory when it is created, and never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// See [`FORMAT`].
     pub format: u32,
-    /// Names the directory in systems outside: 16 hexadecimal digits, chosen at random.
+    /// Identifies the directory in external systems: 16 hexadecimal digits, chosen at random.
     pub id: String,
-    /// When it was made, in milliseconds since the Unix epoch.
+    /// When it was created, in milliseconds since the Unix epoch.
     pub created_ms: u64,
     /// How many shards every sink has, whatever the number of workers.
     pub sink_shards: usize,
-    /// Whose it is.
+    /// The dataflow that it belongs to.
     pub fingerprint: Fingerprint,
 }
 

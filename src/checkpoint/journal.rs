@@ -1,7 +1,7 @@
-//! Journals: what was read from a source that cannot be read again, such as a pipe, so that it can.
+//! Journals: a copy on disk of what was read from a source that cannot be read again, such as a pipe.
 //!
 //! A journal is one partition of a source. Its records have consecutive offsets, over all generations, and are handed
-//! to the dataflow only once they are on the disk; so whatever an epoch can be bound to can be read again. In the state
+//! to the dataflow only once they are on disk; so whatever an epoch can be bound to can be read again. In the state
 //! directory it is a folder:
 //!
 //! ```text
@@ -11,10 +11,10 @@
 //!
 //! A segment consists of *frames*; each is what one flush made durable, and is appended only after the one before it
 //! was flushed. So only the last frame of the newest segment can be torn, and all other damage is an error. A segment
-//! that has become large is followed by another one, and is deleted as a whole when nobody can ask for its records any
+//! that has become large is followed by another one, and is deleted as a whole when nothing can need its records any
 //! more.
 //!
-//! The journal is bounded: when it is [full](Journal::is_full), whoever appends waits.
+//! The journal is bounded: when it is [full](Journal::is_full), appending waits.
 
 mod append;
 mod frame;
@@ -33,10 +33,10 @@ pub use segments::Journal;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// How large a segment becomes before another one is begun, in bytes.
+/// The size at which a segment is followed by another one, in bytes.
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// How large a frame becomes before it is written, in bytes, however much waits.
+/// The size at which a frame is written even if more waits, in bytes.
 pub const FRAME_BYTES: usize = 1024 * 1024;
 
 /// The journals of a state directory.
@@ -47,14 +47,14 @@ pub struct Journals {
     segment_bytes: u64,
 }
 
-/// What is asked of a journal that is opened.
+/// What a journal is opened for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
-    /// The offset from which on it is read.
+    /// The first offset that is read.
     pub from: u64,
     /// Records before this offset must be there.
     pub next: u64,
-    /// With so many bytes it is full.
+    /// The size at which it is full.
     pub bytes_max: u64,
 }
 
@@ -64,15 +64,15 @@ impl Journals {
         Journals { directory: path.join("journal"), seed: frame::seed(state), segment_bytes: SEGMENT_BYTES }
     }
 
-    /// Segments of another size, for tests.
+    /// Sets another size of segments, for tests.
     #[cfg(test)]
     pub(crate) fn segments_of(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// Opens the journal of a partition, which is made if it is not there. A torn last frame is cut off; everything
-    /// that is left is on the disk when this returns.
+    /// Opens the journal of a partition, which is created if it does not exist. A torn last frame is cut off;
+    /// everything that is left is on disk when this returns.
     ///
     /// # Errors
     /// Of kind `State`: if it cannot be read or written, is damaged, or lacks records that are wanted.
@@ -88,7 +88,7 @@ impl Journals {
     }
 }
 
-/// The file of a segment.
+/// The path of a segment.
 fn segment_path(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.log"))
 }
@@ -101,7 +101,7 @@ fn unreadable(path: &Path, why: io::Error) -> Error {
 
 fn damaged(path: &Path, at: u64, why: &str) -> Error {
     Error::new(ErrorKind::State, format!("journal: {path:?} is damaged at byte {at}: {why}"))
-        .hint("restore the file from a copy; without it the epochs that its records belong to cannot be made again")
+        .hint("restore the file from a copy; without it the epochs that its records belong to cannot be replayed")
 }
 
 fn unwritable(path: &Path, why: io::Error) -> Error {

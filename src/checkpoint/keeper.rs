@@ -1,9 +1,8 @@
-//! The thread of a process that writes what its workers hand out. That of the first process also completes checkpoints,
-//! and deletes old ones.
+//! The thread of a process that writes the checkpoint entries of its workers. That of the first process also completes
+//! checkpoints, and deletes old ones.
 //!
 //! A worker's part of a checkpoint is some objects and then a list of them; once every worker's list is there and every
-//! sink has committed the epoch, the manifest is written. A failure costs the checkpoint that was being written, and
-//! nothing else.
+//! sink has committed the epoch, the manifest is written. A failure costs only the checkpoint that was being written.
 
 mod part;
 
@@ -22,32 +21,32 @@ use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::{Epoch, Ticker};
 
-/// How much may wait to be written before operators are asked to wait.
+/// How many bytes may wait to be written before operators have to wait.
 const UNWRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// How often the first process looks whether a checkpoint can be completed.
+/// How often the first process checks whether a checkpoint can be completed.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a keeper tells of itself.
+/// Receives what the writer reports.
 pub trait KeeperObserver: Send {
-    /// A checkpoint of so many bytes is complete; so long ago the first entry of it was written.
+    /// A checkpoint of `bytes` bytes is complete; its first entry was written `took` ago.
     fn completed(&self, epoch: Epoch, bytes: u64, took: Duration);
 
-    /// A checkpoint cannot be written. The run goes on, and the next one may.
+    /// A checkpoint cannot be written. The run continues, and the next one may succeed.
     fn failed(&self, error: Error);
 }
 
-/// What a keeper keeps, and for whom.
+/// What is written, where, and for which run.
 pub struct KeeperPlan {
-    /// Where.
+    /// The store.
     pub store: CheckpointStore,
-    /// The state directory, whose bindings need not be older than the oldest checkpoint.
+    /// The state directory, whose bindings need not reach back beyond the oldest checkpoint.
     pub directory: PathBuf,
     /// The identity of the state directory.
     pub state: String,
-    /// This run.
+    /// The generation of this run.
     pub generation: u64,
-    /// Of which dataflow.
+    /// The dataflow.
     pub fingerprint: Fingerprint,
     /// Workers in all processes.
     pub workers: usize,
@@ -57,11 +56,11 @@ pub struct KeeperPlan {
     pub keep: usize,
     /// The time of day.
     pub ticker: Ticker,
-    /// What the checkpoint that was gone on from shares with later ones, each with the worker that has it now.
+    /// The objects that the restored checkpoint shares with later ones, each with the worker that owns it now.
     pub lasting: Vec<(usize, ObjectRef)>,
 }
 
-/// Hands things to the keeper of a process. The last one to go ends it.
+/// Hands entries to the writer of a process, which ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct KeeperHandle {
     sender: Sender<Message>,
@@ -76,7 +75,7 @@ enum Message {
 }
 
 impl KeeperHandle {
-    /// A keeper, and what hands things to it.
+    /// A writer, and the handle to it.
     pub fn new(plan: KeeperPlan, observer: impl KeeperObserver + 'static) -> (Self, Keeper) {
         let (sender, messages) = channel();
         let (unwritten, committed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
@@ -94,21 +93,21 @@ impl KeeperHandle {
     /// Entries of the checkpoint of `epoch`, or, if they are `lasting`, of this and all later ones.
     pub fn write(&self, worker: usize, epoch: Epoch, slot: u32, lasting: bool, entries: Vec<u8>) {
         self.unwritten.fetch_add(entries.len(), Ordering::AcqRel);
-        // A keeper only ends with its handles.
+        // The writer only ends with its handles.
         let _ = self.sender.send(Message::Entries { worker, epoch, slot, lasting, entries });
     }
 
-    /// A worker has written all of its part; its slots are `slots`.
+    /// A worker has handed over all of its part; its slots are `slots`.
     pub fn done(&self, worker: usize, epoch: Epoch, slots: Vec<String>) {
         let _ = self.sender.send(Message::Done { worker, epoch, slots });
     }
 
-    /// Whether more can be written without keeping too much in memory.
+    /// Whether more can be handed over without holding too much in memory.
     pub fn has_room(&self) -> bool {
         self.unwritten.load(Ordering::Acquire) < UNWRITTEN_BYTES_MAX
     }
 
-    /// No run goes on from a checkpoint of an earlier epoch any more; 0 where that is not known, as in processes that
+    /// The oldest epoch whose checkpoint a run can still resume from; 0 where that is not known, as in processes that
     /// do not complete checkpoints.
     pub fn oldest(&self) -> Epoch {
         self.oldest.load(Ordering::Acquire)
@@ -120,7 +119,7 @@ impl KeeperHandle {
     }
 }
 
-/// Writes what its handles are given.
+/// Writes what its handles give it.
 pub struct Keeper {
     messages: Receiver<Message>,
     plan: KeeperPlan,
@@ -129,7 +128,7 @@ pub struct Keeper {
     committed: Arc<AtomicU64>,
     oldest: Arc<AtomicU64>,
     parts: Parts,
-    /// What worker 0 has taken and is not complete.
+    /// The checkpoint that worker 0 has handed over and that is not complete.
     taken: Option<Taken>,
 }
 
@@ -140,7 +139,7 @@ struct Taken {
 }
 
 impl Keeper {
-    /// Works in a thread of its own, until all its handles are gone.
+    /// Runs in a thread of its own, until all handles are dropped.
     ///
     /// # Errors
     /// Of kind `State`, if the thread cannot be started.
@@ -159,7 +158,7 @@ impl Keeper {
         thread.map(drop).map_err(cannot)
     }
 
-    /// Does the next thing there is to do, without waiting for anything: for tests that choose when.
+    /// Does the next piece of work, without waiting for anything: for tests that control the timing.
     #[doc(hidden)]
     pub fn turn(&mut self) {
         let message = self.messages.try_recv().ok();
@@ -198,7 +197,7 @@ impl Keeper {
         }
     }
 
-    /// Completes what was taken, if that is possible now.
+    /// Completes the unfinished checkpoint, if that is possible now.
     fn complete(&mut self) -> Result<()> {
         let plan = &self.plan;
         let Some(Taken { epoch, since, slots: Some(slots) }) = &self.taken else { return Ok(()) };

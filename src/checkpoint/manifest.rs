@@ -1,11 +1,11 @@
-//! What a checkpoint consists of, and which there are.
+//! The manifest of a checkpoint, and the list of checkpoints.
 //!
 //! ```text
 //! 0001732650000000-000003/    the checkpoint of an epoch, by a generation
 //!     w000-0000.part          entries of worker 0's operators
-//!     w000.done               what worker 0 has written
-//!     manifest                everything together; written last, so what has it is complete
-//! lasting/                    entries that belong to several checkpoints
+//!     w000.done               the list of worker 0's objects
+//!     manifest                the list of all objects; written last, so a checkpoint that has it is complete
+//! lasting/                    entries that several checkpoints share
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -16,16 +16,16 @@ use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 
-/// The version of everything in a store of checkpoints.
+/// The version of the format of a store of checkpoints.
 pub const FORMAT: u32 = 1;
 
 /// The name of the object that makes a checkpoint complete.
 pub(super) const MANIFEST: &str = "manifest";
 
-/// The folder of entries that belong to several checkpoints.
+/// The folder of entries that several checkpoints share.
 pub(super) const LASTING: &str = "lasting";
 
-/// A checkpoint's name, which is that of its folder.
+/// A checkpoint's name, which is also that of its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CheckpointName {
     /// The state is that at the end of this epoch.
@@ -61,7 +61,7 @@ impl std::str::FromStr for CheckpointName {
 pub struct ObjectRef {
     /// Its key in the store.
     pub key: String,
-    /// How long it is.
+    /// Its size in bytes.
     pub bytes: u64,
     /// Its CRC-32.
     pub crc32: u32,
@@ -74,7 +74,7 @@ pub(super) struct Done {
     pub(super) lasting: Vec<ObjectRef>,
 }
 
-/// What a checkpoint consists of, and of what it is one.
+/// What a checkpoint consists of, and the dataflow that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// See [`FORMAT`].
@@ -83,22 +83,22 @@ pub struct Manifest {
     pub state: String,
     /// Its name.
     pub name: CheckpointName,
-    /// When it was complete, in milliseconds since the Unix epoch.
+    /// When it was completed, in milliseconds since the Unix epoch.
     pub completed_ms: u64,
     /// How many workers took it.
     pub workers: usize,
-    /// Of which dataflow it is.
+    /// The dataflow that it belongs to.
     pub fingerprint: Fingerprint,
-    /// What keeps state, in the order of the entries' numbers.
+    /// The names of the slots, by the number that entries have.
     pub slots: Vec<String>,
     /// Entries of this checkpoint alone.
     pub objects: Vec<ObjectRef>,
-    /// Entries of this one and of others.
+    /// Entries that it shares with other checkpoints.
     pub lasting: Vec<ObjectRef>,
 }
 
 impl Manifest {
-    /// How many bytes all of it has.
+    /// Its size in bytes.
     pub fn bytes(&self) -> u64 {
         self.objects.iter().chain(&self.lasting).fold(0, |bytes, object| bytes.saturating_add(object.bytes))
     }
@@ -115,17 +115,17 @@ pub(super) fn read_frame<T: serde::de::DeserializeOwned>(store: &CheckpointStore
     from_line(bytes.strip_suffix(b"\n").unwrap_or(&bytes)).map_err(|why| damaged(store, key, &why))
 }
 
-/// An object is not what was written.
+/// The error for an object that is not what was written.
 pub(super) fn damaged(store: &CheckpointStore, key: &str, why: &str) -> Error {
     Error::new(ErrorKind::State, format!("checkpoints: {key:?} in {} is damaged: {why}", store.name()))
 }
 
-/// A checkpoint that is in a store, complete or not.
+/// A checkpoint in a store, complete or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listed {
     /// Its name.
     pub name: CheckpointName,
-    /// Whether all of it was written.
+    /// Whether it is complete.
     pub complete: bool,
 }
 
@@ -145,10 +145,10 @@ pub fn list(store: &CheckpointStore) -> Result<Vec<Listed>> {
     Ok(all)
 }
 
-/// Reads what a checkpoint consists of.
+/// Reads the manifest of a checkpoint.
 ///
 /// # Errors
-/// Of kind `State`: if it is not complete, damaged, or of another version.
+/// Of kind `State`: if it is incomplete, damaged, or of another version.
 pub fn read_manifest(store: &CheckpointStore, name: CheckpointName) -> Result<Manifest> {
     let key = format!("{name}/{MANIFEST}");
     let value: serde_json::Value = read_frame(store, &key)?;

@@ -1,11 +1,10 @@
-//! What an object of a checkpoint holds: pieces, each the entries of one slot.
+//! The layout of an object of a checkpoint: pieces, each with the entries of one slot.
 
 use bytes::Bytes;
 
 use super::manifest::ObjectRef;
 
-/// Bytes before a piece: the number of its slot, and how many bytes follow, both in 4 bytes, the least significant
-/// first.
+/// The header of a piece: the number of its slot, and the size of the entries, both in 4 bytes, little-endian.
 const HEAD_BYTES: usize = 2 * size_of::<u32>();
 
 /// Appends a piece.
@@ -15,12 +14,12 @@ pub(super) fn push(object: &mut Vec<u8>, slot: u32, entries: &[u8]) {
     object.extend_from_slice(entries);
 }
 
-/// How `object` is referred to, kept as `key`.
+/// The reference to `object` under `key`.
 pub(super) fn refer(key: String, object: &[u8]) -> ObjectRef {
     ObjectRef { key, bytes: object.len() as u64, crc32: crc32fast::hash(object) }
 }
 
-/// Whether `bytes` are what was written, or what is wrong with them.
+/// Whether `bytes` are what was written; if not, what is wrong with them.
 pub(super) fn check(reference: &ObjectRef, bytes: &[u8]) -> Result<(), String> {
     if bytes.len() as u64 != reference.bytes {
         return Err(format!("it has {} bytes and should have {}", bytes.len(), reference.bytes));

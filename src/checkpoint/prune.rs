@@ -1,4 +1,4 @@
-//! Deletes what no recovery needs any more.
+//! Deletes checkpoints that no recovery needs any more.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::store::CheckpointStore;
 use crate::error::Result;
 use crate::time::Epoch;
 
-/// What is left.
+/// What is left after pruning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// The epoch of the oldest complete checkpoint that is kept.
@@ -17,12 +17,10 @@ pub struct Pruned {
 }
 
 /// Keeps the newest `keep` complete checkpoints (at least one), and those that generation `generation` may be taking.
-/// Of what belongs to several checkpoints, that which belongs to one of those is kept, and what this generation has
-/// written.
+/// Shared entries are kept if one of those has them, or if this generation has written them.
 ///
 /// # Errors
-/// Of kind `State`, if the store fails; what was deleted then is of no use to anybody, and what was not can be deleted
-/// later.
+/// Of kind `State`, if the store fails; what was deleted by then is not needed, and the rest can be deleted later.
 pub fn prune(store: &CheckpointStore, keep: usize, generation: u64) -> Result<Pruned> {
     let all = list(store)?;
     let mut kept: Vec<Listed> = all.iter().rev().filter(|listed| listed.complete).take(keep.max(1)).copied().collect();
@@ -38,7 +36,7 @@ pub fn prune(store: &CheckpointStore, keep: usize, generation: u64) -> Result<Pr
     }
     let mut needed = BTreeSet::new();
     for listed in kept {
-        // One that cannot be read needs nothing: it is not gone on from either.
+        // One that cannot be read needs nothing: no run resumes from it either.
         if let Ok(manifest) = read_manifest(store, listed.name) {
             needed.extend(manifest.lasting.into_iter().map(|object| object.key));
         }
@@ -53,7 +51,7 @@ pub fn prune(store: &CheckpointStore, keep: usize, generation: u64) -> Result<Pr
     Ok(pruned)
 }
 
-/// Deletes a checkpoint; the first thing to go is what makes it complete.
+/// Deletes a checkpoint, beginning with its manifest.
 fn delete(store: &CheckpointStore, folder: &str) -> Result<()> {
     store.delete(&format!("{folder}/{MANIFEST}"))?;
     store.list(folder)?.1.iter().try_for_each(|object| store.delete(&format!("{folder}/{object}")))

@@ -19,9 +19,9 @@ pub struct Restored {
     pub name: CheckpointName,
     /// What keeps state, by number.
     pub slots: Vec<String>,
-    /// The entries of each, in pieces.
+    /// The entries of each slot, in pieces.
     pieces: Vec<Vec<Bytes>>,
-    /// What later checkpoints refer to, too.
+    /// Objects that later checkpoints share.
     pub lasting: Vec<ObjectRef>,
 }
 
@@ -37,7 +37,7 @@ impl Restored {
         (pieces.iter().map(|piece| snapshot::count(piece)).sum(), pieces.iter().map(|piece| piece.len() as u64).sum())
     }
 
-    /// Hands the entries of the slot `name` that belong to every worker to `each`.
+    /// Passes the entries of the slot `name`, of all workers, to `each`.
     ///
     /// # Errors
     /// Of kind `State`, if they are of another type.
@@ -47,7 +47,7 @@ impl Restored {
     }
 }
 
-/// What was kept of a slot cannot be read.
+/// The error for entries of a slot that cannot be read.
 pub(super) fn unreadable(name: CheckpointName, slot: &str, why: &str) -> Error {
     Error::new(ErrorKind::State, format!("checkpoint {name}: what it keeps of {slot:?} cannot be read: {why}")).hint(
         "the types of what the stage keeps have changed since: use the program that took it, or begin anew with \
@@ -55,8 +55,8 @@ pub(super) fn unreadable(name: CheckpointName, slot: &str, why: &str) -> Error {
     )
 }
 
-/// The checkpoint to go on from, if there is one: `chosen`, or else the newest of the state directory `state` that can
-/// be read. Those that cannot are told of in the log.
+/// The checkpoint to resume from, if there is one: `chosen`, or else the newest of the state directory `state` that can
+/// be read. Those that cannot are logged.
 ///
 /// # Errors
 /// Of kind `State`: if the store cannot be listed, or the chosen one cannot be read.
@@ -77,7 +77,7 @@ pub fn restore(
     for listed in list(store)?.into_iter().rev().filter(|listed| listed.complete) {
         match read(listed.name) {
             Ok(restored) => return Ok(Some(restored)),
-            Err(error) => tracing::warn!(checkpoint = %listed.name, %error, "not gone on from; trying the one before"),
+            Err(error) => tracing::warn!(checkpoint = %listed.name, %error, "cannot resume from it; trying the one before"),
         }
     }
     Ok(None)
@@ -88,8 +88,8 @@ fn of_this_state(manifest: &Manifest, state: &str, fingerprint: &Fingerprint) ->
     let differences = manifest.fingerprint.differences(fingerprint, 5);
     let why = match (manifest.state == state, differences.is_empty()) {
         (true, true) => return Ok(()),
-        (false, _) => format!("is of the state directory {}, not of {state}", manifest.state),
-        (true, false) => format!("is of another dataflow: {}", differences.join("; ")),
+        (false, _) => format!("belongs to the state directory {}, not to {state}", manifest.state),
+        (true, false) => format!("belongs to another dataflow: {}", differences.join("; ")),
     };
     Err(Error::new(ErrorKind::State, format!("checkpoint {name} {why}")))
 }

@@ -1,7 +1,7 @@
-//! The snapshots of one worker's operators: which there are, and how far the one that is being taken is.
+//! The snapshots of one worker's operators: its slots, and the progress of the snapshot that is being taken.
 //!
-//! One is taken at a time. When a slot asks to begin the next one while another slot is still writing, the answer is
-//! no, and then that snapshot comes to nothing: checkpoints are rarer than they should be then, and no less right.
+//! One is taken at a time. A slot that asks to start the next one while another slot is still writing is refused, and
+//! that snapshot is abandoned: checkpoints are rarer than they should be then, and still correct.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,12 +19,12 @@ pub fn positions_of(source: &str) -> String {
     format!("{source}.positions")
 }
 
-/// The slot of how far a source's partitions are decoded and decided on.
+/// The slot of the admission states of a source's partitions.
 pub fn admitted_of(source: &str) -> String {
     format!("{source}.admitted")
 }
 
-/// The slot of what the marks of a source's partitions came to.
+/// The slot of the fold of a source's watermark updates.
 pub fn marked_of(source: &str) -> String {
     format!("{source}.marked")
 }
@@ -33,7 +33,7 @@ pub fn marked_of(source: &str) -> String {
 #[derive(Clone)]
 pub struct Snapshots(Option<Rc<Worker>>);
 
-/// What the snapshots of a worker have to do with.
+/// What the snapshots of a worker need.
 pub struct SnapshotPlan {
     /// The worker.
     pub worker: usize,
@@ -41,36 +41,36 @@ pub struct SnapshotPlan {
     pub workers: usize,
     /// When they are due.
     pub schedule: Schedule,
-    /// Who writes them.
+    /// What writes them.
     pub keeper: KeeperHandle,
-    /// What the run goes on from.
+    /// The checkpoint that the run resumes from.
     pub restored: Option<Arc<Restored>>,
-    /// Told how long a worker was held up.
+    /// Called with how long a worker was blocked.
     pub paused: Box<dyn Fn(Duration)>,
-    /// Told that what was kept cannot be read.
+    /// Called when restored state cannot be read.
     pub fail: Box<dyn Fn(Error)>,
 }
 
 struct Worker {
     plan: SnapshotPlan,
     kept_at: Option<Epoch>,
-    /// Dropped once every operator has what is its own.
+    /// Dropped once every operator has its part of it.
     restored: RefCell<Option<Arc<Restored>>>,
     taking: RefCell<Taking>,
 }
 
 #[derive(Default)]
 struct Taking {
-    /// What each slot is of.
+    /// The name of each slot.
     names: Vec<String>,
-    /// Why there is nothing to be taken.
+    /// Why this dataflow can have no snapshots.
     refusal: Option<String>,
-    /// What is being taken.
+    /// The epoch of the snapshot that is being taken.
     epoch: Option<Epoch>,
-    /// What shall not be taken.
+    /// The newest epoch whose snapshot was refused.
     refused: Epoch,
     progress: Vec<Progress>,
-    /// Since when a slot holds the worker up.
+    /// Since when a slot blocks the worker.
     since: Option<Instant>,
 }
 
@@ -84,27 +84,27 @@ struct Progress {
 
 #[derive(Clone)]
 struct Settled {
-    /// Snapshots of later epochs have it.
+    /// Snapshots of later epochs include it.
     after: Epoch,
     entries: Vec<u8>,
     lasting: Vec<u8>,
 }
 
 impl Snapshots {
-    /// Those of a dataflow that keeps nothing.
+    /// The snapshots of a dataflow without state directory: none.
     pub fn off() -> Self {
         Snapshots(None)
     }
 
-    /// Those of a dataflow that has a state directory.
+    /// The snapshots of a dataflow with a state directory.
     pub fn new(plan: SnapshotPlan) -> Self {
         let restored = plan.restored.clone();
         let kept_at = restored.as_ref().map(|restored| restored.name.epoch);
         Snapshots(Some(Rc::new(Worker { plan, kept_at, restored: RefCell::new(restored), taking: RefCell::default() })))
     }
 
-    /// A slot for `what`, with what an earlier run kept of it. Slots are counted in the order in which they are asked
-    /// for, which is the same on all workers and in all runs.
+    /// A slot named `what`, with its entries from an earlier run. Slots are numbered in the order in which they are
+    /// requested, which is the same on all workers and in all runs.
     pub fn slot(&self, what: &str) -> Slot {
         let Some(worker) = &self.0 else { return Slot::off() };
         let mut taking = worker.taking.borrow_mut();
@@ -116,14 +116,14 @@ impl Snapshots {
         Slot::new(index, (own, workers), schedule, Rc::clone(worker) as Rc<dyn Recorder>, kept)
     }
 
-    /// There cannot be any, for the reason `why`.
+    /// Takes no snapshots from now on; `why` is logged once the dataflow is built.
     pub fn refuse(&self, why: &str) {
         if let Some(worker) = &self.0 {
             worker.taking.borrow_mut().refusal.get_or_insert_with(|| why.to_owned());
         }
     }
 
-    /// The epoch of the checkpoint that the run goes on from.
+    /// The epoch of the checkpoint that the run resumes from.
     pub fn kept_at(&self) -> Option<Epoch> {
         self.0.as_ref()?.kept_at
     }
@@ -135,22 +135,22 @@ impl Snapshots {
         }
     }
 
-    /// All slots are given out.
+    /// All slots were requested.
     ///
     /// # Errors
-    /// Of kind `State`, if the checkpoint that the run goes on from has others.
+    /// Of kind `State`, if the checkpoint that the run resumes from has other slots.
     pub fn built(&self) -> Result<(), Error> {
         let Some(worker) = &self.0 else { return Ok(()) };
         let taking = worker.taking.borrow();
         if let Some(why) = taking.refusal.as_ref().filter(|_| worker.plan.worker == 0) {
-            tracing::warn!(why, "this dataflow has no checkpoints: after a failure all its epochs are made again");
+            tracing::warn!(why, "this dataflow has no checkpoints: after a failure all its epochs are replayed");
         }
         match worker.restored.borrow_mut().take() {
             Some(restored) if restored.slots != taking.names => {
                 let (name, was, is) = (restored.name, restored.slots.join(", "), taking.names.join(", "));
-                let message = format!("checkpoint {name} is of a dataflow that keeps other things: {was}; now {is}");
+                let message = format!("checkpoint {name} belongs to a dataflow with other stages that keep state: {was}; now {is}");
                 Err(Error::new(ErrorKind::State, message)
-                    .hint("use the program that took it, or begin anew with --from-scratch"))
+                    .hint("use the program that took it, or start over with --from-scratch"))
             }
             _ => Ok(()),
         }
@@ -194,7 +194,7 @@ impl Recorder for Worker {
     fn settle(&self, slot: u32, entries: Vec<u8>, lasting: Vec<u8>) {
         let mut taking = self.taking.borrow_mut();
         let progress = &mut taking.progress[slot as usize];
-        // What it has written of the one that is being taken stays.
+        // What it has written of the current snapshot stays.
         progress.settled = Some(Settled { after: progress.written, entries, lasting });
         self.complete(&mut taking);
     }
@@ -226,7 +226,7 @@ impl Recorder for Worker {
 }
 
 impl Worker {
-    /// Hands on that the snapshot is complete, if it is.
+    /// Reports that the snapshot is complete, if it is.
     fn complete(&self, taking: &mut Taking) {
         let Some(epoch) = taking.epoch else { return };
         let has = |slot: &Progress| {

@@ -1,6 +1,6 @@
-//! Where checkpoints are: a folder, or whatever else the `object_store` crate knows.
+//! Where checkpoints are stored: a folder, or whatever else the `object_store` crate supports.
 //!
-//! Everything waits until it is done, so it is called from threads that may.
+//! All calls block until they are done, so they belong on threads that may block.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -22,28 +22,27 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct CheckpointStore {
     objects: Arc<dyn ObjectStore>,
     runtime: Arc<Runtime>,
-    /// What it is called in errors.
+    /// Its name in errors.
     name: String,
 }
 
 impl CheckpointStore {
-    /// The folder at `path`, which is made if it is not there. What is put is on the disk when that returns.
+    /// The folder at `path`, which is created if it does not exist. What is put is on disk when `put` returns.
     ///
     /// # Errors
-    /// Of kind `State`, if the folder cannot be made or read.
+    /// Of kind `State`, if the folder cannot be created or read.
     pub fn folder(path: &Path) -> Result<Self> {
         let failed = || Error::new(ErrorKind::State, format!("checkpoints: cannot use the folder {path:?}"));
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|why| failed().because(why))?;
         let files = LocalFileSystem::new_with_prefix(path).map_err(|why| failed().because(why))?;
-        // Folders of checkpoints that are deleted go with them.
+        // Removing the last object of a checkpoint also removes its folder.
         let files = files.with_fsync(true).with_automatic_cleanup(true);
         Self::new(Arc::new(files), path.display().to_string())
     }
 
-    /// The store that `place` names: a folder, or a URL of an object store such as `s3://bucket/prefix`, for which the
-    /// feature of `object_store` must be on (`cargo add object_store --features aws` in the crate that has `main`).
-    /// Whoever may read and write there is said by the environment, by the variables of that store's own tools
-    /// (`AWS_ACCESS_KEY_ID` …).
+    /// The store at `place`: a folder, or a URL of an object store such as `s3://bucket/prefix`, for which the feature
+    /// of `object_store` must be on (`cargo add object_store --features aws` in the crate that has `main`). Credentials
+    /// come from the environment, from the variables that the store's own tools use (`AWS_ACCESS_KEY_ID` …).
     ///
     /// # Errors
     /// Of kind `Config` for a URL that this program cannot use, and as for [`folder`](Self::folder).
@@ -61,7 +60,7 @@ impl CheckpointStore {
         if url.scheme() == "file" {
             return Self::folder(&url.to_file_path().map_err(|()| unusable())?);
         }
-        // One that is not UTF-8 is none of the store's.
+        // A variable that is not UTF-8 is not meant for the store.
         let texts =
             std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
         let variables = texts.map(|(name, value)| (name.to_lowercase(), value));
@@ -69,25 +68,25 @@ impl CheckpointStore {
         Self::new(Arc::new(PrefixStore::new(objects, prefix)), place.to_owned())
     }
 
-    /// Any store; `name` is what it is called in errors.
+    /// Any store; `name` is its name in errors.
     ///
     /// # Errors
-    /// Of kind `State`, if the operating system has no room for another event loop.
+    /// Of kind `State`, if the operating system has no resources for another event loop.
     pub fn new(objects: Arc<dyn ObjectStore>, name: String) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|why| Error::new(ErrorKind::State, "checkpoints: cannot begin").because(why))?;
         Ok(CheckpointStore { objects, runtime: Arc::new(runtime), name })
     }
 
-    /// What it is called.
+    /// Its name in errors.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Keeps `bytes` as the object `key`, in place of what was kept as it.
+    /// Stores `bytes` as the object `key`, replacing what it was.
     ///
     /// # Errors
-    /// Of kind `State`. What was there before may be there or not.
+    /// Of kind `State`. The previous object may be there or not.
     pub fn put(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
         let location = Key::from(key);
         let put = self.objects.put(&location, PutPayload::from(bytes));
@@ -103,7 +102,7 @@ impl CheckpointStore {
         self.runtime.block_on(get).map_err(|why| self.failed("read", key, why))
     }
 
-    /// Deletes the object `key`; one that is not there is deleted.
+    /// Deletes the object `key`; a no-op if it does not exist.
     ///
     /// # Errors
     /// Of kind `State`.

@@ -21,7 +21,7 @@ use crate::time::{Epoch, SystemClock, Ticker};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a keeper says.
+/// Receives what a checkpoint writer reports.
 #[derive(Clone)]
 struct Heard(Sender<Result<Epoch, String>>);
 
@@ -81,7 +81,7 @@ impl Setting {
     }
 }
 
-/// The snapshots of a worker, and the errors that come of them.
+/// The snapshots of a worker, and the errors that they report.
 fn snapshots(
     keeper: &KeeperHandle,
     worker: usize,
@@ -211,7 +211,7 @@ fn one_that_is_begun_while_another_is_written_comes_to_nothing() {
     write(&mut slow, 30, &[2]);
     write(&mut fast, 30, &[3]);
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(30));
-    // An operator that missed one does not keep the others from the next.
+    // An operator that missed one does not block the others from the next.
     write(&mut slow, 40, &[]);
     write(&mut slow, 50, &[]);
     write(&mut fast, 50, &[]);
@@ -238,7 +238,7 @@ fn take(setting: &Setting, epochs: &[Epoch]) {
         write(&mut slot, *epoch, &[*epoch]);
         assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(*epoch));
     }
-    // The keeper prunes after it has told.
+    // The writer prunes after it has reported.
     while list(&setting.store).unwrap().len() > 2 {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -252,12 +252,12 @@ fn the_newest_that_is_whole_is_gone_on_from() {
     assert_eq!(all.iter().map(|listed| listed.name.epoch).collect::<Vec<_>>(), [30, 40], "two are kept");
     assert_eq!(setting.restore(None).unwrap().unwrap().name.epoch, 40);
     assert_eq!(setting.restore(Some(all[0].name)).unwrap().unwrap().name.epoch, 30);
-    // Every file of the newest, cut at any byte and with any bit flipped, and the one before is gone on from.
+    // Every file of the newest is cut at any byte and has any bit flipped: the one before is restored.
     let folder = setting.folder.path().join("checkpoints").join(all[1].name.to_string());
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         let whole = std::fs::read(&path).unwrap();
-        // What the workers have written is listed in the manifest, too.
+        // The lists of the workers are in the manifest, too.
         let needed = !path.to_string_lossy().ends_with(".done");
         let expect = |bytes: &[u8], what: String| {
             std::fs::write(&path, bytes).unwrap();
@@ -282,7 +282,7 @@ fn what_is_of_another_state_or_dataflow_or_version_is_not_gone_on_from() {
     take(&setting, &[10]);
     let name = CheckpointName { epoch: 10, generation: 1 };
     let error = restore(&setting.store, "other", &setting.fingerprint, Some(name)).unwrap_err().to_string();
-    assert!(error.contains("is of the state directory s, not of other"), "{error}");
+    assert!(error.contains("belongs to the state directory s, not to other"), "{error}");
     let other = Fingerprint([("params.size".to_owned(), "1".to_owned())].into());
     let error = restore(&setting.store, "s", &other, Some(name)).unwrap_err().to_string();
     assert!(error.contains("params.size was nothing and is 1"), "{error}");
@@ -302,7 +302,7 @@ fn a_changed_dataflow_or_type_is_an_error_that_says_what() {
     worker.slot("a");
     worker.slot("b");
     let error = worker.built().unwrap_err().to_string();
-    assert!(error.contains("keeps other things: a; now a, b"), "{error}");
+    assert!(error.contains("other stages that keep state: a; now a, b"), "{error}");
     let (worker, errors) = snapshots(&keeper, 0, 1, setting.restore(None).unwrap());
     worker.slot("a").restore(|_: (String, u64)| {});
     let errors = errors.borrow();
@@ -322,7 +322,7 @@ fn what_several_checkpoints_share_is_deleted_with_the_last_of_them() {
     let manifest = read_manifest(&setting.store, CheckpointName { epoch: 10, generation: 1 }).unwrap();
     load(&setting.store, &manifest).unwrap();
     setting.store.put("0000000000000020-000001/w000-0000.part", b"being taken".to_vec()).unwrap();
-    setting.store.put("0000000000000005-000001/w000-0000.part", b"came to nothing".to_vec()).unwrap();
+    setting.store.put("0000000000000005-000001/w000-0000.part", b"abandoned".to_vec()).unwrap();
     assert_eq!(prune(&setting.store, 1, 1).unwrap().deleted, 1);
     assert_eq!(list(&setting.store).unwrap().len(), 2);
     assert!(setting.store.get(shared).is_ok());

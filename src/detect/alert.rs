@@ -1,4 +1,4 @@
-//! What a detector tells people and machines. The schema is in `docs/alerts.md`.
+//! What a detector reports to people and machines. The schema is in `docs/alerts.md`.
 
 use std::collections::BTreeMap;
 use std::fmt;

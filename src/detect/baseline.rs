@@ -4,7 +4,7 @@
 //! against what was known *before* it, and then becomes part of it. The update is that of T. Finch, "Incremental
 //! calculation of weighted mean and variance" (University of Cambridge, 2009), section 9.
 //!
-//! Windows are taken in order of their end, and only once the watermark has passed it, so the score depends on the
+//! Windows are scored in order of their end, and only once the watermark has passed it, so the score depends on the
 //! key's windows alone, also where windows of several sources are merged. A window in which the key had no record does
 //! not exist and is not counted as zero.
 
@@ -32,17 +32,17 @@ use crate::state::snapshot::{SLICE_WAIT, Slot};
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime, millis};
 
-/// How a baseline is kept.
+/// The parameters of a baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Baseline {
     /// The weight of the newest window, in (0, 1]: 0.1 remembers about the last twenty windows. Default 0.1.
     pub weight: f64,
     /// Windows that a key needs before it is scored, at least 1. Default 12.
     pub warm_up: u64,
-    /// The least standard deviation that is reckoned with, in units of the measure: without it a key that never changes
-    /// makes any change infinitely unusual. Default 1.
+    /// The least standard deviation that is assumed, in units of the measure: without it any change of a key that never
+    /// changes would be infinitely unusual. Default 1.
     pub floor: f64,
-    /// A key without a window for so long starts anew. Default 7 days.
+    /// A key without a window for so long is forgotten and warms up again. Default 7 days.
     pub forget_after: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Default for Baseline {
 }
 
 impl Baseline {
-    /// Why these figures make no sense, if they do not.
+    /// Why these parameters are invalid, if they are.
     pub(crate) fn fault(&self) -> Option<String> {
         if !(self.weight > 0.0 && self.weight <= 1.0) {
             Some(format!("the weight of a baseline must be above 0 and at most 1, got {}", self.weight))
@@ -72,7 +72,7 @@ impl Baseline {
 pub struct Scored<K, V> {
     /// The window.
     pub window: Window<K, V>,
-    /// What was measured in it.
+    /// Its measure.
     pub measure: f64,
     /// The key's mean before this window.
     pub mean: f64,
@@ -88,7 +88,7 @@ impl<K: Record, V: Record> Event for Scored<K, V> {
     }
 }
 
-/// What is known of one key.
+/// The statistics of one key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Known {
     windows: u64,
@@ -98,7 +98,7 @@ struct Known {
 }
 
 impl Known {
-    /// Scores `measure` against the past, if there is enough of it, and makes it part of it.
+    /// Scores `measure` against the past, if there is enough of it, and adds it to the past.
     fn score(&mut self, baseline: &Baseline, measure: f64) -> Option<(f64, f64, f64)> {
         let deviation = self.variance.sqrt().max(baseline.floor);
         let scored =
@@ -122,7 +122,7 @@ struct Keys<K> {
     groups: Vec<HashMap<K, Known>>,
     len: usize,
     newest: EventTime,
-    /// Forgotten keys are thrown out when there are so many.
+    /// The number of keys at which forgotten ones are dropped.
     sweep_at: usize,
 }
 
@@ -132,7 +132,7 @@ impl<K: Key> Keys<K> {
         Keys { baseline, groups, len: 0, newest: EventTime::MIN, sweep_at: SWEEP_MIN }
     }
 
-    /// Scores a window, of which the key group is `group`.
+    /// Scores a window whose key is in `group`.
     fn score<V>(&mut self, group: usize, window: Window<K, V>, measure: f64) -> Option<Scored<K, V>> {
         let fresh = Known { windows: 0, mean: 0.0, variance: 0.0, last: window.end };
         let forget_ms = millis(self.baseline.forget_after);
@@ -153,7 +153,7 @@ impl<K: Key> Keys<K> {
         scored.map(|(mean, deviation, score)| Scored { window, measure, mean, deviation, score })
     }
 
-    /// Throws out forgotten keys, if it is worth it.
+    /// Drops forgotten keys, if that is worthwhile.
     fn sweep(&mut self) {
         if self.len >= self.sweep_at {
             let (newest, forget_ms) = (self.newest.millis(), millis(self.baseline.forget_after));
@@ -166,29 +166,29 @@ impl<K: Key> Keys<K> {
     }
 }
 
-/// Keys below which a sweep is not worth it.
+/// The number of keys below which a sweep is not worthwhile.
 const SWEEP_MIN: usize = 1024;
 
-/// What a baseline stage needs to know besides its windows.
+/// The parts of a baseline stage besides its windows.
 pub struct BaselineStage {
     /// The stage's name.
     pub name: String,
-    /// How the baseline is kept.
+    /// The parameters of the baseline.
     pub baseline: Baseline,
-    /// The most keys that one worker knows.
+    /// The most keys that one worker holds.
     pub keys_max: usize,
-    /// Told once when `keys_max` is exceeded.
+    /// Called once when `keys_max` is exceeded.
     pub fail: Box<dyn Fn(Error)>,
-    /// Where the stage counts.
+    /// The stage's metrics.
     pub metrics: StageMetrics,
-    /// Where its state is kept.
+    /// The slot of its state.
     pub slot: Slot,
 }
 
 impl BaselineStage {
     #[cold]
     fn overflow(&self) -> Error {
-        let message = format!("stage {:?} knows more than {} keys on one worker", self.name, self.keys_max);
+        let message = format!("stage {:?} holds more than {} keys on one worker", self.name, self.keys_max);
         Error::new(ErrorKind::State, message)
             .hint("raise engine.keys_max, add workers, lower forget_after, or key by something with fewer values")
     }
@@ -220,7 +220,7 @@ impl<K: Key, V: Record> Held<K, V> {
     }
 }
 
-/// Scores windows by their key's past. Windows of a key's warm-up are not passed on.
+/// Scores windows by their key's past. Windows in a key's warm-up are dropped.
 pub fn score<'s, K: Key, V: Record>(
     mut stage: BaselineStage,
     windows: StreamVec<'s, Epoch, Window<K, V>>,
@@ -305,7 +305,7 @@ pub fn score<'s, K: Key, V: Record>(
     )
 }
 
-/// What a baseline stage knows on one worker.
+/// The state of a baseline stage on one worker.
 struct State<K, V> {
     keys: Keys<K>,
     held: Held<K, V>,

@@ -1,15 +1,15 @@
-//! Names from outside, as people may see them.
+//! Escapes names from outside before people see them.
 //!
 //! A file, a topic or a header can have any bytes in its name, and whoever may write where Tidewatch reads chooses
-//! them: a line end would begin a log line of its own, an escape sequence reaches the terminal of whoever reads the
+//! them: a line end would start a log line of its own, an escape sequence would reach the terminal of whoever reads the
 //! log.
 
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Shows a name on one line, without characters that a terminal acts on: those are escaped as in Rust (`\n`, `\u{1b}`),
-/// as are backslashes, and bytes that are not UTF-8 as `\xE9`. What was printable stays as it is.
+/// Shows a name on one line, without characters that a terminal interprets: those are escaped as in Rust (`\n`,
+/// `\u{1b}`), as are backslashes, and bytes that are not UTF-8 as `\xE9`. Printable characters stay as they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shown<'a>(pub(crate) &'a [u8]);
 

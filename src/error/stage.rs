@@ -1,7 +1,7 @@
 //! Which stage this thread works on, so that a panic in a dataflow's own code can say where it happened.
 //!
-//! Entering is one store into a thread-local, cheap enough for every batch and even for every record. A name is kept
-//! for as long as the process lives; a dataflow has few of them.
+//! Entering is one store into a thread-local, cheap enough for every batch and even for every record. Names are never
+//! freed; a dataflow has few of them.
 
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 static NAMES: Mutex<Vec<Arc<str>>> = Mutex::new(Vec::new());
 
 thread_local! {
-    /// The place of the current name in `NAMES`, counted from 1; 0 outside of stages.
+    /// The index of the current name in `NAMES`, counted from 1; 0 outside of stages.
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -51,7 +51,7 @@ impl Drop for Entered {
     }
 }
 
-/// The stage that this thread works on. Never waits: it is asked while the process panics.
+/// The stage that this thread works on. Never blocks: it is called while the process panics.
 pub fn current() -> Option<Arc<str>> {
     let place = CURRENT.get().checked_sub(1)?;
     NAMES.try_lock().ok()?.get(place).cloned()

@@ -12,9 +12,9 @@ use crate::state::key::Key;
 impl<'s, T: Record, K: Key, F: Fn(&T) -> K + Clone + 'static> Keyed<'s, T, K, F> {
     /// Groups the records of another stream by the same key, beside those of this one: for joins within a window.
     ///
-    /// The records are [`Side`]s, under the least of both watermarks. [`Sides`](crate::operators::aggregate::Sides)
-    /// aggregates each side of a window by an aggregate of its own, and says `None` for a side that has no record
-    /// there; what to make of such keys is up to the next stage.
+    /// The records are [`Side`]s, under the lesser of both watermarks. [`Sides`](crate::operators::aggregate::Sides)
+    /// aggregates each side of a window by an aggregate of its own, with `None` for a side that has no record there;
+    /// what to do with such keys is up to the next stage.
     ///
     /// ```
     /// use tidewatch::prelude::*;

@@ -12,11 +12,11 @@ use crate::settings::{Fault, Node, nowhere};
 
 type Build = dyn for<'a, 's> Fn(&'a Flow<'s>, Option<&'a Node>) -> Result<(), BuildError> + Send + Sync;
 
-/// Why a build function did not get to its end.
+/// Why a build function failed.
 pub(crate) enum BuildError {
     /// The parameters are faulty: every fault of them.
     Params(Vec<Fault>),
-    /// The function said so.
+    /// The function returned this error.
     Failed(Error),
 }
 
@@ -55,7 +55,7 @@ where
 }
 
 impl Dataflow {
-    /// Says in one line what the dataflow is for; `list` prints it.
+    /// Describes the dataflow in one line; `list` prints it.
     #[must_use]
     pub fn about(mut self, about: &str) -> Self {
         self.about = about.to_owned();
@@ -69,7 +69,7 @@ impl Dataflow {
         self
     }
 
-    /// What it is for.
+    /// Its description.
     pub(crate) fn about_text(&self) -> &str {
         &self.about
     }

@@ -18,7 +18,7 @@ use crate::time::{Clock, SystemClock, Ticker};
 /// Makes the connector of a sink from the sink's name.
 pub type SinkByName = Arc<dyn Fn(&str) -> Arc<dyn SinkConnector> + Send + Sync>;
 
-/// What a dataflow is built in. The defaults are those of a run without configuration.
+/// The surroundings of a dataflow. The defaults are those of a run without configuration.
 #[derive(Clone)]
 pub struct Environment {
     /// The dataflow's name.
@@ -39,7 +39,7 @@ pub struct Environment {
     pub control: Control,
     /// The clock and the tick.
     pub ticker: Ticker,
-    /// Where everything counts.
+    /// All metrics.
     pub metrics: Metrics,
     /// How far sources may be ahead of sinks.
     pub flow_control: FlowControl,
@@ -68,7 +68,7 @@ impl Environment {
         Self::with_clock(dataflow, settings, Arc::new(SystemClock), Duration::from_millis(100))
     }
 
-    /// The same on a clock and a tick of one's own.
+    /// Like [`new`](Self::new), with the given clock and tick.
     pub fn with_clock(dataflow: &str, settings: Node, clock: Arc<dyn Clock>, tick: Duration) -> Self {
         let run_ms = clock.now_ms();
         Environment {
@@ -103,7 +103,7 @@ impl Environment {
         names.into_iter()
     }
 
-    /// The source `name` as it is configured: `made`, unless another worker has made it.
+    /// The configured source `name`: `made`, unless another worker has made it.
     pub(super) fn share(&self, name: &str, made: Arc<dyn SourceConnector>) -> Arc<dyn SourceConnector> {
         let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(configured.entry(name.to_owned()).or_insert(made))

@@ -1,4 +1,4 @@
-//! The ways out: into timely, and into differential dataflow.
+//! Escapes into timely and differential dataflow.
 
 use differential_dataflow::{AsCollection, ExchangeData, Hashable, VecCollection};
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,12 @@ use crate::operators::collection::{changes, insertions};
 use crate::record::Record;
 use crate::time::Epoch;
 
-/// How often a row is in a collection changed.
+/// A change of how often a row is in a collection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Change<U> {
     /// The row.
     pub row: U,
-    /// How many times more (or, below 0, less) often it is there.
+    /// The change of its multiplicity: positive if it is there more often.
     pub by: i64,
 }
 
@@ -38,10 +38,10 @@ impl<'s, T: Record> Stream<'s, T> {
         self.records.clone()
     }
 
-    /// A stage written in timely. What it makes at an epoch must depend on nothing but its input up to that epoch.
+    /// A stage written in timely. Its output at an epoch must depend only on its input up to that epoch.
     ///
-    /// What it keeps from one epoch to the next is not known to anybody else, so a dataflow with such a stage has no
-    /// checkpoints: after a failure it makes all its epochs again.
+    /// Its state is not known to Tidewatch, so a dataflow with such a stage has no checkpoints: after a failure it
+    /// replays all its epochs.
     pub fn with_timely<U: Record>(
         &self,
         name: &str,
@@ -52,8 +52,8 @@ impl<'s, T: Record> Stream<'s, T> {
         self.with(stage(self.records.clone()))
     }
 
-    /// A stage written in differential dataflow: records go in as a collection that only grows, and what leaves is
-    /// every [`Change`] to the collection that `stage` makes of it, at most one per row and epoch.
+    /// A stage written in differential dataflow: records go in as a collection that only grows, and the output is every
+    /// [`Change`] to the collection that `stage` returns, at most one per row and epoch.
     ///
     /// ```
     /// # use tidewatch::prelude::*;
@@ -76,7 +76,7 @@ impl<'s, T: Record> Stream<'s, T> {
     {
         self.flow.claim(name, Part::Stage);
         let updates = stage(self.into_collection()).consolidate();
-        // What an earlier run kept goes in anew, and what comes of it was passed on by that run.
+        // The records of an earlier run are inserted again; the changes that follow from them were sent by that run.
         let kept_at = self.flow.building().snapshots.kept_at();
         let cut = if self.cut == Cut::Same { Cut::Changes } else { Cut::OfChanges };
         self.with(changes(updates.inner, kept_at).map(|(row, by)| Change { row, by: by as i64 })).cut(cut)

@@ -7,7 +7,7 @@ use crate::operators::window::{WindowStage, window};
 use crate::record::{Event, Record};
 use crate::state::key::Key;
 
-/// Records grouped by a key. All records of a key are worked on by one worker.
+/// Records grouped by a key. What is kept per key comes together on the one worker that owns the key.
 pub struct Keyed<'s, T, K, F> {
     pub(super) stream: Stream<'s, T>,
     pub(super) key: F,

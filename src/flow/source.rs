@@ -57,7 +57,7 @@ struct SourceSettings {
     record_bytes_max: usize,
 }
 
-/// What is written about time. Some defaults are the connector's, which is read later.
+/// The settings of event time. Some defaults are the connector's, which is read later.
 struct TimeSettings {
     out_of_order: Duration,
     future_max: Duration,
@@ -97,7 +97,7 @@ impl TimeSettings {
     }
 }
 
-/// A duration, or `"off"` for one without end.
+/// A duration, or `"off"` for an infinite one.
 #[derive(Debug)]
 struct OrOff(Duration);
 
@@ -112,7 +112,7 @@ impl Setting for OrOff {
     }
 }
 
-/// How many clocks a partition may have that are told apart.
+/// Bounds of the number of clocks of a partition that are told apart.
 const CLOCKS_MAX: RangeInclusive<u64> = 1..=1_000_000;
 
 /// How the clocks of a partition are told apart, if a field names them.
@@ -137,7 +137,7 @@ fn clocks<T: Decode>(section: &mut Section<'_>) -> Option<ClockRules> {
     if written.is_none() {
         for key in ["clock_idle", "clock_spread_max", "clocks_max"] {
             if section.node(key).is_some() {
-                section.fault(key, "is of no use without clock_field, which says what tells the clocks apart");
+                section.fault(key, "has no effect without clock_field, which names the field that tells the clocks apart");
             }
         }
     }
@@ -159,7 +159,7 @@ fn common<T: Decode>(section: &mut Section<'_>) -> SourceSettings {
 
 impl<'s> Flow<'s> {
     /// The records of the source `name`, which the configuration wires under `sources.name` (standard input if it says
-    /// nothing). Bytes that are no `T` become dead letters.
+    /// nothing). Bytes that do not decode as `T` become dead letters.
     ///
     /// # Errors
     /// If the configuration of the source is faulty; the run then reports every fault.
@@ -175,7 +175,7 @@ impl<'s> Flow<'s> {
             self.section(&format!("sources.{name}"), environment.node(&["sources", name]), |section| {
                 let settings = common::<T>(section);
                 let options = T::options(section);
-                // What is configured is checked also where something else takes its place.
+                // What is configured is checked even where it is replaced.
                 let configured = connectors::kinds::source_from_section(section);
                 let configured = match configured {
                     Some(configured) if !environment.planning => Some(environment.share(name, configured)),
@@ -198,7 +198,7 @@ impl<'s> Flow<'s> {
         let snapshots = &building.snapshots;
         if T::decoder(&options).state().is_none() {
             snapshots
-                .refuse(&format!("the decoder of source {name:?} knows of the records before, and cannot say what"));
+                .refuse(&format!("the decoder of source {name:?} depends on earlier records, and has no state to save"));
         }
         let stage = SourceStage {
             positions: snapshots.slot(&positions_of(name)),
@@ -232,7 +232,7 @@ impl<'s> Flow<'s> {
     }
 }
 
-/// Stands in for a connector while a dataflow is only checked.
+/// A placeholder for a connector while a dataflow is only checked.
 struct Unopened;
 
 impl SourceConnector for Unopened {

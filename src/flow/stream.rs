@@ -18,27 +18,27 @@ use crate::state::key::Key;
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime};
 
-/// What the cut of the input into epochs does to the records of a stream, or the rows of a sink.
+/// How the records of a stream, or the rows of a sink, depend on the cut of the input into epochs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cut {
-    /// Nothing: they depend on the input alone.
+    /// Not at all: they depend on the input alone.
     #[default]
     Same,
-    /// They are [`Change`](super::Change)s to a collection: what they come to depends on the input alone, but not how
-    /// many there are on the way.
+    /// They are [`Change`](super::Change)s to a collection: their sum depends on the input alone, but not how many
+    /// there are on the way.
     Changes,
-    /// They were made of changes, so that nothing is known of them.
+    /// They were computed from changes, so that nothing is known of them.
     OfChanges,
 }
 
 impl Cut {
-    /// That of what a stage makes of such records.
+    /// The dependence of what a stage computes from such records.
     pub(super) fn behind_a_stage(self) -> Self {
         if self == Cut::Same { Cut::Same } else { Cut::OfChanges }
     }
 }
 
-/// Records on their way through the dataflow, and the watermark that goes with them.
+/// Records in a dataflow, and the watermark that goes with them.
 ///
 /// A stream is a handle: using it twice sends its records both ways.
 pub struct Stream<'s, T> {
@@ -48,7 +48,7 @@ pub struct Stream<'s, T> {
     pub(super) cut: Cut,
 }
 
-/// The least of several watermarks, each of which may be given more than once; `name` is who asks.
+/// The least of several watermarks, each of which may be given more than once; `name` is the stage that needs it.
 pub(super) fn least_watermark<'s>(
     flow: &Flow<'s>,
     name: &str,
@@ -85,7 +85,7 @@ impl<'s, T: Record> Stream<'s, T> {
         Stream::new(self.flow.handle(), records, self.watermark.clone()).cut(self.cut.behind_a_stage())
     }
 
-    /// The same records, of which this is known.
+    /// The same records, with a known dependence on the cut into epochs.
     pub(super) fn cut(self, cut: Cut) -> Self {
         Stream { cut, ..self }
     }

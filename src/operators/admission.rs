@@ -5,7 +5,7 @@
 //! reading is refused, a jump of the clock counts only once later events confirm it ([`jump`]), and where a field names
 //! the clock that an event was stamped by, each clock is judged by its own events ([`clocks`]).
 //!
-//! The one exception is what a partition brings back after the source went on without it: what is behind the source's
+//! The one exception is what a partition brings back after the source advanced without it: what is behind the source's
 //! watermark, or behind the clock that the partition's watermark followed, is refused as [`Reason::LateAfterIdle`].
 
 mod clocks;
@@ -26,7 +26,7 @@ pub use self::rules::{ClockRules, TimeRules};
 use crate::record::{Reason, Rejection};
 use crate::time::{Epoch, EventTime, millis};
 
-/// The event times of records that follow each other in a partition.
+/// The event times of consecutive records of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// One per record, or none at all if no record has one. [`EventTime::MIN`] stands for a record without a time.
@@ -62,14 +62,14 @@ struct Bounds {
     clocks: Option<clocks::Bounds>,
 }
 
-/// What an [`Admission`] knows of the records before, for a checkpoint.
+/// The part of an [`Admission`] that a checkpoint has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionState {
-    /// How far the partition is, where all of its events come from one clock.
+    /// The confirmed event time of the partition, where all of its events come from one clock.
     reached: Reached,
-    /// How far each of its clocks is, where they are told apart.
+    /// The same per clock, where they are told apart.
     clocks: Option<Clocks>,
-    /// Events before it come too late.
+    /// Earlier events are late after idle.
     floor: EventTime,
 }
 
@@ -94,7 +94,7 @@ impl Admission {
         Self::resume(rules, AdmissionState { reached: Reached::default(), clocks, floor: EventTime::MIN })
     }
 
-    /// A partition that was at `state` when another [`Admission`] of the same rules was asked for it.
+    /// A partition that continues from `state`, the [`state`](Self::state) of another [`Admission`] of the same rules.
     pub fn resume(rules: &TimeRules, state: AdmissionState) -> Self {
         let bounds = Bounds {
             out_of_order_ms: millis(rules.out_of_order),
@@ -106,13 +106,13 @@ impl Admission {
         Admission { bounds, state }
     }
 
-    /// What it knows of the records before.
+    /// Its state, for a checkpoint.
     pub fn state(&self) -> &AdmissionState {
         &self.state
     }
 
-    /// Events before `floor` come too late from now on: the source went on without the partition, or with the clock in
-    /// its place.
+    /// From now on events before `floor` are late after idle: the source's watermark advanced without the partition, or
+    /// followed the clock instead.
     pub fn join_at(&mut self, floor: EventTime) {
         self.state.floor = self.state.floor.max(floor);
     }
@@ -125,8 +125,8 @@ impl Admission {
         }
     }
 
-    /// Decides on records that follow each other and were read in `epoch`: returns those that are refused, by their
-    /// number. Refused records move no watermark.
+    /// Decides on consecutive records that were read in `epoch`: returns those that are refused, by their number.
+    /// Refused records move no watermark.
     pub fn admit(&mut self, times: &Times, epoch: Epoch) -> Vec<(u32, Rejection)> {
         if times.each.is_empty() || self.admits_all(times, epoch) {
             return Vec::new();
@@ -142,8 +142,8 @@ impl Admission {
         refused
     }
 
-    /// Admits one clock's records at once where each of them is on time wherever in the batch it is: most often that is
-    /// so.
+    /// Admits one clock's records together where each of them is on time wherever in the batch it is, which is the
+    /// usual case.
     fn admits_all(&mut self, times: &Times, epoch: Epoch) -> bool {
         let AdmissionState { reached, clocks: None, floor } = &mut self.state else { return false };
         let (mut least, mut greatest) = (EventTime::MAX, EventTime::MIN);
@@ -159,7 +159,7 @@ impl Admission {
         on_time && reached.advance_all(greatest, self.bounds.jump_max_ms)
     }
 
-    /// The one decision: by the first of these that applies.
+    /// Decides on one event: the first of these rules that applies.
     fn admit_one(&mut self, time: EventTime, clock: u64, epoch: Epoch) -> Result<(), Reason> {
         let bounds = &self.bounds;
         if is_future(time, epoch, bounds) {
@@ -179,7 +179,7 @@ impl Admission {
         if time < *floor {
             return Err(Reason::LateAfterIdle);
         }
-        // What followed the clock while the partition was quiet has come as far as its floor says.
+        // A watermark that followed the clock while the partition was quiet has advanced to the floor.
         let from = match *floor {
             EventTime::MIN => EventTime::MIN,
             floor => EventTime::from_millis(floor.millis().saturating_add(bounds.out_of_order_ms)),

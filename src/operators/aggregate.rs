@@ -1,4 +1,4 @@
-//! Aggregates: what a window keeps of its records, and what it says of them when it closes.
+//! Aggregates: what a window keeps of its records, and its result when it closes.
 //!
 //! An aggregate's result must be a function of the *multiset* of its records: whatever the order they came in, and
 //! however they were split over workers before being merged. So sums are kept in integers or fixed point, never in
@@ -48,13 +48,13 @@ use crate::record::Record;
 pub trait Aggregate<T>: 'static {
     /// What is kept per key and window. `Default` is the state of no records.
     type State: Default + Clone + Serialize + DeserializeOwned + Send + 'static;
-    /// What the window says when it closes.
+    /// The result when the window closes.
     type Output: Record;
 
     /// Adds one record.
     fn add(&self, state: &mut Self::State, record: &T);
 
-    /// Adds all that `other` holds. Together with `add` it must not matter how records were grouped or ordered.
+    /// Adds everything in `other`. Together with `add` it must not matter how records were grouped or ordered.
     fn merge(&self, state: &mut Self::State, other: Self::State);
 
     /// The result over a state to which at least one record was added.

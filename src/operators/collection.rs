@@ -1,8 +1,8 @@
 //! Records as a differential collection that only grows.
 //!
-//! What differential operators keep is not ours to write down; it is made again from the collections that go into them.
-//! So every record that went in is kept, each once: a checkpoint writes those that came since the one before, and
-//! refers to the rest.
+//! We cannot write down the state of differential operators; it is rebuilt from their input collections. So every
+//! record that went in is kept, each once: a checkpoint writes those that came since the one before, and refers to the
+//! rest.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::record::Record;
 use crate::state::snapshot::{Place, Slot, append};
 use crate::time::Epoch;
 
-/// A record, the epoch at which it came, and that it came once.
+/// A record, the epoch at which it came, and the multiplicity 1.
 pub type Insertion<T> = (T, Epoch, isize);
 
-/// Turns records into insertions. What an earlier run kept is inserted at the epoch `kept_at` of its checkpoint.
+/// Turns records into insertions. Those of an earlier run are inserted at the epoch `kept_at` of its checkpoint.
 pub fn insertions<'s, T: Record>(
     records: StreamVec<'s, Epoch, T>,
     mut slot: Slot,
@@ -64,8 +64,8 @@ pub fn insertions<'s, T: Record>(
 }
 
 /// Changes to a collection, each at its own epoch. Differential operators send those of several epochs together, at the
-/// first of them, which depends on how fast the workers are. Those at `kept_at` or before were passed on by an earlier
-/// run, and are left out.
+/// first of them, which depends on how fast the workers are. Changes at `kept_at` or before were sent by an earlier
+/// run, and are dropped.
 pub fn changes<U: Record>(
     updates: StreamVec<'_, Epoch, Insertion<U>>,
     kept_at: Option<Epoch>,
@@ -114,7 +114,7 @@ mod tests {
     use crate::state::snapshot::memory::{Run, run};
     use crate::time::EventTime;
 
-    /// How often each number has come: changes after the epoch that the run goes on from.
+    /// The counts of numbers: changes after the epoch that the run resumes from.
     fn counts(
         arrivals: Vec<(Epoch, Vec<u64>, EventTime)>,
         from: Option<(Epoch, Vec<bytes::Bytes>)>,

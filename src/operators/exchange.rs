@@ -33,18 +33,18 @@ pub use columns::{Columns, KeyedRow};
 
 use crate::time::Epoch;
 
-/// How rows are written between processes. A value of it is a batch as it was received.
+/// How rows are written between processes. A value of the type is a batch as it was received.
 ///
-/// What it reads was written by a process of the same build, which the mesh sees to when it forms; so a batch that
+/// What it reads was written by a process of the same build, which the mesh checks when it forms; so a batch that
 /// cannot be read is a defect of ours, and a panic.
 pub trait Format: Clone + Send + 'static {
-    /// What there is a batch of.
+    /// The type of the rows.
     type Row: Clone + Send + 'static;
 
     /// Appends `rows` to `to`, which is empty. The length must be a multiple of 8.
     fn write(rows: &[Self::Row], to: &mut Vec<u8>);
 
-    /// Takes what `write` wrote.
+    /// Takes the bytes that `write` wrote.
     ///
     /// # Panics
     /// If lengths in it do not agree.
@@ -53,7 +53,7 @@ pub trait Format: Clone + Send + 'static {
     /// How many rows there are.
     fn rows(&self) -> usize;
 
-    /// Row `i`, as it lies there or made from it.
+    /// Row `i`, borrowed from the batch or built from it.
     ///
     /// # Panics
     /// If there is no such row, or it cannot be read.
@@ -68,7 +68,7 @@ pub struct Batch<F: Format>(Rows<F>);
 enum Rows<F: Format> {
     Here {
         rows: Vec<F::Row>,
-        /// The rows in their format, from when timely asks for their length until it asks for them.
+        /// The encoded rows, from when timely asks for their length until it asks for them.
         written: OnceCell<Vec<u8>>,
     },
     Received(F),
@@ -178,7 +178,7 @@ impl<F: Format> ContainerBytes for Batch<F> {
 }
 
 impl<F: Format> Batch<F> {
-    /// The rows in their format. Timely asks for the length and then for the bytes: they are written once.
+    /// The encoded rows. Timely asks for the length and then for the bytes: they are written once.
     fn written(&self) -> &[u8] {
         let Rows::Here { rows, written } = &self.0 else { panic!("a batch is sent once, by whoever filled it") };
         written.get_or_init(|| {
@@ -189,13 +189,12 @@ impl<F: Format> Batch<F> {
     }
 }
 
-/// What fills batches.
+/// Builds batches.
 pub type BatchBuilder<F> = CapacityContainerBuilder<Batch<F>>;
 
 /// Sends each of `rows` to worker `route(row)` modulo the number of workers, in format `F`, by two operators: `name`
-/// with `.pack` behind it, and `name`. A row's epoch stays as it is. For a stage of one's own that needs the rows of a
+/// followed by `.pack`, and `name`. A row's epoch does not change. For a stage of one's own that needs the rows of a
 /// key on one worker:
-///
 /// ```
 /// use tidewatch::flow::timely::dataflow::operators::vec::Filter;
 /// use tidewatch::operators::exchange::{Columns, KeyedRow, exchange};

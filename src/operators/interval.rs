@@ -47,7 +47,7 @@ impl Hopping {
 }
 
 impl Intervals {
-    /// Stands in for intervals that make no sense, until that is reported.
+    /// A placeholder for invalid intervals, until the fault is reported.
     pub(crate) const PLACEHOLDER: Intervals = Intervals { size_ms: 1, hop_ms: 1 };
 
     /// How long each window is.
@@ -60,7 +60,7 @@ impl Intervals {
         Duration::from_millis(self.hop_ms.unsigned_abs())
     }
 
-    /// Why these intervals make no sense, if they do not.
+    /// Why these intervals are invalid, if they are.
     pub(crate) fn fault(&self) -> Option<String> {
         let Intervals { size_ms, hop_ms } = *self;
         if size_ms < 1 || hop_ms < 1 {
@@ -94,7 +94,7 @@ impl Intervals {
         EventTime::from_millis(start.millis().saturating_add(self.size_ms))
     }
 
-    /// The last start of a window that is over once nothing earlier than `watermark` is expected.
+    /// The last start of a window that is closed once nothing earlier than `watermark` is expected.
     pub fn closed_by(&self, watermark: EventTime) -> EventTime {
         if watermark == EventTime::MAX {
             return EventTime::MAX;
@@ -103,7 +103,7 @@ impl Intervals {
     }
 }
 
-/// What a window says of a key when it closes. As an event it happened in the window's last millisecond.
+/// The row of a key and a window that has closed. Its event time is the window's last millisecond.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Window<K, V> {
     /// The key.

@@ -1,8 +1,8 @@
 //! The watermark of a source, per epoch: the least over its partitions that are not idle.
 //!
-//! Each worker's source announces at the end of an epoch what became of its partitions, as [`Mark`]s to every worker.
-//! The operator here collects the marks of an epoch until the frontier has passed it, so the watermark of epoch *e* is
-//! the same value on all workers, however the partitions are spread over them. It never goes back.
+//! At the end of an epoch each worker's source broadcasts the changes of its partitions, as [`WatermarkUpdate`]s, to
+//! every worker. The operator here collects the updates of an epoch until the frontier has passed it, so the watermark
+//! of epoch *e* is the same value on all workers, however the partitions are spread over them. It never goes back.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -20,34 +20,34 @@ use super::pending::Pending;
 use crate::state::snapshot::{Place, Slot};
 use crate::time::{Epoch, EventTime};
 
-/// What a partition contributes to the watermark from an epoch on.
+/// How a partition takes part in the watermark from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
-    /// It takes part, and it is not known yet what may still come of it: the watermark stands still.
+    /// It takes part, and it is not known yet which events may still come: the watermark does not advance.
     Joined,
-    /// It takes part: nothing is expected that is earlier than it has reached.
+    /// It takes part: nothing earlier is expected than the time that it has reached.
     Active,
-    /// It had nothing for a while: the others go on without it.
+    /// It had no records for a while: the watermark advances without it.
     Idle,
-    /// It will never have another record.
+    /// There are no further records.
     Ended,
 }
 
-/// The partition that stands for none, as long as a source has no other: so that the watermark of a source without any
-/// does not stand still for ever. It ends when the source has finished, and follows the clock where the source is live.
+/// A placeholder that counts only while a source has no other partition, so that the watermark of such a source can
+/// advance. It ends when the source has finished, and follows the clock where the source is live.
 pub const NO_PARTITION: u32 = u32::MAX;
 
-/// News of one partition, from an epoch on.
+/// A change of one partition, from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mark {
-    /// How it stands.
+    /// It takes part in another way.
     Stands {
         /// The partition's number within the source.
         partition: u32,
-        /// What it contributes.
+        /// How it takes part.
         standing: Standing,
     },
-    /// Nothing earlier is expected from it.
+    /// No earlier event is expected from it.
     Reached {
         /// The partition's number within the source.
         partition: u32,
@@ -56,13 +56,13 @@ pub enum Mark {
     },
 }
 
-/// Folds marks into a watermark.
+/// Folds updates into a watermark.
 #[derive(Debug)]
 pub struct Tracker {
     marked: Marked,
 }
 
-/// What the marks up to an epoch came to.
+/// The fold of all updates up to an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marked {
     /// The watermark.
@@ -71,30 +71,30 @@ pub struct Marked {
     pub partitions: BTreeMap<u32, Contribution>,
 }
 
-/// What a partition's marks came to.
+/// The fold of a partition's updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contribution {
-    /// How it stands.
+    /// How it takes part.
     pub standing: Standing,
-    /// Nothing earlier is expected from it.
+    /// No earlier event is expected from it.
     pub reached: EventTime,
 }
 
 impl Default for Marked {
-    /// No partition yet.
+    /// Without partitions.
     fn default() -> Self {
         Marked { watermark: EventTime::MIN, partitions: BTreeMap::new() }
     }
 }
 
 impl Tracker {
-    /// Resumes from `marked`.
+    /// Resumes from `state`.
     pub fn new(marked: Marked) -> Self {
         Tracker { marked }
     }
 
-    /// Takes one mark; the order of marks of different partitions does not matter, nor that of what a partition has
-    /// reached.
+    /// Applies an update. The order of updates of different partitions does not matter, nor that of the times that one
+    /// has reached.
     pub fn apply(&mut self, mark: Mark) {
         let (Mark::Stands { partition, .. } | Mark::Reached { partition, .. }) = mark;
         let unknown = Contribution { standing: Standing::Active, reached: EventTime::MIN };
@@ -124,7 +124,7 @@ impl Tracker {
         }
         let candidate = match least {
             Some(least) => least,
-            // Nothing is known of what may still come, of idle partitions or before there is any.
+            // It is unknown which events may still come, of idle partitions or before there is any.
             None if waiting || self.marked.partitions.is_empty() => self.marked.watermark,
             None => EventTime::MAX,
         };
@@ -133,7 +133,7 @@ impl Tracker {
     }
 }
 
-/// How far the watermark of a source is known on this worker. Written by the operator, read by the source beside it.
+/// The watermark of a source as far as this worker knows it. Written by the operator, read by the source beside it.
 #[derive(Debug)]
 pub struct WatermarkView {
     /// Epochs before this one are complete.
@@ -148,8 +148,8 @@ impl Default for WatermarkView {
     }
 }
 
-/// Turns the marks that are addressed to this worker into the watermark: one value at every epoch that moves it. `slot`
-/// keeps the tracker, and what it kept is in there already.
+/// Turns the updates that are addressed to this worker into the watermark: one value at every epoch that advances it.
+/// The tracker's state is written to `slot`; `tracker` has been restored from it already.
 pub fn watermark<'s>(
     name: &str,
     marks: StreamVec<'s, Epoch, (u64, Mark)>,
@@ -331,7 +331,7 @@ mod tests {
                 (ahead, behind, least("least", vec![a, b], Slot::off()).capture())
             });
             let at = EventTime::from_millis;
-            // One is told up to epoch 3 before the other has said anything.
+            // One advances up to epoch 3 before the other has sent anything.
             for (epoch, time) in [(1, 10), (2, 100), (3, 100)] {
                 ahead.advance_to(epoch);
                 ahead.send(at(time));

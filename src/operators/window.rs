@@ -1,8 +1,9 @@
 //! Windowed aggregation by key: one row per key and window, once, when the watermark has passed the window's end.
 //!
-//! Two operators. `local` adds each record to its windows on the worker where the record is; when a window closes,
-//! `merge` brings the workers' parts of a key together on the key's own worker. So a record never crosses between
-//! workers, only one part per key, window and worker, and workers share the work on a frequent key.
+//! Two operators. `local` adds each record to its windows on the worker that has the record; when a window closes,
+//! `merge` combines the workers' partial aggregates of a key on the worker that owns the key. So a record never crosses
+//! between workers, only one partial aggregate per key, window and worker, and workers share the work on a frequent
+//! key.
 //!
 //! The invariant: what is emitted at epoch *e* is a function of the records and watermarks up to *e*. So records of an
 //! epoch are applied once every earlier epoch is complete, and windows close only when their own epoch is. The order of
@@ -28,26 +29,26 @@ use crate::state::snapshot::Slot;
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime};
 
-/// What a window stage needs to know besides its records.
+/// The parts of a window stage besides its records.
 pub struct WindowStage {
     /// The stage's name.
     pub name: String,
-    /// Which windows there are.
+    /// The windows.
     pub intervals: Intervals,
     /// The most entries (keys times open windows) that one worker holds.
     pub keys_max: usize,
-    /// Told once when `keys_max` is exceeded.
+    /// Called once when `keys_max` is exceeded.
     pub fail: Box<dyn Fn(Error)>,
-    /// Where the stage counts.
+    /// The stage's metrics.
     pub metrics: StageMetrics,
-    /// Where its state is kept.
+    /// The slot of its state.
     pub slot: Slot,
 }
 
-/// The rows of closed windows, and records that came behind the watermark.
+/// The rows of closed windows, and records behind the watermark.
 pub type Windowed<'s, K, V> = (StreamVec<'s, Epoch, Window<K, V>>, StreamVec<'s, Epoch, DeadLetter>);
 
-/// What one worker's records say of a key in a window that has closed.
+/// The aggregate of one worker's records of a key in a window that has closed.
 #[derive(Clone, Debug)]
 struct Part<K, S> {
     start: EventTime,
@@ -68,7 +69,7 @@ impl<K: Record, S: Record> KeyedRow for Part<K, S> {
     }
 }
 
-/// Parts on their way to the workers of their keys.
+/// Partial aggregates on their way to the owners of their keys.
 type Parts<K, S> = Columns<Part<K, S>>;
 
 type Builder<D> = CapacityContainerBuilder<Vec<D>>;

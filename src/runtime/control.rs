@@ -17,7 +17,7 @@ struct Shared {
     drain: AtomicBool,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
-    /// Hears of failures, if workers that fail have to stand still.
+    /// Set where a worker that fails must block for ever; receives a message at the first failure.
     halted: Mutex<Option<Sender<bool>>>,
 }
 
@@ -56,7 +56,7 @@ impl Control {
         drop(failure);
         self.0.failed.store(true, Ordering::Release);
         if let Some(halted) = &*self.0.halted.lock().unwrap_or_else(PoisonError::into_inner) {
-            // Nobody listens any more after the first one.
+            // Nobody listens any more after the first failure.
             let _ = halted.send(true);
         } else {
             return;
@@ -66,13 +66,13 @@ impl Control {
         }
     }
 
-    /// From now on a worker that fails stands still, and `halted` is told: if it went on for only a moment, the other
-    /// processes would hear from timely that an epoch is complete of which records were dropped.
+    /// From now on a worker that fails blocks, and `halted` is notified: if the worker continued for only a moment,
+    /// timely would report to the other processes that an epoch is complete whose records were dropped.
     pub(super) fn halt_on_failure(&self, halted: Sender<bool>) {
         *self.0.halted.lock().unwrap_or_else(PoisonError::into_inner) = Some(halted);
     }
 
-    /// Says that this thread is a worker.
+    /// Marks this thread as a worker.
     pub(super) fn is_worker() {
         IS_WORKER.set(true);
     }

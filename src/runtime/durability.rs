@@ -1,4 +1,4 @@
-//! What a run with a state directory knows of those before it, and what it leaves for those after it.
+//! What a run with a state directory recovers from earlier runs, and what it writes for later ones.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::state::snapshot::Schedule;
 use crate::telemetry::{BindingMetrics, CheckpointMetrics, Metrics};
 use crate::time::{Epoch, Ticker};
 
-/// Where checkpoints are.
+/// Where checkpoints are stored.
 #[derive(Clone, Default)]
 pub enum CheckpointPlace {
     /// In the folder `checkpoints` of the state directory.
@@ -32,18 +32,18 @@ pub enum CheckpointPlace {
     Store(CheckpointStore),
 }
 
-/// How checkpoints are taken.
+/// How checkpoints are taken and kept.
 #[derive(Clone)]
 pub struct CheckpointRules {
-    /// Where they are.
+    /// Where they are stored.
     pub place: CheckpointPlace,
-    /// How much time is between two.
+    /// The time between two.
     pub interval: Duration,
     /// How many are kept.
     pub keep: usize,
 }
 
-/// What a run goes on from.
+/// What a run resumes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum From {
     /// The newest checkpoint that can be read.
@@ -51,14 +51,14 @@ pub enum From {
     Newest,
     /// This one.
     Checkpoint(CheckpointName),
-    /// None: all epochs that were bound are made again.
+    /// No checkpoint: all epochs that were bound are replayed.
     Bindings,
 }
 
-/// This process among those of the run.
+/// The share of this process in the run.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
-    /// Its place, from 0.
+    /// The process's number, from 0.
     pub process: usize,
     /// Workers in it.
     pub threads: usize,
@@ -68,31 +68,32 @@ pub struct Share {
     pub sources: usize,
 }
 
-/// The same for all workers of a process; clones share it. The last one to go lets other runs into the state directory.
+/// What all workers of a process share about durability; clones are handles to it. Dropping the last one releases the
+/// state directory.
 #[derive(Clone)]
 pub struct Durability {
-    /// This run.
+    /// The generation of this run.
     pub generation: Generation,
     /// How many shards every sink has.
     pub sink_shards: usize,
-    /// When the state directory was made, in milliseconds since the Unix epoch.
+    /// When the state directory was created, in milliseconds since the Unix epoch.
     pub created_ms: u64,
-    /// The checkpoint that the run goes on from, if there is one.
+    /// The checkpoint that the run resumes from, if there is one.
     pub checkpoint: Option<CheckpointName>,
-    /// What earlier runs bound, after it.
+    /// What earlier runs bound after that checkpoint.
     pub history: Arc<History>,
-    /// Where this one binds.
+    /// The log to which this run binds epochs.
     pub log: BindingLog,
-    /// Where sources keep what cannot be read again.
+    /// The journals of sources that cannot be read again.
     pub journals: Journals,
     schedule: Schedule,
     keeper: KeeperHandle,
-    /// The checkpoint that the run goes on from, once for each worker that has not taken it.
+    /// The checkpoint that the run resumes from, once for each worker that has not fetched it.
     restored: Arc<Mutex<Vec<Arc<Restored>>>>,
     _directory: Arc<StateDirectory>,
 }
 
-/// What writes to the state directory.
+/// The writers to the state directory.
 pub struct Writers {
     /// Bindings.
     pub bindings: BindingWriter,
@@ -101,10 +102,10 @@ pub struct Writers {
 }
 
 impl CheckpointRules {
-    /// The checkpoints of the state directory at `state`.
+    /// The checkpoint store for the state directory at `state`.
     ///
     /// # Errors
-    /// Of kind `State`, if their folder cannot be made or read.
+    /// Of kind `State`, if their folder cannot be created or read.
     pub fn store(&self, state: &Path) -> Result<CheckpointStore> {
         match &self.place {
             CheckpointPlace::StateDirectory => CheckpointStore::folder(&state.join("checkpoints")),
@@ -113,7 +114,7 @@ impl CheckpointRules {
         }
     }
 
-    /// Reads what a run in `directory` goes on from.
+    /// Reads the checkpoint that a run in `directory` resumes from, if there is one.
     ///
     /// # Errors
     /// Of kind `State`: see [`restore`].
@@ -128,7 +129,7 @@ impl CheckpointRules {
 }
 
 impl Durability {
-    /// Reads what earlier generations left in `directory`, and begins to bind and to take checkpoints.
+    /// Recovers what earlier generations left in `directory`, and starts the writers of bindings and checkpoints.
     ///
     /// # Errors
     /// Of kind `State`, if the directory cannot be read or written or is damaged.
@@ -146,7 +147,8 @@ impl Durability {
         Ok(durability)
     }
 
-    /// The same, but that nothing is written except by the turns of the writers: for tests that choose when.
+    /// Like [`begin`](Self::begin), but the writers only write when they are given a turn: for tests that control the
+    /// timing.
     ///
     /// # Errors
     /// As for [`begin`](Self::begin).
@@ -170,7 +172,7 @@ impl Durability {
             Observer { control: control.clone(), bindings: metrics.bindings(), checkpoints: metrics.checkpoints() };
         let (log, bindings) = BindingLog::begin(&directory, process, workers * sources, schedule, observer.clone())?;
         let lasting = restored.iter().flat_map(|restored| restored.lasting.iter().cloned());
-        // Spread over all workers, of which each process has some.
+        // Spread over all workers; each process takes those of its own.
         let lasting = (0..).map(|i: usize| i % workers).zip(lasting).filter(|(worker, _)| worker / threads == process);
         let plan = KeeperPlan {
             store: rules.store(directory.path())?,
@@ -213,7 +215,7 @@ impl Durability {
         Ok((durability, Writers { bindings, checkpoints }))
     }
 
-    /// The snapshots of one worker. To be asked once for each.
+    /// The snapshots of one worker. To be called once per worker.
     pub fn snapshots(&self, worker: usize, workers: usize, control: &Control, metrics: &Metrics) -> Snapshots {
         let (control, checkpoints) = (control.clone(), metrics.checkpoints());
         Snapshots::new(SnapshotPlan {
@@ -228,7 +230,7 @@ impl Durability {
     }
 }
 
-/// Where the sources were at a checkpoint.
+/// The positions of the sources at a checkpoint.
 fn base(restored: &Restored) -> Result<Base> {
     let mut base = Base { checkpoint: Some(restored.name), ..Base::default() };
     let sources = restored.slots.iter().filter_map(|slot| {
@@ -271,7 +273,7 @@ impl KeeperObserver for Observer {
     }
 
     fn failed(&self, error: Error) {
-        tracing::error!(%error, "this checkpoint is not taken; the run goes on, and recovers from the one before");
+        tracing::error!(%error, "this checkpoint is not taken; the run continues, and recovery uses the one before");
         self.checkpoints.failed();
     }
 }

@@ -3,8 +3,7 @@
 //!
 //! Every worker builds the same operators in the same order, whatever it owns; what differs between workers is inside
 //! the operators. A failure stops all workers of the process. Peers in other processes cannot be told to stop: they
-//! notice that the connections break when this process ends, and for that the connections must not be closed in good
-//! order before.
+//! notice that the connections break when this process ends, so the connections must not be closed cleanly before that.
 
 use std::any::Any;
 use std::mem::ManuallyDrop;
@@ -28,15 +27,15 @@ use crate::time::Epoch;
 /// How long a worker sleeps at most when nothing happens: bounds how late it notices a stop.
 const PARK_MAX: Duration = Duration::from_millis(20);
 
-/// The place of this process among its peers.
+/// The position of this process among its peers.
 pub struct Peers {
-    /// Connections in process order, `None` at our own place.
+    /// Connections in process order, `None` for this process.
     pub sockets: Vec<Option<TcpStream>>,
-    /// Our place.
+    /// The index of this process.
     pub index: usize,
 }
 
-/// What a run is made of, besides the dataflow.
+/// The parts of a run besides the dataflow.
 pub struct Plan {
     /// Worker threads in this process; the same in all processes.
     pub workers: usize,
@@ -44,7 +43,7 @@ pub struct Plan {
     pub peers: Option<Peers>,
     /// Stops the run, and holds the first error.
     pub control: Control,
-    /// Where the workers publish their operators' figures.
+    /// Where the workers publish their operators' metrics.
     pub metrics: Metrics,
 }
 
@@ -80,7 +79,7 @@ where
         // Nobody listens any more once another worker has failed.
         let _ = ended.send(failed);
         if failed && !alone {
-            // Ending here would tell the peers that all is well.
+            // Returning here would tell the peers that the run ended cleanly.
             loop {
                 std::thread::park();
             }
@@ -95,7 +94,7 @@ where
     if !alone && endings.iter().take(workers).any(|failed| failed) {
         return Err(control.take_failure().expect("whoever fails says why"));
     }
-    // All are joined first, since only then every failure is known; a panic is among the failures, with its message.
+    // All are joined first, since only then every failure is known; panics are among the failures, with their messages.
     let panicked = ManuallyDrop::into_inner(guards).join().into_iter().find_map(Result::<(), String>::err);
     let why = |why: String| Error::new(ErrorKind::Internal, format!("a worker panicked: {why}"));
     control.take_failure().or(panicked.map(why)).map_or(Ok(()), Err)?;
@@ -103,8 +102,8 @@ where
     Ok(())
 }
 
-/// Works, and tells the other workers if that panics: this one will never make progress again, so they would wait for
-/// ever.
+/// Runs `work`, and reports a panic to the other workers: they would wait for ever, since a worker that panicked makes
+/// no progress.
 fn telling_panics(control: &Control, work: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(work)) {
         let said = payload.downcast_ref::<&str>().copied();

@@ -50,7 +50,8 @@ pub fn install(addresses: Vec<String>) {
     install_with(addresses, |_| false);
 }
 
-/// The same for a process that has someone to tell: what `told` returns true for is not written to standard error.
+/// Like [`install`], for a process that reports to a supervisor: what `told` returns true for is not written to
+/// standard error.
 ///
 /// `told` may block; the process does not wait for it longer than a second.
 pub fn install_with(addresses: Vec<String>, told: impl Fn(&LastWords) -> bool + Send + Sync + 'static) {

@@ -1,8 +1,8 @@
-//! From read to release: how long records are under way.
+//! From read to release: how long records are in flight.
 //!
-//! A source says how many records it read when, and in which epoch. One operator behind all sinks sees how far these
-//! are: when they are done with an epoch, timely schedules it at once, so nobody has to be awake for it, and the figure
-//! is as exact as this worker can know it. Only telemetry comes of it.
+//! A source records how many records it read when, and in which epoch. One operator behind all sinks sees their
+//! frontier: when they are done with an epoch, timely schedules it at once, so nothing has to poll for it, and the
+//! measurement is as exact as this worker can make it. It feeds only telemetry.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,11 +18,11 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use crate::telemetry::SourceMetrics;
 use crate::time::Epoch;
 
-/// The operator's name; no part of a dataflow can have it.
+/// The operator's name; no stage of a dataflow can have it.
 const NAME: &str = "sinks.release";
 
-/// Records that were read within this time of each other count as read with the first of them. It bounds what is
-/// remembered to this worker's time under way, however many polls there are.
+/// Records that were read within this time of each other count as read with the first of them. It bounds what is kept
+/// in memory to this worker's time in flight, however many polls there are.
 const RESOLUTION: Duration = Duration::from_micros(100);
 
 /// What one source read on one worker and is not released yet. Clones share it.
@@ -42,12 +42,12 @@ struct Batch {
 }
 
 impl Reads {
-    /// Nothing yet.
+    /// Without any reads.
     pub fn new(metrics: SourceMetrics) -> Self {
         Reads(Rc::new(RefCell::new(Waiting { metrics, batches: VecDeque::new() })))
     }
 
-    /// `records` were read, or could have been, at `read` or after it, and belong to `epoch`.
+    /// `records` records of `epoch` were read, or could have been, at `read` or later.
     pub fn read(&self, epoch: Epoch, read: Instant, records: u64) {
         if records == 0 {
             return;
@@ -71,8 +71,8 @@ impl Reads {
     }
 }
 
-/// Puts the operator behind `sinks`, and `probe` behind it. `committed` is told of each epoch such that the sinks are
-/// done with all before it.
+/// Puts the operator behind `sinks`, and `probe` behind it. `committed` is called with each epoch before which the
+/// sinks are done with everything.
 pub fn release<'s>(
     scope: Scope<'s, Epoch>,
     sinks: Vec<StreamVec<'s, Epoch, ()>>,

@@ -1,12 +1,12 @@
-//! A sink: encodes rows, gives them to connectors once the frontier has passed their epoch, and holds back the progress
-//! of the dataflow until the connectors say they are durable.
+//! A sink: encodes rows, hands them to connectors once the frontier has passed their epoch, and holds back the progress
+//! of the dataflow until the connectors report them durable.
 //!
-//! The invariant: a row of epoch *e* is given to a writer only after no row of *e* can follow, and the probe behind the
-//! sinks passes *e* only after it is durable.
+//! The invariant: a row of epoch *e* is handed to a writer only after no row of *e* can follow, and the probe behind
+//! the sinks passes *e* only after it is durable.
 //!
-//! A sink has shards, each with a writer of its own. In a run without a state directory every worker has one shard and
-//! writes its own rows to it. With one, a row's shard must be the same in every generation, so it is a hash of the row,
-//! and encoded rows go to the worker that has the shard.
+//! A sink has shards, each with a writer of its own. Without a state directory every worker has one shard and writes
+//! its own rows to it. With one, a row's shard must be the same in every generation, so it is a hash of the row, and
+//! encoded rows are exchanged to the worker that owns the shard.
 
 mod block;
 mod encode;
@@ -27,7 +27,7 @@ use crate::time::{Epoch, Ticker};
 /// How a sink chooses the key of a row, for systems that partition by key: it appends the key to the bytes.
 pub type KeyOf<R> = Rc<dyn Fn(&R, &mut Vec<u8>)>;
 
-/// What a sink is made of.
+/// The parts of a sink.
 pub struct SinkStage<R> {
     /// The sink's name in the dataflow.
     pub name: String,
@@ -39,15 +39,15 @@ pub struct SinkStage<R> {
     pub run_ms: u64,
     /// The run's generation and the number of shards, if it has a state directory.
     pub durable: Option<(Generation, usize)>,
-    /// Whom it writes to.
+    /// The external system that it writes to.
     pub connector: Arc<dyn SinkConnector>,
     /// The key of a row, if the flow chose one.
     pub key: Option<KeyOf<R>>,
-    /// Whether to stop.
+    /// Stops the run.
     pub control: Control,
     /// The clock, for latencies.
     pub ticker: Ticker,
-    /// Where the sink counts.
+    /// The sink's metrics.
     pub metrics: SinkMetrics,
 }
 
@@ -57,7 +57,7 @@ impl<R> SinkStage<R> {
     }
 }
 
-/// Builds a sink's operators; the stream they return carries no data, only how far the sink is.
+/// Builds a sink's operators; the stream they return carries no data, only the progress of the sink.
 pub fn sink<'s, R: Record>(rows: StreamVec<'s, Epoch, R>, stage: SinkStage<R>) -> StreamVec<'s, Epoch, ()> {
     let spare = Spare::default();
     let blocks = encode::encode(rows, &stage, spare.clone());

@@ -1,12 +1,12 @@
 //! The source operator: drives a connector's reader, decodes what it hands over, and decides what is on time.
 //!
 //! Its capability is the clock of the dataflow: on every worker it follows the same rule, now rounded up to the tick,
-//! also where there is nothing to read. At the end of an epoch the operator tells every worker what became of its
-//! partitions (its `Mark`s); that is the point at which an epoch is bound to what was read in it.
+//! also where there is nothing to read. At the end of an epoch the operator broadcasts how its partitions contribute to
+//! the watermark ([`WatermarkUpdate`]s) to every worker; at that point the epoch is bound to what was read in it.
 //!
-//! What is read goes on in chunks, in one way: `decode` decodes them, where they were read or, where there are fewer
-//! partitions than workers, on all workers; the owner of a partition decides what is on time in them (`gate`, and
-//! `admit` for those that were decoded elsewhere); `emit` lets those go on that had to wait for that.
+//! Records travel in chunks, always on one path: `decode` decodes them, on the worker that read them or, where there
+//! are fewer partitions than workers, on all workers; the owner of a partition decides what is on time in them (`gate`,
+//! and `admit` for chunks that were decoded elsewhere); `emit` releases the records that had to wait for that decision.
 //!
 //! Back-pressure is the distance between this clock and the sinks: with too many epochs in flight the operator does not
 //! read.
@@ -58,52 +58,52 @@ pub type Validation<T> = Box<dyn Fn(&T) -> Result<(), String>>;
 /// Checks that are added while the dataflow is built, after the source.
 pub type Validations<T> = Rc<RefCell<Vec<Validation<T>>>>;
 
-/// How much may be under way between the sources and the sinks.
+/// How much may be in flight between the sources and the sinks.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowControl {
-    /// Epochs in which something was read that is not committed yet.
+    /// The most epochs in which something was read that is not committed yet.
     pub epochs_in_flight_max: usize,
-    /// Records that one worker reads in one epoch.
+    /// The most records that one worker reads in one epoch.
     pub records_per_epoch_max: u64,
 }
 
-/// What a source operator is made of.
+/// The parts of a source operator.
 pub struct SourceStage<T: Decode> {
     /// How many workers this process has.
     pub threads: usize,
     /// Whether all processes are on this machine, and see the same files.
     pub one_machine: bool,
-    /// Where it runs.
+    /// The worker, the process and the names that the reader is opened with.
     pub context: SourceContext,
-    /// Whom it reads from.
+    /// The external system that it reads from.
     pub connector: Arc<dyn SourceConnector>,
     /// How records are decoded.
     pub options: T::Options,
-    /// What is on time.
+    /// The rules of admission.
     pub rules: TimeRules,
-    /// What the dataflow itself refuses.
+    /// The dataflow's own checks.
     pub validations: Validations<T>,
     /// The state directory, if there is one.
     pub durability: Option<Durability>,
-    /// Whether to stop.
+    /// Stops the run.
     pub control: Control,
     /// The clock.
     pub ticker: Ticker,
-    /// How far the sinks are.
+    /// The progress of the sinks.
     pub sinks: ProbeHandle<Epoch>,
-    /// How far ahead of the sinks reading may be.
+    /// How far reading may be ahead of the sinks.
     pub flow_control: FlowControl,
-    /// Whether anybody takes all dead letters.
+    /// Whether something consumes all dead letters.
     pub letters_wanted: bool,
-    /// Where the source counts.
+    /// The source's metrics.
     pub metrics: SourceMetrics,
-    /// What was read and is not released.
+    /// What was read and is not released yet.
     pub reads: Reads,
-    /// Where the positions of the partitions are kept.
+    /// The slot of the partitions' positions.
     pub positions: Slot,
-    /// Where it is kept what is decoded and decided on of them.
+    /// The slot of the partitions' admission states.
     pub admitted: Slot,
-    /// Where what their marks came to is kept.
+    /// The slot of the fold of their watermark updates.
     pub marked: Slot,
 }
 

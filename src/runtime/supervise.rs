@@ -1,10 +1,10 @@
-//! Supervision of the local processes of a cluster: starts them, stops them together, and says in one line which one
+//! Supervision of the local processes of a cluster: starts them, stops them together, and reports in one line which one
 //! was lost and how.
 //!
-//! Each process is connected to its supervisor by a socket ([`Link`]), in a folder that nobody else can enter. Over it
-//! goes the request to stop one way, and what became of the process the other way; its end tells a process that the
-//! supervisor is gone, so that none lingers. Timely re-admits nobody, so the loss of one process ends all of them;
-//! [`Restarts`] says whether and when all begin again.
+//! Each process is connected to its supervisor by a socket ([`Link`]), in a folder that no other user can enter. The
+//! request to stop goes one way, reports of the process the other way; when the socket closes, a process knows that the
+//! supervisor is gone and exits. Timely re-admits no process, so the loss of one ends all of them; [`Restarts`] decides
+//! whether and when all start again.
 
 mod cause;
 mod link;
@@ -31,20 +31,20 @@ pub use self::message::{Finished, Report};
 pub use self::restarts::Restarts;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The interval at which the supervisor looks after its processes.
+/// The interval at which the supervisor checks its processes.
 const POLL: Duration = Duration::from_millis(10);
 
-/// How long a process may say nothing before it counts as lost. It says something every second.
+/// How long a process may be silent before it counts as lost. It reports every second.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// A pause of the supervisor itself after which nobody's silence means anything.
+/// After a pause of the supervisor itself of this length, silence of a process means nothing.
 const OWN_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the supervisor waits after the first sign of trouble for the others to end by themselves, and for the cause
-/// of it: the process that was lost may be seen after those that lost it.
+/// How long the supervisor waits after the first sign of trouble for the other processes to end by themselves, and for
+/// its cause: the lost process may be noticed after those that lost it.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// How long the rows of processes that ended badly may take to be passed on.
+/// How long it may take to pass on the rows of processes that failed.
 const LAST_ROWS: Duration = Duration::from_secs(1);
 
 /// How often the supervisor was told to stop. Clones share their state.
@@ -66,7 +66,7 @@ impl StopRequests {
 /// How a cluster ended, if not with an error.
 #[derive(Debug)]
 pub enum Ending {
-    /// Every process finished; this is what they counted together, and whether they were stopped.
+    /// Every process finished; with their totals, and whether they were stopped.
     Finished(Finished, bool),
     /// A second request, or the end of the grace period, cut it short.
     Forced,
@@ -76,7 +76,7 @@ pub enum Ending {
 pub struct Supervisor {
     listener: UnixListener,
     members: Vec<Member>,
-    /// Connections that have not said which process they are.
+    /// Connections that have not identified their process yet.
     strangers: Vec<Connection>,
     troubles: Vec<Trouble>,
     troubled: Option<Instant>,
@@ -110,7 +110,7 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Looks after the processes until all have ended.
+    /// Supervises the processes until all have ended.
     ///
     /// # Errors
     /// What ended the cluster: the error of a process that failed, with its kind; or of kind `Mesh` and in one line,
@@ -123,7 +123,7 @@ impl Supervisor {
             }
             looked = Instant::now();
             let ended = self.members.iter_mut().map(Member::reap).filter(|ended| *ended).count();
-            // After the processes were asked whether they had ended: what they said before is then all there.
+            // After the exits were collected: what the processes reported before is then all there.
             self.listen();
             self.judge();
             match requests.count() {
@@ -170,7 +170,7 @@ impl Supervisor {
         self.members.iter_mut().for_each(Member::stop);
     }
 
-    /// Hears what the processes have to say.
+    /// Receives the reports of the processes.
     fn listen(&mut self) {
         loop {
             match self.listener.accept() {
@@ -215,7 +215,7 @@ impl Supervisor {
         }
     }
 
-    /// Sees to processes that ended without a word, and to those that say nothing.
+    /// Handles processes that exited without a report, and those that are silent.
     fn judge(&mut self) {
         for process in 0..self.members.len() {
             let member = &self.members[process];

@@ -1,13 +1,12 @@
-//! Snapshots: the state of every operator at the end of an epoch, handed out entry by entry, and taken back after a
-//! restart.
+//! Snapshots: the state of every operator at the end of an epoch, written entry by entry, and restored after a restart.
 //!
-//! Every operator that keeps state from one epoch to the next has a [`Slot`]. Which epochs are kept follows from the
-//! epochs alone (a [`Schedule`]), so all operators on all workers come to the same ones without a word between them.
-//! Before an operator applies anything of a later epoch it asks its slot whether a snapshot is [due](Slot::due);
-//! everything up to that epoch has arrived then, so nothing is under way between operators, and together their
-//! snapshots are the dataflow.
+//! Every operator that keeps state from one epoch to the next has a [`Slot`]. Which epochs have snapshots follows from
+//! the epochs alone (a [`Schedule`]), so all operators on all workers agree without communicating. Before an operator
+//! applies anything of a later epoch it asks its slot whether a snapshot is [due](Slot::due); everything up to that
+//! epoch has arrived then, so nothing is in flight between operators, and together their snapshots are the state of the
+//! dataflow.
 //!
-//! An entry says where it belongs: to a key group, and so to the worker that has the group now, or to every worker.
+//! An entry has a placement: a key group, and so the worker that owns the group now, or every worker.
 
 #[cfg(test)]
 pub(crate) mod memory;
@@ -22,7 +21,8 @@ use serde::de::DeserializeOwned;
 use super::key::KEY_GROUPS;
 use crate::time::Epoch;
 
-/// At which epochs snapshots are due: at the multiples of an interval, from the first epoch on that no earlier run had.
+/// The epochs at which snapshots are due: the multiples of an interval, from the first epoch on that no earlier run
+/// had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Milliseconds from one to the next; at least 1.
@@ -42,45 +42,45 @@ impl Schedule {
     }
 }
 
-/// Whose an entry is after a restart.
+/// Which worker restores an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Every worker's.
+    /// Every worker.
     Everywhere,
-    /// That of the worker which has the key group: group modulo workers.
+    /// The worker that owns the key group: group modulo workers.
     Group(u64),
 }
 
 const EVERYWHERE: u16 = u16::MAX;
 
-/// Takes the snapshots of one worker. A snapshot that it takes is one whose `begin` it has answered with yes.
+/// Takes the snapshots of one worker. Only snapshots whose `begin` returned true are written.
 pub trait Recorder {
-    /// A slot begins the snapshot of `epoch`; the answer may be that nobody needs it.
+    /// A slot starts the snapshot of `epoch`; false if it is not needed.
     fn begin(&self, slot: u32, epoch: Epoch) -> bool;
 
-    /// Entries of the snapshot that the slot has begun, or, if they are `lasting`, of this and of all later ones.
+    /// Entries of the snapshot that the slot has started, or, if they are `lasting`, of this and all later ones.
     fn write(&self, slot: u32, lasting: bool, entries: Vec<u8>);
 
     /// The slot has written all of its snapshot.
     fn end(&self, slot: u32);
 
-    /// The slot's snapshot is this one from now on, together with what is `lasting`: its operator has nothing more to
-    /// do.
+    /// From now on this is the slot's snapshot, together with its `lasting` entries: its operator will not change any
+    /// more.
     fn settle(&self, slot: u32, entries: Vec<u8>, lasting: Vec<u8>);
 
-    /// Whether more can be written without keeping too much in memory.
+    /// Whether more can be written without holding too much in memory.
     fn has_room(&self) -> bool;
 
-    /// No run goes on from a snapshot of an earlier epoch any more, as far as this process knows.
+    /// The oldest epoch whose snapshot a run can still resume from, as far as this process knows.
     fn oldest(&self) -> Epoch;
 
-    /// Work on a snapshot holds the worker up from here on.
+    /// Work on a snapshot blocks the worker from here on.
     fn resumed(&self);
 
-    /// The worker goes on with something else.
+    /// The worker continues with something else.
     fn paused(&self);
 
-    /// What was kept cannot be read.
+    /// Restored entries cannot be read.
     fn unreadable(&self, slot: u32, why: &str);
 }
 
@@ -93,33 +93,33 @@ struct Taking {
     workers: usize,
     schedule: Schedule,
     recorder: Rc<dyn Recorder>,
-    /// What an earlier run kept.
+    /// The entries of an earlier run.
     kept: Vec<Bytes>,
     /// The newest epoch that was due.
     passed: Epoch,
     settled: bool,
     entries: Vec<u8>,
-    /// Collected only when it settles.
+    /// Collected only until it settles.
     lasting: Vec<u8>,
 }
 
-/// How many bytes of entries are handed on at once.
+/// How many bytes of entries are written at once.
 const WRITE_BYTES: usize = 256 * 1024;
 
-/// How many bytes and entries an operator writes at most before it lets others work.
+/// How many bytes and entries an operator writes at most before it yields.
 pub const SLICE_BYTES: usize = 256 * 1024;
 /// See [`SLICE_BYTES`].
 pub const SLICE_ENTRIES: usize = 2048;
-/// How long it lets them work before it writes more.
+/// How long it yields before it writes more.
 pub const SLICE_WAIT: Duration = Duration::from_millis(1);
 
 impl Slot {
-    /// The slot of an operator whose dataflow keeps nothing.
+    /// The slot of an operator whose dataflow has no snapshots.
     pub fn off() -> Self {
         Slot(None)
     }
 
-    /// Slot number `index` of worker `worker` of `workers`, with what was kept of it.
+    /// Slot number `index` of worker `worker` of `workers`, with its entries from an earlier run.
     pub fn new(
         index: u32,
         (worker, workers): (usize, usize),
@@ -131,17 +131,17 @@ impl Slot {
         Slot(Some(Taking { index, worker, workers, schedule, recorder, kept, passed: 0, settled, entries, lasting }))
     }
 
-    /// Whether anything is ever kept.
+    /// Whether there are snapshots.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Whether this is the worker that writes what all workers know.
+    /// Whether this is the worker that writes state that all workers share.
     pub fn is_first(&self) -> bool {
         self.0.as_ref().is_some_and(|taking| taking.worker == 0)
     }
 
-    /// Hands what an earlier run kept, as far as it is this worker's, to `each`. Can be asked once.
+    /// Passes the entries of an earlier run that are placed on this worker to `each`. Can be called once.
     pub fn restore<E: DeserializeOwned>(&mut self, each: impl FnMut(E)) {
         let Some(taking) = &mut self.0 else { return };
         let kept = std::mem::take(&mut taking.kept);
@@ -150,7 +150,8 @@ impl Slot {
         }
     }
 
-    /// Everything before epoch `next` has been applied, and nothing else: says which snapshot is due now, if one is.
+    /// Everything before epoch `next` has been applied, and nothing else: returns the snapshot that is due now, if one
+    /// is.
     #[inline]
     pub fn due(&mut self, next: Epoch) -> Option<Epoch> {
         let taking = self.0.as_mut()?;
@@ -162,14 +163,14 @@ impl Slot {
         due.then_some(epoch)
     }
 
-    /// Which snapshot will be [due](Self::due) before something of `epoch` is applied, if one will.
+    /// The snapshot that will be [due](Self::due) before anything of `epoch` is applied, if there is one.
     #[inline]
     pub fn upcoming(&self, epoch: Epoch) -> Option<Epoch> {
         let taking = self.0.as_ref()?;
         taking.schedule.last_before(epoch).filter(|due| *due > taking.passed)
     }
 
-    /// Begins the snapshot of `epoch`, if it is of use. All of it must be written as it is at this moment, if not at
+    /// Starts the snapshot of `epoch`, if it is needed. All of it must be written as it is at this moment, if not at
     /// once.
     #[must_use]
     pub fn begin(&mut self, epoch: Epoch) -> bool {
@@ -195,7 +196,7 @@ impl Slot {
         bytes
     }
 
-    /// Writes entries (see [`append`]) that are part of all later snapshots, too, without being written again.
+    /// Writes entries (see [`append`]) that all later snapshots include, too, without being written again.
     pub fn give_lasting(&mut self, entries: Vec<u8>) {
         match &mut self.0 {
             Some(taking) if taking.settled => taking.lasting.extend(entries),
@@ -204,7 +205,7 @@ impl Slot {
         }
     }
 
-    /// All of the snapshot is written.
+    /// The snapshot is complete.
     pub fn end(&mut self) {
         let Some(taking) = &mut self.0 else { return };
         if !taking.entries.is_empty() {
@@ -214,7 +215,7 @@ impl Slot {
         taking.recorder.end(taking.index);
     }
 
-    /// Takes the snapshot of `epoch` at once, if it is of use.
+    /// Takes the snapshot of `epoch` at once, if it is needed.
     pub fn take<R>(&mut self, epoch: Epoch, write: impl FnOnce(&mut Slot) -> R) {
         if self.begin(epoch) {
             write(self);
@@ -222,8 +223,8 @@ impl Slot {
         }
     }
 
-    /// Nothing will change any more: what `write` writes is the operator's part of all later snapshots. Only the first
-    /// time counts.
+    /// The operator will not change any more: what `write` writes is its part of all later snapshots. Only the first
+    /// call counts.
     pub fn settle<R>(&mut self, write: impl FnOnce(&mut Slot) -> R) {
         if self.0.as_mut().is_none_or(|taking| std::mem::replace(&mut taking.settled, true)) {
             return;
@@ -234,12 +235,12 @@ impl Slot {
         taking.recorder.settle(taking.index, entries, lasting);
     }
 
-    /// No run goes on from a snapshot of an earlier epoch any more.
+    /// The oldest epoch whose snapshot a run can still resume from.
     pub fn oldest(&self) -> Epoch {
         self.0.as_ref().map_or(0, |taking| taking.recorder.oldest())
     }
 
-    /// Goes on with a snapshot, if more of it can be written now.
+    /// Continues with a snapshot, if more of it can be written now.
     pub fn resume(&self) -> bool {
         let Some(taking) = &self.0 else { return true };
         let room = taking.recorder.has_room();
@@ -249,7 +250,7 @@ impl Slot {
         room
     }
 
-    /// Lets others work before the snapshot is complete.
+    /// Yields before the snapshot is complete.
     pub fn pause(&self) {
         if let Some(taking) = &self.0 {
             taking.recorder.paused();
@@ -257,10 +258,10 @@ impl Slot {
     }
 }
 
-/// Bytes before an entry: its place, and how many bytes follow.
+/// The header of an entry: its placement, and its size.
 const HEAD_BYTES: usize = size_of::<u16>() + size_of::<u32>();
 
-/// Appends an entry: its place, its length, and itself in the postcard format,
+/// Appends an entry: its placement, its size, and itself in the postcard format,
 /// <https://postcard.jamesmunns.com/wire-format>.
 ///
 /// # Panics
@@ -279,10 +280,10 @@ pub fn append<E: Serialize>(entries: &mut Vec<u8>, place: Place, entry: &E) {
     entries[head + size_of::<u16>()..head + HEAD_BYTES].copy_from_slice(&bytes.to_le_bytes());
 }
 
-/// Reads those entries in `kept` that are `worker`'s.
+/// Reads those entries in `kept` that are placed on `worker`.
 ///
 /// # Errors
-/// In words, if they are not entries of this type.
+/// A description, if they are not entries of this type.
 pub fn read<E: DeserializeOwned>(
     kept: &[Bytes],
     worker: usize,

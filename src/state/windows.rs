@@ -8,7 +8,7 @@
 //! 7/8 full); a test measures it.
 //!
 //! A snapshot freezes the windows: their entries are put back one after another, each when it has been written, into a
-//! new table that records go on being added to. So nothing is copied, and no record waits for more than a slice of it.
+//! new table that records are still added to. So nothing is copied, and no record waits for more than a slice of it.
 
 use std::hash::{BuildHasher, Hash};
 use std::hint::black_box;
@@ -23,12 +23,12 @@ use crate::time::EventTime;
 pub struct WindowStore<K, S> {
     /// By window start, ascending.
     open: Vec<(EventTime, HashTable<(K, S)>)>,
-    /// What is left of windows as they were when a snapshot began, in the same order.
+    /// What is left of the windows of a snapshot in progress, in the same order.
     frozen: Vec<(EventTime, IntoIter<(K, S)>)>,
-    /// Seeded by chance: an attacker cannot choose keys that collide, and the order in the tables is never seen.
+    /// Seeded randomly: an attacker cannot choose keys that collide, and the order in the tables is never visible.
     hasher: DefaultHashBuilder,
     spare: Vec<HashTable<(K, S)>>,
-    /// Where a closed window's entries are sorted; kept for its memory.
+    /// Where a closed window's entries are sorted; kept to reuse its memory.
     closing: Vec<(K, S)>,
     entries: usize,
 }
@@ -65,8 +65,8 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
 
     /// Brings the state of a key into the cache, if there is one; changes nothing.
     ///
-    /// To do so for several keys before their states are used is worth it: their cache misses overlap. So nothing here
-    /// waits for what it fetches: the first entry whose tag is the key's is nearly always the key's.
+    /// Prefetching several keys before their states are used pays off, since their cache misses overlap. So nothing
+    /// here waits for what it fetches: the first entry whose tag is the key's is nearly always the key's.
     #[inline]
     pub fn fetch(&self, start: EventTime, key: &Hashed<K>) {
         if let Some((_, table)) = self.open.iter().rfind(|(open, _)| *open <= start) {
@@ -75,7 +75,7 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         }
     }
 
-    /// The state of `key` in the window that starts at `start`, made if it is new.
+    /// The state of `key` in the window that starts at `start`, created if it is new.
     #[inline]
     pub fn state(&mut self, start: EventTime, key: &Hashed<K>) -> &mut S {
         let index = self.window(start);
@@ -89,7 +89,7 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         &mut entry.into_mut().1
     }
 
-    /// Puts in what is known of a key, merged by `merge` into what is there.
+    /// Adds a state of a key, merged by `merge` into the present one.
     pub fn put(&mut self, start: EventTime, key: K, state: S, merge: impl FnOnce(&mut S, S)) {
         let (index, hash) = (self.window(start), self.hasher.hash_one(&key));
         let hasher = &self.hasher;
@@ -103,7 +103,7 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         }
     }
 
-    /// Where the window that starts at `start` is, opened if it is new.
+    /// The index of the window that starts at `start`, opened if it is new.
     #[inline]
     fn window(&mut self, start: EventTime) -> usize {
         match self.open.iter().rposition(|(open, _)| *open <= start) {
@@ -128,27 +128,27 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         self.open.len()
     }
 
-    /// Bytes that the tables take, without what keys and states hold elsewhere.
+    /// Size of the tables in bytes, without what keys and states allocate.
     pub fn bytes(&self) -> usize {
         self.open.iter().map(|(_, table)| table.allocation_size()).sum()
     }
 
-    /// Begins a snapshot: what is there now is to be [thawed](Self::thaw).
+    /// Starts a snapshot: everything present is to be [thawed](Self::thaw).
     pub fn freeze(&mut self) {
         for (start, table) in std::mem::take(&mut self.open) {
-            // With room for all that comes back: tables that grow would hold the worker up.
+            // With room for all that comes back: growing tables would block the worker.
             self.open.push((start, HashTable::with_capacity(table.len())));
             self.frozen.push((start, table.into_iter()));
         }
     }
 
-    /// Whether a snapshot is not complete.
+    /// Whether a snapshot is incomplete.
     pub fn is_frozen(&self) -> bool {
         !self.frozen.is_empty()
     }
 
-    /// Hands one frozen entry of a window that starts at or before `last` to `each`, and then puts it back, merged by
-    /// `merge` into what has been added for its key meanwhile. Says whether there was one.
+    /// Passes one frozen entry of a window that starts at or before `last` to `each`, and then puts it back, merged by
+    /// `merge` into what has been added for its key meanwhile. Returns whether there was one.
     pub fn thaw(
         &mut self,
         last: EventTime,
@@ -169,7 +169,7 @@ impl<K: Clone + Ord + Hash, S: Default> WindowStore<K, S> {
         false
     }
 
-    /// Closes the windows that start at or before `last`, in order, handing their keys to `each` in the keys' order.
+    /// Closes the windows that start at or before `last`, in order, passing their keys to `each` in the keys' order.
     /// None of them may be frozen.
     pub fn close_through(&mut self, last: EventTime, mut each: impl FnMut(EventTime, K, S)) {
         let closed = self.open.partition_point(|(start, _)| *start <= last);
@@ -226,7 +226,7 @@ mod tests {
             store.thaw(time(last), each, |n, more| *n += more)
         };
         (0..5).for_each(|_| assert!(thaw(&mut store, 10)));
-        // Added to what is back and to what is not, and to a key that was not there.
+        // Added to keys that are back, to keys that are not, and to a new one.
         (0..22).for_each(|i| add(&mut store, i64::from(i % 2) * 10, i));
         while thaw(&mut store, 0) {}
         let mut closed = Vec::new();

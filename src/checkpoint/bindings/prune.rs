@@ -9,7 +9,7 @@ use crate::checkpoint::directory::write_whole;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 
-/// Deletes the files in the state directory at `directory` that bind no epoch after `through`, but for those that
+/// Deletes the files in the state directory at `directory` that bind no epoch after `through`, except those that
 /// processes of `generation` are writing.
 ///
 /// # Errors
@@ -17,7 +17,7 @@ use crate::time::Epoch;
 pub fn prune(directory: &Path, through: Epoch, generation: u64) -> Result<()> {
     let folder = directory.join("bindings");
     remember(&folder, through)?;
-    // Of each process the newest file, if it is of this generation, is being written.
+    // Of each process, the newest file is being written if it is of this generation.
     let mut processes: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
     for path in files(&folder)? {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -42,18 +42,18 @@ pub fn prune(directory: &Path, through: Epoch, generation: u64) -> Result<()> {
     Ok(())
 }
 
-/// The file that says up to which epoch bindings may be gone.
+/// The file that records up to which epoch bindings may have been deleted.
 const PRUNED: &str = "pruned";
 
-/// Says so before they are. It never says less than before.
+/// Records it before they are deleted. The recorded epoch never decreases.
 fn remember(folder: &Path, through: Epoch) -> Result<()> {
     if pruned_through(folder)? < through { write_whole(folder, PRUNED, through.to_string().as_bytes()) } else { Ok(()) }
 }
 
-/// The epoch up to which bindings may be gone; 0 if none are.
+/// The epoch up to which bindings may have been deleted; 0 if none were.
 ///
 /// # Errors
-/// Of kind `State`, if that cannot be read.
+/// Of kind `State`, if the record cannot be read.
 pub(super) fn pruned_through(folder: &Path) -> Result<Epoch> {
     let path = folder.join(PRUNED);
     match fs::read_to_string(&path) {

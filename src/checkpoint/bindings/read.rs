@@ -1,4 +1,4 @@
-//! Reads what earlier generations bound.
+//! Recovers what earlier generations bound.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,12 +21,12 @@ pub(super) struct Header {
     pub(super) state: String,
     pub(super) generation: u64,
     pub(super) process: usize,
-    /// How many times epoch 0 is bound by the processes of a generation that has nothing to go on from: once per worker
-    /// and source, also by those without partitions.
+    /// How many bindings of epoch 0 the processes of a generation write in all when it starts from nothing: one per
+    /// worker and source, also for workers without partitions.
     pub(super) openings: usize,
 }
 
-/// A file of a process, the `part`th of its generation.
+/// The name of the `part`th file of a process in its generation.
 pub(super) fn file_name(generation: u64, process: usize, part: u32) -> String {
     format!("{generation:010}-{process:03}-{part:06}.log")
 }
@@ -45,24 +45,24 @@ pub(super) fn unreadable(path: &Path, why: io::Error) -> Error {
     Error::new(ErrorKind::State, format!("state directory: cannot read {path:?}")).because(why)
 }
 
-/// Everything that was bound in the state directory at `directory`, whose identity is `state`, after `base`. It is on
-/// the disk when this returns, also if the process that wrote it was killed before it could see to that.
+/// Everything that was bound after `base` in the state directory at `directory`, whose identity is `state`. All of it
+/// is on disk when this returns, even if the process that wrote it was killed before its flush.
 ///
 /// # Errors
 /// Of kind `State`: if a file cannot be read, is damaged other than at its end, or contradicts another.
 pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
     let folder = directory.join("bindings");
-    // By generation: of a partition the first binding says where it begins.
+    // By generation, since the first binding of a partition says where it begins.
     let paths = files(&folder)?;
     let pruned = pruned_through(&folder)?;
     if base.checkpoint.is_none_or(|checkpoint| checkpoint.epoch < pruned) && pruned > 0 {
         let from = base.checkpoint.map_or("no checkpoint".to_owned(), |checkpoint| format!("checkpoint {checkpoint}"));
         let message = format!(
-            "state directory: {from} can be gone on from: what was bound up to epoch {pruned} was deleted in {folder:?}, since a \
-             checkpoint had it"
+            "state directory: {from} can be resumed from: what was bound up to epoch {pruned} was deleted in {folder:?}, since \
+             a checkpoint covered it"
         );
         return Err(Error::new(ErrorKind::State, message).hint(
-            "go on from a later checkpoint (`tidewatch checkpoint list`), restore the checkpoints, or begin anew with \
+            "resume from a later checkpoint (`tidewatch checkpoint list`), restore the checkpoints, or start over with \
              --from-scratch",
         ));
     }
@@ -83,19 +83,19 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
     }
     for (number, (openings, bindings)) in generations {
         let opened = bindings.iter().filter(|binding| binding.epoch == 0).count();
-        // As long as one worker has not bound epoch 0, nothing can have come out of any epoch. To go on from there
-        // would be to leave out the partitions that it had not told of.
+        // As long as one worker has not bound epoch 0, no epoch can have been released. To resume from there would
+        // leave out the partitions that this worker had not announced.
         if history.last.is_none() && opened < openings {
             tracing::info!(
                 generation = number,
                 opened,
                 openings,
-                "was killed before every worker had begun: not gone on from"
+                "was killed before every worker had started: its bindings are abandoned"
             );
             continue;
         }
-        // What counts of generations before the one that took the checkpoint is older than it. They may have bound
-        // something younger if they were not gone on from.
+        // Bindings of generations before the one that took the checkpoint count only up to it: what they bound after it
+        // was abandoned.
         if base.checkpoint.is_some_and(|checkpoint| number < checkpoint.generation) {
             continue;
         }
@@ -106,11 +106,11 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
     Ok(history)
 }
 
-/// What is in a file of the state directory `state`, or of any.
+/// What is in a file of the state directory `state`, or of any state directory.
 pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Result<(Option<Header>, Vec<Binding>)> {
     let damaged = |at: usize, why: &str| {
         Error::new(ErrorKind::State, format!("state directory: {path:?} is damaged at byte {at}: {why}"))
-            .hint("restore the file from a copy; without it the epochs after that place cannot be made again")
+            .hint("restore the file from a copy; without it the epochs after that byte cannot be replayed")
     };
     let (mut at, mut header, mut all) = (0, None, Vec::new());
     while at < bytes.len() {
@@ -125,7 +125,7 @@ pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Resul
             from_line::<Vec<Binding>>(line).map(|bindings| all.extend(bindings))
         };
         if let Err(why) = taken {
-            // A frame that was being written when the process or the machine died. Nothing was made of it.
+            // A frame that was being written when the process or the machine died. No epoch was released by it.
             if next < bytes.len() {
                 return Err(damaged(at, &why));
             }
@@ -143,7 +143,7 @@ pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Resul
     Ok((header, all))
 }
 
-/// Reads `bytes` as a file of bindings, and makes of it what a run that resumes does.
+/// Reads `bytes` as a file of bindings, and builds from it what a resumed run does.
 pub(crate) fn fuzz(path: &Path, bytes: &[u8]) {
     let Ok((_, bindings)) = read_file(path, bytes, None) else { return };
     let mut history = History::default();
@@ -162,12 +162,12 @@ impl History {
         self.last = self.last.max(Some(binding.epoch));
         let source = self.sources.entry(binding.source).or_default();
         let epoch = source.epochs.entry(binding.epoch).or_default();
-        // The last one counts; `check` sees offsets that go back.
+        // The last binding of an epoch wins; `check` detects offsets that go back.
         epoch.extend(binding.partitions.into_iter().map(|partition| (partition.partition, partition)));
     }
 }
 
-/// Whether every partition has a beginning and moves forward.
+/// Whether every partition has a beginning and only moves forward.
 fn check(history: &History, folder: &Path) -> Result<()> {
     for (name, source) in &history.sources {
         let at_checkpoint = source.base.positions.values();
@@ -188,7 +188,7 @@ fn check(history: &History, folder: &Path) -> Result<()> {
                          source {name:?} at epoch {epoch}: {before:?} before, {binding:?}"
                     );
                     return Err(Error::new(ErrorKind::State, message).hint(
-                        "a file is missing or from elsewhere: restore what is missing, or begin anew with --from-scratch",
+                        "a file is missing or from elsewhere: restore what is missing, or start over with --from-scratch",
                     ));
                 }
             }
@@ -216,7 +216,7 @@ mod tests {
         to_line(&vec![Binding { source: "in".into(), epoch, partitions: vec![partition] }])
     }
 
-    /// What a worker without partitions binds when it begins.
+    /// What a worker without partitions binds when it starts.
     fn nothing() -> Vec<u8> {
         to_line(&vec![Binding { source: "in".into(), epoch: 0, partitions: vec![] }])
     }

@@ -1,5 +1,5 @@
-//! Appends bindings: one thread per process, one flush to the disk for everything that waits. A test may take the
-//! thread's turns itself, and so choose when it is where.
+//! Appends bindings: one thread per process, one flush for everything that waits. A test may run the thread's turns
+//! itself, and so choose their timing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -18,33 +18,33 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::state::snapshot::Schedule;
 use crate::time::Epoch;
 
-/// What a log tells of itself.
+/// Receives what a log reports.
 pub trait LogObserver: Send {
-    /// A flush to the disk took so long, and made so many bytes durable.
+    /// A flush took `took` and made `bytes` bytes durable.
     fn flushed(&self, took: Duration, bytes: usize);
 
-    /// The log cannot be written: nothing that was not durable before ever will be.
+    /// The log can no longer be written: what is not durable yet never will be.
     fn failed(&self, error: Error);
 }
 
-/// The log of one process. Dropping the last clone ends its writer, once everything is written.
+/// A handle to the log of one process. The writer ends when the last clone is dropped and everything is written.
 #[derive(Clone)]
 pub struct BindingLog(Sender<Submission>);
 
 struct Submission {
     binding: Binding,
-    /// Gets the epoch, plus one, once it is durable.
+    /// Set to the epoch plus one, once it is durable.
     durable: Arc<AtomicU64>,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl BindingLog {
-    /// Begins the log of process `process` in the generation of `directory`, in which epoch 0 is bound `openings` times
-    /// over all processes if it begins from nothing. It begins another file after each epoch at which checkpoints are
-    /// due. Nothing is written but by the writer.
+    /// Starts the log of process `process` in the generation of `directory`. If the run starts from nothing, all its
+    /// processes together bind epoch 0 `openings` times. A new file is started after each epoch at which checkpoints
+    /// are due. Only the writer does I/O.
     ///
     /// # Errors
-    /// Of kind `State`: if the file cannot be made.
+    /// Of kind `State`: if the file cannot be created.
     pub fn begin(
         directory: &StateDirectory,
         process: usize,
@@ -63,8 +63,8 @@ impl BindingLog {
         Ok((BindingLog(sender), writer))
     }
 
-    /// A handle for one worker's source; `wake` is called, from another thread, whenever something of it became
-    /// durable.
+    /// A binder for one worker's source; `wake` is called, from the writer's thread, whenever one of its bindings
+    /// became durable.
     pub fn binder(&self, source: &str, wake: impl Fn() + Send + Sync + 'static) -> Binder {
         Binder { source: source.to_owned(), submissions: self.0.clone(), durable: Arc::default(), wake: Arc::new(wake) }
     }
@@ -80,15 +80,15 @@ pub struct Binder {
 }
 
 impl Binder {
-    /// Has `partitions` bound to `epoch`, which is greater than all before. Never waits.
+    /// Submits the binding of `partitions` to `epoch`, which is greater than all before. Never blocks.
     pub fn bind(&self, epoch: Epoch, partitions: Vec<PartitionBinding>) {
         let binding = Binding { source: self.source.clone(), epoch, partitions };
         let (durable, wake) = (Arc::clone(&self.durable), Arc::clone(&self.wake));
-        // A log that failed has said so, and takes nothing more.
+        // A log that failed has reported it, and accepts nothing more.
         let _ = self.submissions.send(Submission { binding, durable, wake });
     }
 
-    /// Whether the binding of `epoch` and all before it are on the disk.
+    /// Whether the binding of `epoch` and all before it are on disk.
     pub fn is_durable(&self, epoch: Epoch) -> bool {
         epoch < self.durable.load(Ordering::Acquire)
     }
@@ -102,9 +102,9 @@ struct Files {
     /// The first frame of each.
     header: Vec<u8>,
     checkpoints: Schedule,
-    /// How many there were before the one that is being written.
+    /// How many files came before the one that is being written.
     part: u32,
-    /// The epoch of a checkpoint before all epochs that are in it.
+    /// All epochs in the current file are after this one, at which a checkpoint was due.
     from: Epoch,
 }
 
@@ -122,7 +122,7 @@ impl Files {
         Ok((path, file))
     }
 
-    /// The next file, if `epoch` is the first one after a checkpoint.
+    /// Starts the next file if `epoch` is the first one after a checkpoint.
     fn next(&mut self, epoch: Epoch) -> Result<Option<(PathBuf, File)>> {
         let checkpoint = self.checkpoints.last_before(epoch).unwrap_or(0);
         if checkpoint <= self.from {
@@ -133,20 +133,20 @@ impl Files {
     }
 }
 
-/// Writes what is submitted to the log of one process.
+/// Writes the log of one process.
 pub struct BindingWriter {
     files: Files,
     path: PathBuf,
     file: File,
     submitted: Receiver<Submission>,
-    /// What is in the file, and perhaps not on the disk.
+    /// Written to the file, and perhaps not on disk.
     unflushed: Vec<Submission>,
-    /// How much that is.
+    /// How many bytes that is.
     bytes: usize,
     observer: Box<dyn LogObserver>,
 }
 
-/// The log can no longer be written, and has said so.
+/// The log can no longer be written; the error was reported.
 struct Failed;
 
 impl BindingWriter {
@@ -160,7 +160,7 @@ impl BindingWriter {
         thread.map(drop).map_err(cannot)
     }
 
-    /// Writes until nobody can submit anything any more, or writing fails.
+    /// Writes until all handles are dropped, or writing fails.
     fn write_all(mut self) {
         while let Ok(first) = self.submitted.recv() {
             if self.append(first).and_then(|()| self.flush()).is_err() {
@@ -169,8 +169,8 @@ impl BindingWriter {
         }
     }
 
-    /// Does the next thing there is to do, if there is one: flushes what is written, or else writes what was submitted.
-    /// Never waits for more. Says whether there was something.
+    /// Does the next piece of work, if there is any: flushes what is written, or else writes what was submitted. Never
+    /// waits for more. Returns whether there was work.
     #[doc(hidden)]
     pub fn turn(&mut self) -> bool {
         if !self.unflushed.is_empty() {
@@ -179,7 +179,7 @@ impl BindingWriter {
         self.submitted.try_recv().is_ok_and(|first| self.append(first).is_ok())
     }
 
-    /// The file, and how many of its bytes are not known to be on the disk.
+    /// The file, and how many of its bytes are not known to be on disk.
     #[doc(hidden)]
     pub fn unflushed(&self) -> (&Path, usize) {
         (&self.path, self.bytes)
@@ -210,7 +210,7 @@ impl BindingWriter {
         Ok(())
     }
 
-    /// After a flush that failed nobody can say what is on the disk, so it is not tried again.
+    /// After a failed flush nobody can tell what is on disk, so it is not retried.
     fn failed(&self, error: Error) -> Failed {
         self.observer.failed(error);
         Failed
@@ -305,7 +305,7 @@ mod tests {
         let files = count();
         assert_eq!(files, 8);
         prune(folder.path(), 2150, 2).unwrap();
-        assert_eq!(count(), 3, "what has 2190, what is being written, and up to where the rest is gone");
+        assert_eq!(count(), 3, "the file that has 2190, the one that is being written, and the record of what was pruned");
         let position = |next| {
             let (label, floor) = ("p".to_owned(), EventTime::MIN);
             Position { partition: 0, label, next, phase: Phase::Active, floor }
@@ -319,7 +319,7 @@ mod tests {
         let known = &history.sources["in"].partitions()[0];
         assert_eq!((known.from, known.next, history.last), (2110, 2210, Some(2210)));
         let error = recover(folder.path(), &state, Base::default()).unwrap_err().to_string();
-        assert!(error.contains("no checkpoint can be gone on from"), "{error}");
+        assert!(error.contains("no checkpoint can be resumed from"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Appends to a journal: one flush to the disk per batch, and no more than the journal may hold.
+//! Appends to a journal: one flush per batch, and no more than the journal may hold.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,11 +10,11 @@ use super::segments::Journal;
 use super::{FRAME_BYTES, segment_path, unwritable};
 use crate::error::Result;
 
-/// The one who appends to a journal.
+/// The writing end of a journal.
 #[derive(Debug)]
 pub struct Appender {
     journal: Journal,
-    /// The newest segment, at its end.
+    /// The newest segment, positioned at its end.
     file: File,
     seed: u32,
     segment_bytes: u64,
@@ -25,13 +25,12 @@ impl Appender {
         Appender { journal, file, seed, segment_bytes }
     }
 
-    /// Appends the entries of `batch`, which is empty afterwards, and has them flushed to the disk. If the journal is
-    /// full it waits until it is pruned. Says whether they were appended: nothing is any more once the journal is
-    /// closed.
+    /// Appends the entries of `batch`, which is empty afterwards, and flushes them to disk. If the journal is full it
+    /// waits until it is pruned. Returns whether they were appended: once the journal is closed, nothing is.
     ///
     /// # Errors
-    /// Of kind `State`: if they cannot be written, or it is not known whether they were. There is nothing more to
-    /// append then.
+    /// Of kind `State`: if they cannot be written, or it is not known whether they were. The appender must not be used
+    /// after that.
     pub fn append(&mut self, batch: &mut Batch) -> Result<bool> {
         if batch.entries() == 0 {
             return Ok(true);
@@ -51,7 +50,7 @@ impl Appender {
         }
         let (first, path) = (self.journal.durable(), segment_path(self.journal.folder(), self.journal.newest().first));
         let frame = batch.frame(first, self.seed);
-        // After a flush that failed nobody can say what is on the disk, so it is not tried again.
+        // After a failed flush nobody can tell what is on disk, so it is not retried.
         self.file.write_all(frame).and_then(|()| self.file.sync_data()).map_err(|why| unwritable(&path, why))?;
         self.journal.appended(frame.len() as u64, first + u64::from(batch.entries()));
         batch.clear(2 * FRAME_BYTES);
@@ -59,7 +58,7 @@ impl Appender {
     }
 
     fn wait_for_space(&mut self) -> Result<bool> {
-        // So that all that there is can be deleted.
+        // So that everything before can be deleted.
         let journal = self.journal.clone();
         match journal.unless_closed(|| if journal.newest().bytes > 0 { self.begin_segment() } else { Ok(()) }) {
             Some(begun) => begun?,
@@ -84,7 +83,7 @@ impl Appender {
     }
 }
 
-/// Makes the file of a segment; it is in the folder for good when this returns.
+/// Creates the file of a segment; its folder entry is durable when this returns.
 pub(super) fn create(folder: &Path, path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
     file.sync_all()?;

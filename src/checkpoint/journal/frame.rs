@@ -1,15 +1,15 @@
-//! A frame: what one flush to the disk made durable, with checksums.
+//! A frame: what one flush made durable, with checksums.
 //!
 //! ```text
 //! "twj1"   first offset   entries   bytes of the body   checksum of the body   checksum of all this   body
 //! 4        8              4         4                   4                      4                      …
 //! ```
 //!
-//! Numbers are little-endian. The header has a checksum of its own, so that a length is never believed that was
-//! damaged. The checksums begin with the identity of the state directory: a frame of another one does not match.
+//! Numbers are little-endian. The header has a checksum of its own, so that a damaged length is never trusted. The
+//! checksums are seeded with the identity of the state directory: a frame of another one does not match.
 //!
-//! In the body each entry is a length, of which the highest bit says that the line was rejected, and the line. A
-//! rejected one has its true size in between, and only its head.
+//! In the body each entry is a length, whose highest bit says that the line was rejected, and the line. A rejected one
+//! has its true size in between, and only its head.
 
 use crc32fast::Hasher;
 
@@ -19,7 +19,7 @@ pub(super) const MAGIC: [u8; 4] = *b"twj1";
 /// The size of a header.
 pub(super) const HEADER_BYTES: usize = 28;
 
-/// Says of an entry's length that the line was rejected.
+/// The bit of an entry's length that marks a rejected line.
 const REJECTED: u32 = 1 << 31;
 
 /// What was read, as it was judged then.
@@ -27,16 +27,16 @@ const REJECTED: u32 = 1 << 31;
 pub enum Entry<'a> {
     /// A record.
     Record(&'a [u8]),
-    /// A line that is too long to be one.
+    /// A line that is too long to be a record.
     Rejected {
         /// How long it was, in bytes.
         size: u64,
-        /// How it begins.
+        /// Its first bytes.
         head: &'a [u8],
     },
 }
 
-/// What the header of a frame says.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     /// The offset of the first entry.
@@ -64,11 +64,11 @@ impl Header {
 
     /// The offset after the last entry.
     pub(super) fn next(&self) -> u64 {
-        // Offsets do not get there: what says so is damaged, and is not followed by anything.
+        // Offsets do not get that high: a header that says so is damaged, and no frame follows it.
         self.first.saturating_add(self.entries.into())
     }
 
-    /// How long the whole frame is.
+    /// The size of the whole frame.
     pub(super) fn frame_bytes(&self) -> u64 {
         HEADER_BYTES as u64 + u64::from(self.bytes)
     }
@@ -79,7 +79,7 @@ impl Header {
     }
 }
 
-/// With what the checksums of the state directory `state` begin.
+/// The seed of the checksums in the state directory `state`.
 pub(super) fn seed(state: &str) -> u32 {
     crc32fast::hash(state.as_bytes())
 }
@@ -169,7 +169,7 @@ impl Batch {
         &self.bytes
     }
 
-    /// Empties it, and gives back what an uncommonly large one took.
+    /// Empties it, and releases the memory of an unusually large one.
     pub(super) fn clear(&mut self, keep_bytes: usize) {
         self.bytes.truncate(HEADER_BYTES);
         self.bytes.shrink_to(keep_bytes);

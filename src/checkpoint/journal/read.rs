@@ -1,4 +1,4 @@
-//! Reads a journal, from any offset on and up to what is on the disk.
+//! Reads a journal, from any offset up to what is on disk.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use super::segments::Journal;
 use super::{damaged, segment_path, unreadable};
 use crate::error::Result;
 
-/// Reads the records of a journal in their order.
+/// Reads the records of a journal in order.
 #[derive(Debug)]
 pub struct Cursor {
     journal: Journal,
@@ -19,9 +19,9 @@ pub struct Cursor {
     segment: Option<Open>,
     /// The body of a frame.
     body: Vec<u8>,
-    /// Where the next entry is in it.
+    /// The position of the next entry in it.
     at: usize,
-    /// The offset of that entry, and of the one after the last.
+    /// The offset of that entry, and the one after the last entry.
     entries: (u64, u64),
 }
 
@@ -35,7 +35,7 @@ struct Open {
 }
 
 impl Open {
-    /// Reads the next header, or nothing at the end.
+    /// Reads the next header; `None` at the end.
     fn header(&self, seed: u32) -> Result<Option<Header>> {
         let mut bytes = [0; HEADER_BYTES];
         let mut read = 0;
@@ -64,7 +64,7 @@ impl Cursor {
         self.next
     }
 
-    /// The next record and its offset, if it is on the disk.
+    /// The next record and its offset, if it is on disk.
     ///
     /// # Errors
     /// Of kind `State`: if it cannot be read, or what is there is damaged.
@@ -84,7 +84,7 @@ impl Cursor {
         Ok(entry(&self.body[at..]).map(|(entry, _)| (self.next - 1, entry)))
     }
 
-    /// Passes over an entry of the frame.
+    /// Skips an entry of the frame.
     fn skip(&mut self) -> Result<()> {
         let Some((_, bytes)) = entry(&self.body[self.at..]).filter(|_| self.entries.0 < self.entries.1) else {
             let (path, at) = self.segment.as_ref().map(|open| (open.path.clone(), open.at)).unwrap_or_default();
@@ -103,7 +103,7 @@ impl Cursor {
             }
             let Some(open) = &mut self.segment else { continue };
             let Some(header) = open.header(self.seed)? else {
-                // The next record is the first of another file, or there is none.
+                // The next record is the first of another file, or is not there yet.
                 if self.journal.segment_of(self.next).is_none_or(|segment| segment.first != self.next)
                     || open.path == segment_path(self.journal.folder(), self.next)
                 {
@@ -122,7 +122,7 @@ impl Cursor {
             if header.next() <= self.next {
                 continue;
             }
-            // Before there is room for it: a length that is wrong may be anything.
+            // Checked before memory is reserved: a wrong length may be anything.
             let size = open.file.metadata().map_err(|why| unreadable(&open.path, why))?.len();
             if open.at > size {
                 return Err(damaged(&open.path, at, "it has no end"));
@@ -137,7 +137,7 @@ impl Cursor {
     }
 
     fn open(&self) -> Result<Open> {
-        // The oldest one is asked for what is gone, and says so.
+        // If the record is older than the oldest segment, opening that one reports it.
         let first = self.journal.segment_of(self.next).map_or_else(|| self.journal.begins(), |segment| segment.first);
         let path = segment_path(self.journal.folder(), first);
         let file = File::open(&path).map_err(|why| unreadable(&path, why))?;

@@ -1,4 +1,4 @@
-//! Finds out what an earlier generation left of a journal, and cuts off what it did not finish.
+//! Recovers what an earlier generation left of a journal, and cuts off what it did not finish.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -11,16 +11,16 @@ use super::segments::Segment;
 use super::{Wanted, damaged, segment_path, unreadable, unwritable};
 use crate::error::{Error, ErrorKind, Result};
 
-/// What there is.
+/// The journal as it was found.
 pub(super) struct Recovered {
     pub(super) segments: Vec<Segment>,
-    /// The newest segment, to be appended to.
+    /// The newest segment, to append to.
     pub(super) newest: File,
     /// The offset after the last record.
     pub(super) next: u64,
 }
 
-/// Makes the folder of a journal in that of all journals, unless it is there.
+/// Creates the folder of a journal in that of all journals, unless it exists.
 pub(super) fn make(all: &Path, folder: &Path) -> Result<()> {
     let make = || {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -63,7 +63,7 @@ pub(super) fn recover(folder: &Path, wanted: Wanted, seed: u32) -> Result<Recove
     let open = || {
         let newest = OpenOptions::new().append(true).open(&path)?;
         newest.set_len(sound)?;
-        // Also what was not torn may not be on the disk: the process may have been killed before its flush.
+        // Frames that are not torn may not be on disk either: the process may have been killed before its flush.
         newest.sync_all()?;
         Ok(newest)
     };
@@ -73,7 +73,7 @@ pub(super) fn recover(folder: &Path, wanted: Wanted, seed: u32) -> Result<Recove
     Ok(Recovered { segments: segments.map_err(|why| unreadable(folder, why))?, newest, next })
 }
 
-/// Where the segments begin, in order.
+/// The first offset of each segment, in order.
 fn list(folder: &Path) -> io::Result<Vec<u64>> {
     let mut firsts = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -84,12 +84,12 @@ fn list(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(firsts)
 }
 
-/// How much of a segment can be used.
+/// The usable part of a segment.
 struct Sound {
     bytes: u64,
     /// The offset after the last record.
     next: u64,
-    /// Why the rest is not.
+    /// Why the rest is not usable.
     torn: Option<String>,
 }
 
@@ -105,7 +105,7 @@ fn measure(path: &Path, bytes: &[u8], first: u64, seed: u32) -> Result<Sound> {
                 let why = format!("the record at offset {} follows that before offset {next}", header.first);
                 return Err(damaged(path, at as u64, &why));
             }
-            // What comes after it was appended when it had been flushed.
+            // What comes after a frame was appended after the frame was flushed.
             Err(Fault { why, more }) if more || has_frame(bytes, at + 1, seed) => {
                 return Err(damaged(path, at as u64, &why));
             }
@@ -118,7 +118,7 @@ fn measure(path: &Path, bytes: &[u8], first: u64, seed: u32) -> Result<Sound> {
 /// Why there is no sound frame.
 struct Fault {
     why: String,
-    /// It is known where it ends, and that something follows.
+    /// Its end is known, and something follows it.
     more: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the one who appends to a journal, the one who reads it and the one who prunes it know of each other.
+//! The state that the appender, the reader and the pruning of a journal share.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -11,12 +11,12 @@ use super::segment_path;
 /// A file of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// The offset of its first record, or of the one that will be.
+    /// The offset of its first record, or of the one that will be its first.
     pub(super) first: u64,
     pub(super) bytes: u64,
 }
 
-/// An open journal. Clones are the same one.
+/// An open journal. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Journal(Arc<Shared>);
 
@@ -24,20 +24,20 @@ pub struct Journal(Arc<Shared>);
 struct Shared {
     folder: PathBuf,
     bytes_max: u64,
-    /// Records before this offset are on the disk.
+    /// Records before this offset are on disk.
     durable: AtomicU64,
     state: Mutex<State>,
     /// Notified when there may be space.
     pruned: Condvar,
-    /// Held while something is being appended.
+    /// Held during an append.
     appending: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// From the oldest to the newest, to which is appended; never empty.
+    /// From the oldest to the newest, which is appended to; never empty.
     segments: VecDeque<Segment>,
-    /// Somebody waits for space.
+    /// An append waits for space.
     full: bool,
     closed: bool,
 }
@@ -65,28 +65,28 @@ impl Journal {
         }))
     }
 
-    /// Where it is.
+    /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.0.folder
     }
 
-    /// Records before this offset are on the disk.
+    /// Records before this offset are on disk.
     pub fn durable(&self) -> u64 {
         self.0.durable.load(Ordering::Acquire)
     }
 
-    /// How large its files are.
+    /// The size of its files.
     pub fn bytes(&self) -> u64 {
         lock(&self.0.state).bytes()
     }
 
-    /// Whether something waits to be appended until the journal is pruned.
+    /// Whether an append waits until the journal is pruned.
     pub fn is_full(&self) -> bool {
         lock(&self.0.state).full
     }
 
-    /// Deletes the files that hold only records before the offset `before`, but for the newest one. A file that cannot
-    /// be deleted is in the way of those after it, and is tried again the next time.
+    /// Deletes the files that hold only records before the offset `before`, except the newest one. A file that cannot
+    /// be deleted also keeps those after it, and is retried the next time.
     pub fn prune(&self, before: u64) {
         let mut state = lock(&self.0.state);
         // The first record of a segment is the one after the last of the segment before it.
@@ -101,7 +101,7 @@ impl Journal {
         self.0.pruned.notify_all();
     }
 
-    /// Nothing is appended any more once this returns.
+    /// After this returns nothing is appended any more.
     pub fn close(&self) {
         lock(&self.0.state).closed = true;
         self.0.pruned.notify_all();
@@ -122,12 +122,12 @@ impl Journal {
         *lock(&self.0.state).segments.back().expect("there is always one")
     }
 
-    /// A new file is there to be appended to.
+    /// Adds a new segment, to be appended to.
     pub(super) fn add(&self, first: u64) {
         lock(&self.0.state).segments.push_back(Segment { first, bytes: 0 });
     }
 
-    /// So many bytes more are on the disk, with the records before `durable`.
+    /// Accounts for `bytes` more bytes on disk, with the records before `durable`.
     pub(super) fn appended(&self, bytes: u64, durable: u64) {
         lock(&self.0.state).segments.back_mut().expect("there is always one").bytes += bytes;
         self.0.durable.store(durable, Ordering::Release);
@@ -138,7 +138,7 @@ impl Journal {
         self.bytes() >= self.0.bytes_max
     }
 
-    /// Waits until there is space. Says whether there is, as opposed to that the journal was closed.
+    /// Waits until there is space. Returns false if the journal was closed.
     pub(super) fn wait_for_space(&self) -> bool {
         let mut state = lock(&self.0.state);
         state.full = true;
@@ -149,7 +149,7 @@ impl Journal {
         !state.closed
     }
 
-    /// Runs `append` unless the journal is closed; nobody closes it meanwhile.
+    /// Runs `append` unless the journal is closed; it cannot be closed meanwhile.
     pub(super) fn unless_closed<R>(&self, append: impl FnOnce() -> R) -> Option<R> {
         let _appending = lock(&self.0.appending);
         let closed = lock(&self.0.state).closed;

@@ -113,7 +113,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_gone_on_from() {
         let complete = ends.iter().filter(|end| **end <= cut).count();
         let begin = complete.checked_sub(1).map_or(0, |last| ends[last]);
         let frame = begin..ends.get(complete).copied().unwrap_or(whole.len());
-        // By the end of the process; and by that of the machine, which had written one part or the other.
+        // After the process died; and after the machine died, which had written one part or the other.
         let (mut second, mut first) = (whole[..frame.end].to_vec(), whole[..frame.end].to_vec());
         second[cut..].fill(0);
         first[begin..cut.max(begin + 1).min(frame.end)].fill(0);
@@ -139,7 +139,7 @@ fn a_flipped_bit_is_an_error_that_names_file_and_byte() {
             let mut flipped = whole.clone();
             flipped[at] ^= 1 << bit;
             fs::write(&path, &flipped).unwrap();
-            // Of the last frame nobody can say whether it was ever whole, unless its records were bound to an epoch.
+            // For the last frame nobody can tell whether it was ever whole, unless its records were bound to an epoch.
             let next = if at < ends[1] { 0 } else { 5 };
             let error = all(folder.path(), wanted(0, next)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::State);

@@ -9,8 +9,7 @@ use crate::checkpoint::object;
 use crate::error::Result;
 use crate::time::Epoch;
 
-/// How large an object becomes before it is written. It bounds the memory, and what one request of an object store
-/// takes.
+/// The size at which an object is written. It bounds the memory, and the size of a request to an object store.
 const OBJECT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The parts of a process's workers.
@@ -18,17 +17,17 @@ pub(super) struct Parts(BTreeMap<usize, Part>);
 
 #[derive(Default)]
 struct Part {
-    /// What is being written.
+    /// The epoch of the checkpoint that is being written.
     epoch: Epoch,
-    /// Something of it is lost.
+    /// Something of it is lost, so it is abandoned.
     void: bool,
-    /// What is not written of it.
+    /// Entries of it that are not written yet.
     object: Vec<u8>,
     objects: Vec<ObjectRef>,
-    /// What belongs to later ones, too, and is not written.
+    /// Entries that later checkpoints share, and that are not written yet.
     lasting: Vec<u8>,
     lasting_objects: Vec<ObjectRef>,
-    /// How many of these this run has written.
+    /// How many shared objects this run has written.
     lasting_written: usize,
 }
 
@@ -46,10 +45,10 @@ impl Parts {
         Parts(parts)
     }
 
-    /// Takes entries.
+    /// Adds entries.
     ///
     /// # Errors
-    /// If the store fails; nothing comes of that part then.
+    /// If the store fails; that part is abandoned then.
     pub(super) fn write(
         &mut self,
         plan: &KeeperPlan,
@@ -71,7 +70,7 @@ impl Parts {
         if part.object.len() >= OBJECT_BYTES { part.write(plan, worker) } else { Ok(()) }
     }
 
-    /// A worker has handed out all of its part of a checkpoint.
+    /// A worker has handed over all of its part of a checkpoint.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -86,7 +85,7 @@ impl Parts {
         plan.store.put(&key(plan, epoch, &list_name(worker)), to_line(&Done { objects, lasting }))
     }
 
-    /// The part of a worker; what is there of an earlier checkpoint comes to nothing.
+    /// The part of a worker; what is there of an earlier checkpoint is abandoned.
     fn begin(&mut self, worker: usize, epoch: Epoch) -> &mut Part {
         let part = self.0.entry(worker).or_default();
         if part.epoch < epoch {
@@ -114,7 +113,7 @@ impl Part {
         Ok(())
     }
 
-    /// What cannot be written now is kept for the next checkpoint, since that needs it, too.
+    /// What cannot be written now is kept for the next checkpoint, which needs it, too.
     fn write_lasting(&mut self, plan: &KeeperPlan, worker: usize) -> Result<()> {
         if self.lasting.is_empty() {
             return Ok(());

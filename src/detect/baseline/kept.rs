@@ -1,7 +1,7 @@
-//! What a checkpoint keeps of baselines.
+//! Writes baselines to checkpoints.
 //!
-//! Keys are written group by group, some at a time. A group that has not been written is written before one of its keys
-//! changes.
+//! Keys are written group by group, a slice at a time. A group that is not written yet is written before one of its
+//! keys changes.
 
 #[cfg(test)]
 mod tests;
@@ -14,12 +14,12 @@ use crate::state::key::{KEY_GROUPS, Key, key_group};
 use crate::state::snapshot::{Place, SLICE_BYTES, Slot};
 use crate::time::{Epoch, EventTime};
 
-/// One entry.
+/// An entry of a checkpoint.
 #[derive(Serialize, Deserialize)]
 enum Kept<K, M> {
     /// Windows that end by it have been scored.
     Watermark(EventTime),
-    /// What is known of a key.
+    /// The statistics of a key.
     Known(K, Known),
     /// A window that waits for the watermark, and its measure.
     Held(M),
@@ -28,9 +28,9 @@ enum Kept<K, M> {
 /// Takes snapshots of the baselines of one worker, a slice at a time.
 pub(super) struct Keeper {
     slot: Slot,
-    /// Which groups of the snapshot that was begun are written; none if all are.
+    /// Which groups of the snapshot in progress are written; `None` if all are.
     written: Option<Vec<bool>>,
-    /// Groups before it are written.
+    /// Earlier groups are written.
     next: usize,
 }
 
@@ -51,7 +51,7 @@ impl Keeper {
         });
     }
 
-    /// Begins a snapshot if one is due before `next`.
+    /// Starts a snapshot if one is due before `next`.
     pub(super) fn before<K: Key, V: Record>(&mut self, next: Epoch, state: &State<K, V>) {
         let Some(epoch) = self.slot.due(next) else { return };
         if self.written.is_some() || !self.slot.begin(epoch) {
@@ -60,7 +60,7 @@ impl Keeper {
         if self.slot.is_first() {
             self.slot.give(Place::Everywhere, &Kept::<(), ()>::Watermark(state.watermark));
         }
-        // Most often none: the windows of an epoch come with the watermark that has passed them.
+        // Usually there are none: the windows of an epoch come with the watermark that has passed them.
         for held in state.held.0.values().flatten() {
             self.slot.give(Place::Group(key_group(&held.1.key)), &Kept::<(), _>::Held(held));
         }
@@ -73,7 +73,8 @@ impl Keeper {
         self.written.is_some()
     }
 
-    /// Writes a group, if it is not, and returns how many bytes it has. To be called before one of its keys changes.
+    /// Writes a group, unless it is written, and returns its size in bytes. To be called before one of its keys
+    /// changes.
     pub(super) fn write<K: Key>(&mut self, group: usize, keys: &Keys<K>) -> usize {
         let Some(written) = &mut self.written else { return 0 };
         if std::mem::replace(&mut written[group], true) {
@@ -84,7 +85,7 @@ impl Keeper {
         keys.groups[group].iter().map(write).sum()
     }
 
-    /// Writes more of the snapshot that was begun; says whether some is left.
+    /// Writes more of the snapshot in progress; returns whether some is left.
     pub(super) fn slice<K: Key>(&mut self, keys: &Keys<K>) -> bool {
         if self.written.is_none() || !self.slot.resume() {
             return self.written.is_some();
@@ -103,7 +104,7 @@ impl Keeper {
         false
     }
 
-    /// The input has ended, and every window has been scored: nothing that is known of a key is asked for again.
+    /// The input has ended, and every window has been scored: the statistics are not needed any more.
     pub(super) fn settle(&mut self) {
         if !self.is_writing() {
             self.slot.settle(|slot| slot.give(Place::Everywhere, &Kept::<(), ()>::Watermark(EventTime::MAX)));

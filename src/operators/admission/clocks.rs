@@ -1,11 +1,11 @@
 //! Several clocks in one partition: a central log, in which each host stamps its own lines.
 //!
 //! Each clock is late by its own events only, so a host whose clock is wrong makes nobody else late. The partition's
-//! watermark is the least over the clocks that were heard of lately, but none of them holds it back by more than
+//! watermark is the least over the clocks that were seen recently, but none of them holds it back by more than
 //! `spread_max` behind the partition's own event time: the median of these clocks, so that a few wrong ones, ahead or
 //! behind, do not move it.
 //!
-//! How long a clock was not heard of is measured by a stopwatch that runs with whichever clock runs on, and never by
+//! How long a clock was silent is measured by a stopwatch that advances with whichever clock advances, and never by
 //! more than `jump_max` at once: neither a clock that is ahead nor one that jumps makes the others look silent.
 
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ use super::jump::Reached;
 use super::rules::ClockRules;
 use crate::time::{EventTime, millis};
 
-/// The least number of events after which the watermark is looked at again; with more clocks it is their number, so
-/// that an event costs the same however many there are.
+/// The least number of events after which the watermark is updated; with more clocks it is their number, so that the
+/// cost per event does not depend on how many there are.
 const REVIEW_EVENTS_MIN: usize = 16;
 
 /// The clock of all events beyond `clocks_max` clocks.
@@ -42,21 +42,21 @@ impl Bounds {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Clocks {
     by_value: BTreeMap<u64, Clock>,
-    /// The partition's own event time; [`EventTime::MIN`] before the first look.
+    /// The partition's own event time; [`EventTime::MIN`] before the first update.
     own: EventTime,
     watermark: EventTime,
     /// The stopwatch.
     elapsed_ms: i64,
-    /// Events since the watermark was last looked at.
+    /// Events since the watermark was last updated.
     events: usize,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Clock {
     reached: Reached,
-    /// What it showed when the stopwatch stood at zero, or would have shown.
+    /// What it showed, or would have shown, when the stopwatch was at zero.
     zero_ms: i64,
-    /// The stopwatch when it was last heard of.
+    /// The stopwatch at its last event.
     heard_ms: i64,
 }
 
@@ -78,7 +78,7 @@ impl Clocks {
         self.own
     }
 
-    /// How far the clock `value` has come; [`EventTime::MIN`] if nothing is known of it.
+    /// The confirmed event time of the clock `value`; [`EventTime::MIN`] if nothing is known of it.
     pub(super) fn greatest(&self, value: u64, bounds: &super::Bounds) -> EventTime {
         let known = self.by_value.get(&self.name(value, bounds));
         known.map_or(EventTime::MIN, |clock| clock.reached.greatest())
@@ -89,12 +89,12 @@ impl Clocks {
         time < self.watermark.max(behind(self.greatest(value, bounds), bounds.out_of_order_ms))
     }
 
-    /// An event of `time`, which is on time, comes from the clock `value`.
+    /// Takes an event of `time`, which is on time, of the clock `value`.
     pub(super) fn advance(&mut self, time: EventTime, value: u64, bounds: &super::Bounds) {
         let (value, own, elapsed_ms) = (self.name(value, bounds), self.own, self.elapsed_ms);
         let clock = self.by_value.entry(value).or_default();
         let before = clock.reached.greatest();
-        // A clock that is new is believed where it agrees with the others.
+        // A new clock is believed where it agrees with the others.
         let from = if before == EventTime::MIN { own } else { EventTime::MIN };
         clock.reached.advance(time, from, bounds.jump_max_ms);
         clock.heard_ms = elapsed_ms;
@@ -114,7 +114,7 @@ impl Clocks {
         }
     }
 
-    /// Forgets clocks that are silent, and moves the watermark.
+    /// Drops clocks that are silent, and updates the watermark.
     fn review(&mut self, bounds: &super::Bounds) {
         self.events = 0;
         let Some(Bounds { idle_ms, spread_max_ms, .. }) = bounds.clocks else { return };

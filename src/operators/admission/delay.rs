@@ -1,4 +1,4 @@
-//! How long the events of a partition take from happening to being read, while nothing holds the reading up.
+//! How long the events of a partition take from happening to being read, while reading is not blocked.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::time::{Epoch, millis};
 /// For how long an observation counts.
 const REMEMBERED_MS: u64 = 3_600_000;
 
-/// Observations within so long of each other are kept as one.
+/// Observations within this time of each other are kept as one.
 const RESOLUTION_MS: u64 = 60_000;
 
-/// While there is no observation, so many times `idle_after` is assumed.
+/// While there is no observation, this multiple of `idle_after` is assumed.
 const ASSUMED_IDLE_TIMES: i64 = 10;
 
 /// The delays of a partition that were observed within the last hour of epochs.
@@ -24,8 +24,8 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// An event that was read in `epoch`, as soon as it was there, was `delay_ms` old then. What is ahead of the clock
-    /// has no delay.
+    /// An event that was read in `epoch`, as soon as it was available, was `delay_ms` old then. An event ahead of the
+    /// clock has no delay.
     pub fn observe(&mut self, epoch: Epoch, delay_ms: i64) {
         let (minute, delay_ms) = (epoch / RESOLUTION_MS, delay_ms.max(0));
         match self.greatest.back_mut() {

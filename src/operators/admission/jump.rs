@@ -1,9 +1,9 @@
-//! How far a clock has come, by events of which single ones may be wrong.
+//! The event time of a clock, confirmed by several events, since single ones may be wrong.
 //!
-//! A clock that moves on by no more than `jump_max` is believed at once. A jump beyond that is kept in mind, and counts
-//! once the next [`CONFIRMATIONS`] events of the clock lie within `jump_max` of it or later; an event that is earlier
-//! shows that the jump was none, and it is forgotten. Whatever is decided, the events themselves are on time: only the
-//! clock's progress waits.
+//! A clock that advances by no more than `jump_max` is believed at once. A larger jump is remembered, and counts once
+//! the next [`CONFIRMATIONS`] events of the clock lie within `jump_max` of it or later; an earlier event shows that
+//! there was no jump, and it is forgotten. Whatever is decided, the events themselves are on time: only the clock's
+//! progress waits.
 
 use std::collections::VecDeque;
 
@@ -14,11 +14,11 @@ use crate::time::EventTime;
 /// How many events confirm a jump.
 pub(super) const CONFIRMATIONS: usize = 16;
 
-/// How far one clock has come.
+/// The confirmed event time of one clock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reached {
     greatest: EventTime,
-    /// A jump, and what came after it. Empty unless a jump waits to be confirmed.
+    /// A jump, and the events after it. Empty unless a jump waits to be confirmed.
     unconfirmed: VecDeque<EventTime>,
 }
 
@@ -43,7 +43,7 @@ impl Reached {
         }
     }
 
-    /// An event of `time` comes from the clock, which is known to have come as far as `from`, whatever its events say.
+    /// Takes an event of `time` of the clock, which is known to have reached `from`, whatever its events say.
     #[inline]
     pub(super) fn advance(&mut self, time: EventTime, from: EventTime, jump_max_ms: i64) {
         if self.unconfirmed.is_empty() {
@@ -58,8 +58,8 @@ impl Reached {
         self.doubt(time, from, jump_max_ms);
     }
 
-    /// Events of which none is later than `greatest` come from the clock, and none is a jump in whatever order they
-    /// come: then, and only then, they are taken, and the answer is yes.
+    /// Takes events of the clock of which none is later than `greatest`, if none of them is a jump in any order;
+    /// otherwise takes none and returns false.
     #[inline]
     pub(super) fn advance_all(&mut self, greatest: EventTime, jump_max_ms: i64) -> bool {
         let believed = self.unconfirmed.is_empty()
@@ -90,11 +90,10 @@ impl Reached {
     }
 }
 
-/// Whether a clock that has come as far as `reached` may show `time` next. A clock of which nothing is known may show
-/// nothing.
+/// Whether a clock that has reached `reached` may show `time` next. A clock of which nothing is known may show nothing.
 #[inline]
 fn is_believed(time: EventTime, reached: EventTime, jump_max_ms: i64) -> bool {
-    // Not subtracted: the difference of two times may be more than there is room for.
+    // Not subtracted: the difference of two times may overflow.
     jump_max_ms == i64::MAX
         || (reached != EventTime::MIN && time.millis() <= reached.millis().saturating_add(jump_max_ms))
 }

@@ -10,7 +10,7 @@ const QUARTER_HOUR_MS: i64 = 15 * 60_000;
 /// No zone is further from UTC.
 const ZONE_MAX_MS: i64 = 14 * 3_600_000;
 
-/// How exactly a clock of another zone has to be off by a multiple of a quarter of an hour to be taken for one.
+/// Tolerance within which an offset counts as a multiple of a quarter of an hour.
 const ZONE_SLACK_MS: i64 = 2 * 60_000;
 
 impl Admission {

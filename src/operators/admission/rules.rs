@@ -12,12 +12,12 @@ pub struct TimeRules {
     /// How far behind the epoch an event may be. Default 40 years of 365 days, so that seconds which are read as
     /// milliseconds are noticed.
     pub past_max: Duration,
-    /// How far a clock may move on between two events until the second has to be confirmed. Default 5 min.
+    /// How far a clock may advance between two events until the second has to be confirmed. Default 5 min.
     pub jump_max: Duration,
     /// How long a partition's fetches must come back empty until it counts as quiet. Default 30 s.
     pub idle_after: Duration,
-    /// Whether the watermark of a quiet partition follows the clock; else the watermark of the source goes on without
-    /// it. Default no.
+    /// Whether the watermark of a quiet partition follows the clock; otherwise the watermark of the source advances
+    /// without it. Default no.
     pub live: bool,
     /// Whether the events of a partition come from several clocks, and how they are told apart. Default `None`: from
     /// one.
@@ -29,8 +29,7 @@ pub struct TimeRules {
 pub struct ClockRules {
     /// The number of the field whose value names the clock.
     pub field: usize,
-    /// A clock that was not heard of for so long, by the partition's own event time, holds nothing back. Default 10
-    /// min.
+    /// A clock without events for so long, by the partition's own event time, holds nothing back. Default 10 min.
     pub idle: Duration,
     /// No clock holds the watermark back by more than this. Default 10 min.
     pub spread_max: Duration,

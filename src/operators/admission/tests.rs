@@ -19,7 +19,7 @@ fn admit(admission: &mut Admission, time: EventTime) -> Option<Reason> {
     from_clock(admission, time, 0)
 }
 
-/// Decides on an event alone, and holds that to the decision on it in a batch.
+/// Decides on an event alone, and compares that with the decision on it in a batch.
 fn from_clock(admission: &mut Admission, time: EventTime, clock: u64) -> Option<Reason> {
     let mut alone = admission.clone();
     let alone_says = alone.admit_one(time, clock, NOW).err();
@@ -149,7 +149,7 @@ fn a_quiet_partition_has_come_as_far_as_the_clock_it_followed() {
     assert_eq!(a.watermark(), ago(7_000));
 }
 
-/// Three hosts, of which the third's clock is off by `off_ms` (positive: behind). Says how many of each one's events
+/// Three hosts, of which the third's clock is off by `off_ms` (positive: behind). Returns how many of each one's events
 /// are refused.
 fn central(off_ms: i64, bursts: usize) -> ([usize; 3], Admission) {
     let mut a = Admission::new(&TimeRules { clocks: Some(ClockRules::by(0)), ..TimeRules::default() });
@@ -214,7 +214,7 @@ fn clocks_beyond_clocks_max_share_one() {
             assert_eq!(from_clock(&mut a, ago(200_000 - second * 1_000), clock), None);
         }
     }
-    // The fourth and the fifth are one.
+    // The fourth and the fifth share one.
     assert_eq!(from_clock(&mut a, ago(100_000), 3), None);
     assert_eq!(from_clock(&mut a, ago(107_000), 4), Some(Reason::Late));
     assert_eq!(from_clock(&mut a, ago(107_000), 0), Some(Reason::Late));
@@ -226,7 +226,7 @@ mod any {
     use super::*;
 
     proptest! {
-        /// However a partition is cut into chunks, the decisions and what is known afterwards are the same.
+        /// However a partition is cut into chunks, the decisions and the state afterwards are the same.
         #[test]
         fn cutting_changes_nothing(
             events in prop::collection::vec((0..4_000_000_i64, 0..4_u64), 1..300),

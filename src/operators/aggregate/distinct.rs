@@ -28,7 +28,7 @@ impl Distinct<(), ()> {
 }
 
 /// A set of values. Most keys of a window see one value and few see many, so a set takes as little room as one value,
-/// and what is larger is elsewhere.
+/// and larger ones are boxed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(from = "Vec<V>", bound = "V: Record + Eq + Hash")]
 pub enum Values<V> {
@@ -37,7 +37,7 @@ pub enum Values<V> {
     None,
     /// One.
     One(V),
-    /// A few, in order of arrival, and behind them nothing.
+    /// A few, in order of arrival; the rest is `None`.
     Few(Box<[Option<V>; LIST_MAX]>),
     /// Many.
     Many(Box<HashSet<V>>),
@@ -98,7 +98,7 @@ impl<V: Serialize> Serialize for Values<V> {
         match self {
             Values::None => serializer.collect_seq::<[&V; 0]>([]),
             Values::One(only) => serializer.collect_seq([only]),
-            // A format may want the number before the values.
+            // A format may need the number before the values.
             Values::Few(list) => {
                 let values = list[..list.iter().flatten().count()].iter();
                 serializer.collect_seq(values.map(|value| value.as_ref().expect("values have no gap between them")))

@@ -1,8 +1,8 @@
 //! Sums, extremes and moments of a number per record.
 //!
 //! Numbers are accumulated exactly, whole numbers as they are and fractions as whole multiples of 10⁻⁶ in 128 bits, so
-//! the result does not depend on the order of the records, and could be taken back. The sum of squares that the
-//! variance needs is kept in multiples of 10⁻¹², saturating.
+//! the result does not depend on the order of the records, and could be retracted. The sum of squares that the variance
+//! needs is kept in multiples of 10⁻¹², saturating.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -31,11 +31,11 @@ impl Fixed {
 
 /// What can be summed: whole numbers exactly, `f64` and `f32` rounded to a millionth (NaN counts as 0).
 pub trait Number: Copy + 'static {
-    /// What a sum of such numbers is.
+    /// The type of a sum of such numbers.
     type Sum: Record + Default + PartialEq + fmt::Debug;
 
-    /// What a sum is kept in: wide enough that it does not saturate before the `Sum` does, and no wider, since there is
-    /// one per key and window.
+    /// The type that a sum is accumulated in: wide enough that it does not saturate before the `Sum` does, and no
+    /// wider, since there is one per key and window.
     type Total: Copy + Default + Serialize + DeserializeOwned + Send + 'static;
 
     /// The number in millionths.
@@ -47,7 +47,7 @@ pub trait Number: Copy + 'static {
     /// The total of two totals, saturating.
     fn plus(one: Self::Total, other: Self::Total) -> Self::Total;
 
-    /// The sum that a total says, saturating.
+    /// The sum of a total, saturating.
     fn sum(total: Self::Total) -> Self::Sum;
 }
 

@@ -10,9 +10,9 @@ use crate::time::EventTime;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side<T, U> {
-    /// Of the stream that was grouped with another.
+    /// A record of the stream that was grouped with another.
     Left(T),
-    /// Of the other.
+    /// A record of the other stream.
     Right(U),
 }
 

@@ -17,9 +17,9 @@ use crate::time::EventTime;
 
 /// A row that is written as columns.
 pub trait KeyedRow: Clone + Send + 'static {
-    /// What it is about.
+    /// The key's type.
     type Key: Serialize + DeserializeOwned;
-    /// What it says of it.
+    /// The value's type.
     type Value: Serialize + DeserializeOwned;
 
     /// Its time, key and value.

@@ -27,7 +27,7 @@ pub(super) fn received<F: Format>(wire: Vec<u8>) -> Batch<F> {
     Batch::from_bytes(BytesMut::from(wire).freeze())
 }
 
-/// A batch is its rows where it was made, and where it was received, also by a second reader.
+/// A batch has its rows where it was made, and where it was received, also for a second reader.
 pub(super) fn assert_survives<F: Format<Row: PartialEq + Debug>>(rows: &[F::Row]) {
     let here: Batch<F> = rows.to_vec().into();
     let there = received::<F>(message::<F>(rows.to_vec()));

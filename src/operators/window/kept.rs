@@ -1,4 +1,4 @@
-//! What a checkpoint keeps of windows.
+//! Writes windows to checkpoints, and restores them.
 
 #[cfg(test)]
 mod tests;
@@ -11,12 +11,12 @@ use crate::state::snapshot::{Place, SLICE_BYTES, SLICE_ENTRIES, Slot};
 use crate::state::windows::WindowStore;
 use crate::time::{Epoch, EventTime};
 
-/// One entry.
+/// An entry of a checkpoint.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Kept<K, S> {
     /// Windows that start at or before it are closed.
     Closed(EventTime),
-    /// What is known of a key in an open window. Several workers may have something of the same key and window.
+    /// The state of a key in an open window. Several workers may have one for the same key and window.
     Open(EventTime, K, S),
 }
 
@@ -31,7 +31,7 @@ impl Keeper {
         Keeper { slot, writing: false }
     }
 
-    /// Puts what an earlier run kept into `store`, and returns how far it had closed.
+    /// Restores the entries of an earlier run into `store`, and returns through which start its windows were closed.
     pub(super) fn restore<T, K: Key, A: Aggregate<T>>(
         &mut self,
         store: &mut WindowStore<K, A::State>,
@@ -45,7 +45,7 @@ impl Keeper {
         closed
     }
 
-    /// Begins a snapshot if one is due before `next`. Windows through `closed` are closed.
+    /// Starts a snapshot if one is due before `next`. Windows through `closed` are closed.
     pub(super) fn before<K: Key, S: Default + Serialize>(
         &mut self,
         next: Epoch,
@@ -64,7 +64,7 @@ impl Keeper {
         self.slot.pause();
     }
 
-    /// Writes more of the snapshot that was begun; says whether some is left.
+    /// Writes more of the snapshot in progress; returns whether some is left.
     pub(super) fn slice<T, K: Key, A: Aggregate<T>>(
         &mut self,
         store: &mut WindowStore<K, A::State>,
@@ -95,7 +95,7 @@ impl Keeper {
     }
 
     /// Writes up to `entries` entries, or about as many bytes as a slice has, of the windows that start at or before
-    /// `last`. Says whether there may be more.
+    /// `last`. Returns whether there may be more.
     fn write<T, K: Key, A: Aggregate<T>>(
         &mut self,
         store: &mut WindowStore<K, A::State>,

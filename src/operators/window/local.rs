@@ -1,4 +1,4 @@
-//! Adds records to the windows of the worker where they are.
+//! Adds records to windows on the worker that has the records.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -19,10 +19,10 @@ use crate::state::snapshot::{SLICE_WAIT, Slot};
 use crate::state::windows::{Hashed, WindowStore};
 use crate::time::{Epoch, EventTime};
 
-/// The parts of windows that have closed, and records that came behind the watermark.
+/// The partial aggregates of windows that have closed, and records behind the watermark.
 type Closed<'s, K, S> = (Stream<'s, Epoch, Batch<Parts<K, S>>>, StreamVec<'s, Epoch, DeadLetter>);
 
-/// Aggregates this worker's `records`; a window's parts leave when the watermark has passed its end.
+/// Aggregates this worker's `records`; partial aggregates are sent when the watermark has passed the window's end.
 pub(super) fn local<'s, T, K, A>(
     mut stage: WindowStage,
     records: StreamVec<'s, Epoch, T>,
@@ -65,7 +65,7 @@ where
             records.for_each(|capability, batch| {
                 let Some(epoch) = capability.least().copied() else { return };
                 state.stage.metrics.records_in(batch.len() as u64);
-                // Records of the open epoch are applied as they come; only a faster worker's are ahead of it.
+                // Records of the open epoch are applied as they come; only those of a faster worker are ahead of it.
                 if epoch <= open {
                     let behind = state.apply(batch);
                     if !behind.is_empty() {
@@ -80,7 +80,7 @@ where
             let upper = frontier(0).min(frontier(1));
             while open < upper {
                 if let Some((capability, Some(watermark))) = closing.take(open) {
-                    // One session for all parts: a session sends what it holds when it ends.
+                    // One session for all of them: a session sends what it holds when it ends.
                     let mut session = parts.session(&capability);
                     state.close(watermark, |part| session.give(Cow::Owned(part)));
                 }
@@ -116,15 +116,15 @@ struct State<T, K, A: Aggregate<T>, F> {
     /// Windows that start at or before it are closed.
     closed: Option<EventTime>,
     failed: bool,
-    /// Records whose states are being fetched: where they belong.
+    /// Records whose states are being prefetched: their windows and keys.
     ahead: Vec<(EventTime, Hashed<K>)>,
 }
 
-/// How many records' states are fetched at once.
+/// How many records' states are prefetched at once.
 const AHEAD: usize = 16;
 
 impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
-    /// Adds records to their windows and returns those that have none left.
+    /// Adds records to their windows and returns those that are late for all of them.
     fn apply(&mut self, batch: &[T]) -> Vec<DeadLetter> {
         let mut behind = Vec::new();
         let intervals = self.stage.intervals;

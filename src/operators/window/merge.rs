@@ -1,4 +1,4 @@
-//! Brings the workers' parts of closed windows together, each key's on its own worker.
+//! Merges the workers' partial aggregates of closed windows, each key's on the worker that owns the key.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -17,7 +17,8 @@ use crate::state::key::{Key, key_group};
 use crate::telemetry::StageMetrics;
 use crate::time::Epoch;
 
-/// One row per key and window from the parts of all workers, in the order of window and key within an epoch.
+/// One row per key and window from the partial aggregates of all workers, in the order of window and key within an
+/// epoch.
 pub(super) fn merge<'s, T, K, A>(
     stage: &str,
     intervals: Intervals,
@@ -46,7 +47,7 @@ where
                 });
                 let open = frontier.frontier().first().copied();
                 while let Some((capability, mut parts)) = pending.take_complete(open) {
-                    // Each worker's parts come sorted; those of one worker alone are sorted already.
+                    // Each worker's come sorted; those of one worker alone are sorted already.
                     parts.sort_by(|a, b| (a.start, &a.key).cmp(&(b.start, &b.key)));
                     let mut session = output.session(&capability);
                     let mut parts = parts.into_iter().peekable();

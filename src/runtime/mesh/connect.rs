@@ -1,4 +1,4 @@
-//! Connecting to one process with a lower index: again and again, until it answers or nobody wants to know any more.
+//! Connects to one process with a lower index: retries until it answers or the attempt is cancelled.
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};

@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// The interval at which admitted connections are checked for still being there.
 const SWEEP: Duration = Duration::from_millis(200);
 
-/// What the talking threads have to say.
+/// What the threads of candidates and connectors report.
 pub(super) enum Event {
     /// We reached a process with a lower index.
     Connected { peer: usize, stream: TcpStream },
@@ -246,7 +246,7 @@ impl<'a> Former<'a> {
                     }
                 }
                 Err(error) => {
-                    // No descriptors, say: told once, and tried again at the next poll.
+                    // No descriptors, say: logged once, and retried at the next poll.
                     let ordinary = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind());
                     if !ordinary && self.accept_error.replace(error.kind()) != Some(error.kind()) {
                         tracing::warn!(%error, "cannot accept connections on the mesh port");
@@ -354,7 +354,7 @@ impl<'a> Former<'a> {
         }
     }
 
-    /// Who is missing, where it should be, and what was last heard of it.
+    /// Which processes are missing, their addresses, and the last known reason.
     fn missing(&self) -> Error {
         let missing: Vec<String> = (self.slots.iter().enumerate())
             .filter(|(peer, slot)| *peer != self.config.index && slot.stream.is_none())

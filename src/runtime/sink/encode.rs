@@ -1,4 +1,4 @@
-//! Encodes rows where they are made, in blocks for the shards of the sink.
+//! Encodes rows on the worker that has them, in blocks for the shards of the sink.
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -55,7 +55,7 @@ struct Encoder<R> {
 impl<R: Record> Encoder<R> {
     /// Adds a row to the open block of its shard; blocks that are full go to `ready`.
     fn encode(&mut self, row: &R, ready: &mut Vec<Block>) -> serde_json::Result<()> {
-        // Where the row goes is known once it is encoded, so with several shards it is encoded apart.
+        // A row's shard is known once the row is encoded, so with several shards it is encoded separately.
         let mut block = match self.own.or((self.open.len() == 1).then_some(0)) {
             Some(shard) => self.open[shard].take().unwrap_or_else(|| self.spare.take(shard)),
             None => self.spare.take(0),

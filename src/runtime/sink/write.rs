@@ -1,4 +1,4 @@
-//! Gives complete epochs to the writers of this worker's shards, and lets the dataflow pass those that are durable.
+//! Hands complete epochs to the writers of this worker's shards, and releases those that are durable.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn write_from<'s, R: 'static>(
     stage: SinkStage<R>,
     spare: Spare,
 ) -> StreamVec<'s, Epoch, ()> {
-    // A stage may have the same name; operators are told apart by it.
+    // A stage may have the same name; operators are told apart by theirs.
     let name = format!("{}.sink", stage.name);
     let (scope, stage_name) = (blocks.scope(), StageName::of(&name));
     let shards = open(&stage).unwrap_or_else(|error| {
@@ -96,26 +96,26 @@ fn open<R>(stage: &SinkStage<R>) -> Result<Vec<Shard>> {
 struct Shard {
     number: usize,
     writer: Box<dyn SinkWriter>,
-    /// What an earlier generation wrote.
+    /// The last epoch that an earlier generation committed.
     committed: Option<Epoch>,
 }
 
-/// One worker's part of a sink.
+/// One worker's shards of a sink.
 struct Writing<R> {
     stage: SinkStage<R>,
-    /// Ascending. Empty once it is finished, and on workers without a shard.
+    /// Ascending. Empty once the sink is finished, and on workers without a shard.
     shards: Vec<Shard>,
-    /// Blocks of epochs that may still get more.
+    /// Blocks of epochs that are not complete yet.
     pending: Pending<Vec<Block>>,
     spare: Spare,
-    /// Epochs given to the writers and not yet durable.
+    /// Epochs that were handed to the writers and are not durable yet.
     sealed: BTreeMap<Epoch, Capability<Epoch>>,
     /// Epochs before this one are sealed.
     sealed_before: Epoch,
 }
 
 impl<R> Writing<R> {
-    /// Gives complete epochs to the writers and lets durable ones pass. Returns when to look again, if something is not
+    /// Hands complete epochs to the writers and releases durable ones. Returns when to check again, if something is not
     /// durable yet.
     fn advance(&mut self, open: Option<Epoch>) -> Result<Option<Duration>> {
         while let Some((capability, blocks)) = self.pending.take_complete(open) {
@@ -124,7 +124,7 @@ impl<R> Writing<R> {
             self.seal(epoch)?;
             self.sealed.insert(epoch, capability);
         }
-        // Sealed at every move of the frontier, also without rows: files roll by epochs.
+        // Sealed whenever the frontier moves, also without rows: files roll by epochs.
         if let Some(open) = open
             && open > self.sealed_before
         {
@@ -150,7 +150,7 @@ impl<R> Writing<R> {
         Ok(again.filter(|_| !self.sealed.is_empty()))
     }
 
-    /// Gives the rows of an epoch to the writers of their shards, but for those that an earlier generation wrote.
+    /// Hands the rows of an epoch to the writers of their shards, except those that an earlier generation committed.
     fn give(&mut self, epoch: Epoch, blocks: Vec<Block>) -> Result<()> {
         let keyed = self.stage.key.is_some();
         for block in blocks {
@@ -172,7 +172,8 @@ impl<R> Writing<R> {
         self.shards.iter_mut().try_for_each(|shard| shard.writer.seal(epoch))
     }
 
-    /// Writes nothing more: the run has failed. Epochs stay open, since what is not written must not look durable.
+    /// Writes nothing more: the run has failed. Epochs stay open, since rows that are not written must not look
+    /// durable.
     fn abandon(&mut self) {
         self.shards.clear();
     }

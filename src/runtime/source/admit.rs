@@ -1,7 +1,7 @@
-//! Decides on the chunks that other workers decoded, and on those of this worker that had to wait for them.
+//! Decides on chunks that other workers decoded, and on those of this worker that had to wait for them.
 //!
-//! A chunk waits until all chunks of its partition before it are decided on. They are numbered in the order of their
-//! epochs, so nothing waits for a later epoch.
+//! A chunk waits until all earlier chunks of its partition are decided on. They are numbered in the order of their
+//! epochs, so none waits for a later epoch.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::operators::watermark::Mark;
 use crate::record::Decode;
 use crate::time::Epoch;
 
-/// A decoded chunk without its records: what the owner of its partition has to know to decide on it.
+/// A decoded chunk without its records: what the owner of its partition needs to decide on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct ToDecide {
     pub(super) owner: u64,
@@ -43,7 +43,7 @@ impl Decidable {
     }
 }
 
-/// Wakes the operator when the turn of a chunk may have come that waits there. Clones wake the same one.
+/// Wakes the operator when a chunk that waits there may be next. Clones wake the same one.
 #[derive(Clone, Default)]
 pub(super) struct Turn(Rc<RefCell<Waiting>>);
 
@@ -63,7 +63,7 @@ impl Turn {
     }
 }
 
-/// What the operator gives: decisions addressed to workers, and marks addressed to workers.
+/// The operator's outputs: decisions addressed to workers, and watermark updates addressed to workers.
 type Admitting<'s> = (StreamVec<'s, Epoch, Verdict>, StreamVec<'s, Epoch, (u64, Mark)>);
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
@@ -108,7 +108,7 @@ pub(super) fn admit<'s, T: Decode>(
                 }
             }
             turn.0.borrow_mut().chunks = waiting.len();
-            // Chunks that wait are of epochs that are not complete, whatever the input says.
+            // Chunks that wait belong to incomplete epochs, whatever the input's frontier is.
             let open = frontiers[0].frontier().first().copied();
             let first = waiting.values().map(|(at, _)| *at[0].time()).min();
             gate.complete_before(open.into_iter().chain(first).min());

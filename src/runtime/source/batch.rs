@@ -1,6 +1,6 @@
 //! Collects records into batches that fit the first-level cache and the allocator's small sizes.
 
-/// About how large a batch of records is.
+/// The approximate size of a batch of records.
 const BATCH_BYTES: usize = 32 * 1024;
 
 /// Records in batches.
@@ -25,7 +25,7 @@ impl<T> Batches<T> {
         self.open.push(record);
     }
 
-    /// Begins another batch.
+    /// Starts another batch.
     #[cold]
     fn turn(&mut self) {
         let next = Vec::with_capacity((BATCH_BYTES / size_of::<T>().max(1)).clamp(16, 4096));

@@ -1,4 +1,4 @@
-//! Holds the epochs of a source open until their bindings are on the disk.
+//! Holds the epochs of a source open until their bindings are on disk.
 
 use std::collections::VecDeque;
 
@@ -18,8 +18,9 @@ impl Bound {
         Bound { binder, held: VecDeque::new() }
     }
 
-    /// Has `partitions` bound to the epoch of `capabilities`, which stays open until that is durable. An epoch in which
-    /// nothing changed is not bound, and not held, but for epoch 0, with which a worker says that it has begun.
+    /// Binds `partitions` to the epoch of `capabilities`, which stays open until the binding is durable. An epoch in
+    /// which nothing changed is not bound and not held, except epoch 0, with which a worker announces that it has
+    /// started.
     pub(super) fn bind(&mut self, partitions: Vec<PartitionBinding>, capabilities: &[Capability<Epoch>]) {
         if partitions.is_empty() && *capabilities[0].time() > 0 {
             return;
@@ -29,7 +30,7 @@ impl Bound {
         self.held.push_back((epoch, capabilities.to_vec()));
     }
 
-    /// Lets go of the epochs whose bindings are durable. Says whether any is left.
+    /// Releases the epochs whose bindings are durable. Returns whether any is left.
     pub(super) fn release(&mut self) -> bool {
         while self.held.front().is_some_and(|(epoch, _)| self.binder.is_durable(*epoch)) {
             self.held.pop_front();

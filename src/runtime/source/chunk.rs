@@ -1,7 +1,7 @@
 //! Undecoded records on their way to the worker that decodes them: their bytes in one column, their ends and offsets in
-//! two others; or no more than where their bytes are, if whoever decodes them can read them.
+//! two others; or only a reference to their bytes, if the worker that decodes them can read them itself.
 //!
-//! Within a process a chunk is moved. Between processes its columns are written one after the other, and read where
+//! Within a process a chunk is moved. Between processes its columns are written one after the other, and used where
 //! they were received: nothing is copied or parsed on receipt.
 
 use std::cell::RefCell;
@@ -21,28 +21,28 @@ use crate::connectors::source::{Block, SourceConnector};
 use crate::error::Result;
 use crate::time::EventTime;
 
-/// Records of one partition that follow each other.
+/// Consecutive records of one partition.
 #[derive(Clone, Default)]
 pub(super) struct Chunk {
     pub(super) head: Head,
-    /// What the partition is called, for dead letters.
+    /// The display name of the partition, for dead letters.
     pub(super) label: Arc<str>,
     columns: Columns,
 }
 
-/// What a chunk is, besides its records.
+/// The properties of a chunk besides its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     /// The worker that decodes it.
     pub(super) target: u64,
     pub(super) partition: u32,
-    /// Its place among the partition's chunks, from 0.
+    /// Its number among the partition's chunks, from 0.
     pub(super) number: u64,
-    /// Events before this one come too late: the source's watermark when the partition came back from idleness.
+    /// Earlier events are late after idle: the source's watermark when the partition came back.
     pub(super) floor: EventTime,
-    /// It holds the lines of a block, of which empty ones are no records.
+    /// It holds the lines of a block, of which empty ones are not records.
     pub(super) lines: bool,
-    /// It was read as soon as it was there: the partition had nothing more before it.
+    /// It was read as soon as it was available: the reader was caught up before it.
     pub(super) live: bool,
 }
 
@@ -50,11 +50,12 @@ pub(super) struct Head {
 enum Columns {
     /// Not read yet.
     Unread(Arc<dyn Block>),
-    /// Not read yet, and found by another process of this machine: its bytes, and where they are.
+    /// Not read yet, and found by another process of this machine: the size of its bytes, and where they are.
     Elsewhere { size: usize, place: Vec<u8> },
-    /// As they are filled. Each record is followed by one byte that is not part of it; `ends` are the places of these.
+    /// As they are filled. Each record is followed by one byte that is not part of it; `ends` are the positions of
+    /// these.
     Here { offsets: Offsets, ends: Vec<u32>, bytes: Vec<u8> },
-    /// As they were received: the head, `offsets`, then `ends`, `bytes` and the label, each padded to a word.
+    /// As they were received: the header, `offsets`, then `ends`, `bytes` and the label, each padded to a word.
     Received { records: usize, wire: Bytes },
 }
 
@@ -62,7 +63,7 @@ enum Columns {
 enum Offsets {
     /// One for each record.
     Each(Vec<u64>),
-    /// A record's offset is its place among the bytes, plus this.
+    /// A record's offset is its position among the bytes, plus this.
     From(u64),
 }
 
@@ -72,11 +73,11 @@ impl Default for Columns {
     }
 }
 
-/// How many bytes a record of a block is taken for, until the block is read.
+/// The assumed size of a record of a block, until the block is read.
 const RECORD_BYTES_GUESSED: usize = 128;
 
-/// Words before the columns: the head, the number of records (or the size of a block that is not read yet), and how
-/// many bytes they (or the block's place) and the label have.
+/// Words before the columns: the header, the number of records (or the size of a block that is not read yet), and the
+/// sizes of the bytes (or of the block's location) and of the label.
 const HEAD_WORDS: usize = 8;
 const WORD: usize = size_of::<u64>();
 
@@ -104,7 +105,7 @@ impl Chunk {
         matches!(&self.columns, Columns::Unread(block) if block.place().is_some())
     }
 
-    /// Reads the records of the source `name` if they are not read yet. They may then include empty lines.
+    /// Reads the records of the source `name` unless they are read already. They may then include empty lines.
     ///
     /// # Errors
     /// If they can no longer be read.
@@ -121,7 +122,7 @@ impl Chunk {
         Ok(())
     }
 
-    /// Gives its memory to the next ones.
+    /// Returns its memory for reuse.
     pub(super) fn recycle(self, spare: &Spare) {
         if let Columns::Here { ends, bytes, .. } = self.columns {
             spare.give(bytes, ends);
@@ -143,7 +144,7 @@ impl Chunk {
         bytes.push(b'\n');
     }
 
-    /// How many records there are; about how many, if they are not read yet.
+    /// How many records there are; an estimate if they are not read yet.
     pub(super) fn len(&self) -> usize {
         match &self.columns {
             Columns::Unread(block) => block.size().div_ceil(RECORD_BYTES_GUESSED),
@@ -153,7 +154,7 @@ impl Chunk {
         }
     }
 
-    /// How many bytes there are, with what follows each record.
+    /// How many bytes there are, including the byte after each record.
     pub(super) fn bytes(&self) -> usize {
         match &self.columns {
             Columns::Unread(block) => block.size(),
@@ -188,7 +189,7 @@ impl Chunk {
         }
     }
 
-    /// What belongs to a record: a reader that looks at lines has looked at that already.
+    /// The text of a record: a reader that splits lines itself has stripped the ends already.
     #[inline]
     fn text<'b>(&self, record: &'b [u8]) -> &'b [u8] {
         if self.head.lines { lines::text(record) } else { record }
@@ -225,10 +226,10 @@ impl Chunk {
 const RECORDS: u64 = 0;
 const LINES: u64 = 1;
 const UNREAD_LINES: u64 = 2;
-/// Added to what it holds: it was read as soon as it was there.
+/// A flag: it was read as soon as it was available.
 const LIVE: u64 = 1 << 8;
 
-const PLACED: &str = "a block goes to another process only if it has a place, and is read before otherwise";
+const PLACED: &str = "a block goes to another process only if it has a location there, and is read before otherwise";
 
 const UNREAD: &str = "a block is read before its records are asked for";
 
@@ -249,7 +250,7 @@ impl Accountable for Chunk {
 
 impl ContainerBytes for Chunk {
     /// # Panics
-    /// If the columns are not complete: a peer of the same build sent them, so that is a fault of ours.
+    /// If the columns are incomplete: a peer of the same build sent them, so that is a defect of ours.
     fn from_bytes(wire: Bytes) -> Self {
         assert!(wire.len() >= HEAD_WORDS * WORD, "a chunk has a head");
         let kind = word(&wire, 4) & !LIVE;
@@ -317,8 +318,8 @@ impl ContainerBytes for Chunk {
     }
 }
 
-/// Memory of blocks that one worker is done with, for the next ones: fresh memory would have to be mapped and cleared,
-/// and is in no cache.
+/// Memory of blocks that one worker is done with, for reuse: fresh memory would have to be mapped and cleared, and is
+/// in no cache.
 #[derive(Clone, Default)]
 pub(super) struct Spare(Rc<RefCell<Vec<Lined>>>);
 
@@ -389,7 +390,7 @@ mod tests {
         }
     }
 
-    /// A block that tells its place as its offset and its lines.
+    /// A block whose location is its offset and its lines.
     struct Lines(u64, String);
 
     impl Block for Lines {

@@ -1,7 +1,7 @@
 //! Decodes the chunks that this worker was given.
 //!
-//! What is on time in a chunk is for the owner of its partition to say. Where that is this worker, and the chunk's turn
-//! has come, it is said at once, and the records go on from here; else the owner is sent their event times, and the
+//! The owner of a chunk's partition decides what is on time in it. If that is this worker and the chunk is next, it is
+//! decided at once, and the records are sent on from here; otherwise the owner is sent their event times, and the
 //! records wait in `emit`.
 
 use std::collections::VecDeque;
@@ -31,11 +31,11 @@ use crate::runtime::control::Control;
 use crate::telemetry::SourceMetrics;
 use crate::time::Epoch;
 
-/// What decoding needs to know.
+/// The parts of the operator.
 pub(super) struct DecodeStage<T: Decode> {
     pub(super) context: SourceContext,
     pub(super) options: T::Options,
-    /// The number of the field that names a record's clock.
+    /// The index of the field that names a record's clock.
     pub(super) clock_field: Option<usize>,
     pub(super) validations: Validations<T>,
     pub(super) metrics: SourceMetrics,
@@ -43,12 +43,12 @@ pub(super) struct DecodeStage<T: Decode> {
     pub(super) control: Control,
     /// Reads blocks that another process of this machine found.
     pub(super) connector: Arc<dyn SourceConnector>,
-    /// The memory of chunks that are done.
+    /// Memory for reuse.
     pub(super) spare: Spare,
     pub(super) gate: Gate<T>,
-    /// Learns which of the chunks that this worker read are decoded.
+    /// Counts the chunks that this worker read and that are not decoded yet.
     pub(super) load: Load,
-    /// Wakes whoever decides on chunks that were decoded elsewhere.
+    /// Wakes the operator that decides on chunks that were decoded elsewhere.
     pub(super) turn: Turn,
 }
 
@@ -57,13 +57,13 @@ pub(super) struct DecodeStage<T: Decode> {
 pub(super) struct Decoded<T> {
     /// The bytes, for dead letters.
     pub(super) chunk: Chunk,
-    /// The records that decoded and that the dataflow does not refuse.
+    /// The records that decoded and that the dataflow's checks accept.
     pub(super) records: Batches<T>,
-    /// Where in the chunk each of them is.
+    /// Their indexes in the chunk.
     pub(super) places: Vec<u32>,
 }
 
-/// Records that are on time, decoded chunks of which that is not known yet, what their owners have to decide on, marks
+/// Records that are on time, decoded chunks that wait for a decision, requests to their owners, watermark updates
 /// addressed to workers, and dead letters.
 pub(super) struct Decoding<'s, T> {
     pub(super) records: StreamVec<'s, Epoch, T>,
@@ -73,8 +73,8 @@ pub(super) struct Decoding<'s, T> {
     pub(super) letters: StreamVec<'s, Epoch, DeadLetter>,
 }
 
-/// How many bytes one activation decodes at most; a chunk may run over. What comes behind takes the records while they
-/// are in the cache, and whoever reads learns in time that there is room for more chunks. More of it means fewer
+/// How many bytes one activation decodes at most; a chunk may run over. Operators downstream take the records while
+/// they are in the cache, and the reader learns in time that there is room for more chunks. A larger value means fewer
 /// messages between processes.
 const DECODE_BYTES: usize = 1024 * 1024;
 
@@ -167,20 +167,20 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
     }
 }
 
-/// What was taken of a chunk so far; the fields are those of [`Decoded`].
+/// What was decoded of a chunk so far; the fields are those of [`DecodedChunk`].
 struct Taken<T> {
     records: Batches<T>,
     places: Vec<u32>,
     times: Times,
     refused: Vec<(usize, Rejection)>,
-    /// How many records there are, and how many bytes they have.
+    /// How many records there are, and their size in bytes.
     read: (u64, u64),
-    /// How many records decoded, refused or not.
+    /// How many records decoded, refused by a check or not.
     decoded: u64,
 }
 
 struct ChunkDecoder<T: Decode> {
-    /// Decodes records for which those before do not matter, of any partition. Lent while it does.
+    /// Decodes records of any partition where earlier ones do not matter. Taken out while it does.
     decoder: Option<T::Decoder>,
     gate: Gate<T>,
     clock_field: Option<usize>,
@@ -209,7 +209,7 @@ impl<T: Decode> ChunkDecoder<T> {
         }
     }
 
-    /// Decodes a chunk of a partition that is this worker's `own`, or another's.
+    /// Decodes a chunk of a partition that this worker owns (`own`), or another one.
     fn decode(&mut self, mut chunk: Chunk, epoch: Epoch, own: bool) -> Result<(Decoded<T>, Times)> {
         chunk.read(&*self.connector, &self.source, &self.spare)?;
         let taken = if own && !T::Decoder::STATELESS {
@@ -254,8 +254,8 @@ impl<T: Decode> ChunkDecoder<T> {
         taken
     }
 
-    /// Takes a record, or says why not.
-    // A record is built where it is kept.
+    /// Decodes a record, or returns why it is refused.
+    // A record is built in place.
     #[inline(always)]
     fn take(
         &self,
@@ -278,7 +278,7 @@ impl<T: Decode> ChunkDecoder<T> {
         Ok(())
     }
 
-    /// A block's lines may be too long; others were looked at when they were read.
+    /// A block's lines may be too long; other records were checked when they were read.
     #[inline]
     fn fits(&self, line: &[u8]) -> Result<(), Rejection> {
         if line.len() <= self.record_bytes_max {
@@ -288,7 +288,7 @@ impl<T: Decode> ChunkDecoder<T> {
     }
 }
 
-/// What the dataflow itself refuses.
+/// The dataflow's own checks.
 #[inline]
 fn check<T>(validations: &Validations<T>, record: &T) -> Result<(), Rejection> {
     match validations.borrow().iter().find_map(|valid| valid(record).err()) {

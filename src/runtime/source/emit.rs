@@ -1,4 +1,4 @@
-//! Lets records go on once the owner of their partition has decided on them.
+//! Releases records once the owner of their partition has decided on them.
 
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::time::Epoch;
 /// What the owner of a partition has decided on a chunk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Verdict {
-    /// The worker that has the chunk.
+    /// The worker that holds the chunk.
     pub(super) worker: u32,
     pub(super) partition: u32,
     pub(super) number: u64,
@@ -51,7 +51,7 @@ pub(super) fn emit<'s, T: Decode>(
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut waiting: HashMap<(u32, u64), ([Capability<Epoch>; 2], Decoded<T>)> = HashMap::new();
-        // A decision may be here before the records, which come another way.
+        // A decision may arrive before the records, which come another way.
         let mut decided: HashMap<(u32, u64), Refused> = HashMap::new();
         move |_frontiers| {
             let _stage = name.enter();
@@ -88,7 +88,7 @@ pub(super) fn emit<'s, T: Decode>(
     (records_stream, letters_stream)
 }
 
-/// Takes the records out of a chunk that are refused.
+/// Removes the refused records from a chunk.
 pub(super) fn apply<T>(decoded: &mut Decoded<T>, refused: Refused, letters: &mut Letters) {
     if refused.is_empty() {
         return;

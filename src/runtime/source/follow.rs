@@ -1,9 +1,9 @@
 //! The watermark of a quiet partition follows the clock.
 //!
 //! A partition of a live source that was read to its end, and had nothing for `idle_after`, is waited for no longer
-//! than it takes its events to arrive: its watermark is the epoch, minus `out_of_order`, minus the greatest delay that
-//! was observed lately. So an attack that is followed by silence is reported, and a quiet source holds nobody back.
-//! What was told is bound to its epoch, and a replay takes it from there.
+//! than its events take to arrive: its watermark is the epoch, minus `out_of_order`, minus the greatest delay that was
+//! observed recently. So an attack that is followed by silence is reported, and a quiet source holds back no other.
+//! What was announced is bound to its epoch, and a replay takes it from there.
 
 use super::partition::{Life, PartitionState};
 use crate::checkpoint::bindings::{PartitionBinding, Phase};
@@ -11,41 +11,41 @@ use crate::operators::admission::{Delays, TimeRules};
 use crate::operators::watermark::NO_PARTITION;
 use crate::time::{Epoch, EventTime, millis};
 
-/// The watermark follows in steps of this: each has to be on the disk, where there is a state directory.
+/// The watermark advances in steps of this size: each has to be made durable, where there is a state directory.
 const STEP_MS: i64 = 1_000;
 
-/// Says how far the watermarks of quiet partitions are.
+/// Computes the watermarks of quiet partitions.
 pub(super) struct Follow {
     rules: TimeRules,
-    /// Whether this worker speaks for a source without any partition, and since when it has had none.
+    /// Whether this worker reports for a source without partitions, and since when it has had none.
     speaks: bool,
     empty_since_ms: Option<u64>,
-    /// How far a source without any partition is.
+    /// The watermark of a source without partitions.
     alone: EventTime,
-    /// What an earlier run bound of it to the epoch that is replayed.
+    /// What an earlier run bound for that to the epoch that is replayed.
     replayed: Option<EventTime>,
 }
 
 impl Follow {
-    /// By `rules`; if the worker `speaks` for the source, it does so while that has no partition.
+    /// With `rules`; if the worker `speaks` for the source, it reports for it while that has no partition.
     pub(super) fn new(rules: &TimeRules, speaks: bool) -> Self {
         Follow { rules: *rules, speaks, empty_since_ms: None, alone: EventTime::MIN, replayed: None }
     }
 
-    /// How long a partition has to be empty until the watermark goes on without it; `None` if it follows the clock
+    /// How long a partition must be empty until the watermark advances without it; `None` if it follows the clock
     /// instead.
     pub(super) fn idle_after_ms(&self) -> Option<u64> {
         let idle_after_ms = u64::try_from(self.rules.idle_after.as_millis()).unwrap_or(u64::MAX);
         (!self.rules.live).then_some(idle_after_ms)
     }
 
-    /// An epoch is replayed in which the source had no partition.
+    /// Replays an epoch in which the source had no partition.
     pub(super) fn replay(&mut self, follows: Option<EventTime>) {
         self.replayed = follows;
     }
 
-    /// How far the watermark of a partition follows, if that is further than its `floor`. `delay_of` says which delay
-    /// was observed, if all that was read of it is decided on.
+    /// How far the watermark of a partition follows the clock, if that is later than its `floor`. `delay_of` returns
+    /// the observed delay, if all that was read of the partition is decided on.
     pub(super) fn partition(
         &self,
         state: &PartitionState,
@@ -62,7 +62,7 @@ impl Follow {
         (reached > floor).then_some(reached)
     }
 
-    /// What is to be bound for a source that has no partition, if it has come further.
+    /// What to bind for a source without partitions, if its watermark has advanced.
     pub(super) fn without_partitions(
         &mut self,
         epoch: Epoch,

@@ -1,7 +1,8 @@
-//! What a worker knows of the partitions it owns: how far each is decoded and decided on.
+//! The partitions that a worker owns: their decoders and admission states.
 //!
-//! Whoever decodes a chunk, the owner of its partition decides what is on time in it, one chunk after the other in the
-//! order of the partition. The operators of a source on one worker share its gate; it knows nothing of timely.
+//! Whichever worker decodes a chunk, the owner of its partition decides what is on time in it, one chunk after the
+//! other in the order of the partition. The operators of a source on one worker share its gate, which does not depend
+//! on timely.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +15,7 @@ use crate::record::{Decode, Decoder, Rejection};
 use crate::state::snapshot::{Place, Slot};
 use crate::time::{Epoch, EventTime};
 
-/// Which records of a chunk are refused, by their place among those that decoded.
+/// Which records of a chunk are refused, by their index among those that decoded.
 pub(super) type Refused = Vec<(u32, Rejection)>;
 
 /// The partitions of one worker. Clones share them.
@@ -29,23 +30,23 @@ impl<T: Decode> Clone for Gate<T> {
 struct Partitions<T: Decode> {
     options: T::Options,
     rules: TimeRules,
-    /// Where it is kept what is known of the partitions.
+    /// The slot of the admission states.
     slot: Slot,
-    /// How they were at the checkpoint that the run resumes from.
+    /// The admission states at the checkpoint that the run resumes from.
     base: BTreeMap<u32, Admitted>,
     owned: BTreeMap<u32, Owned<T>>,
 }
 
 struct Owned<T: Decode> {
-    /// Decodes the partition, if the records before matter for that.
+    /// Decodes the partition, if earlier records matter for that.
     decoder: T::Decoder,
     admission: Admission,
     delays: crate::operators::admission::Delays,
-    /// The number of the chunk that is decided on next.
+    /// The number of the next chunk to decide on.
     next: u64,
-    /// The watermark that the workers were told last.
+    /// The watermark that was last announced.
     told: EventTime,
-    /// How it was before the first record of a later epoch, by the epoch of a snapshot that is due and not taken yet.
+    /// Its state before the first record of a later epoch, by the epoch of a snapshot that is due and not taken yet.
     before: VecDeque<(Epoch, Admitted)>,
 }
 
@@ -56,15 +57,15 @@ impl<T: Decode> Owned<T> {
     }
 }
 
-/// What is decided on: a chunk that was decoded.
+/// What is decided on: a decoded chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Decidable {
     pub(super) partition: u32,
-    /// Its place among the partition's chunks.
+    /// Its number among the partition's chunks.
     pub(super) number: u64,
-    /// Events before this one come too late.
+    /// Earlier events are late after idle.
     pub(super) floor: EventTime,
-    /// It was read as soon as it was there.
+    /// It was read as soon as it was available.
     pub(super) live: bool,
 }
 
@@ -73,10 +74,10 @@ impl<T: Decode> Gate<T> {
         Gate(Rc::new(RefCell::new(Partitions { options, rules, slot, base, owned: BTreeMap::new() })))
     }
 
-    /// The worker owns a partition from now on.
+    /// Adds a partition that the worker owns.
     ///
     /// # Errors
-    /// In words, if its decoder does not take what was kept at a checkpoint.
+    /// A description, if its decoder refuses the state from a checkpoint.
     pub(super) fn join(&self, partition: u32) -> Result<(), String> {
         let partitions = &mut *self.0.borrow_mut();
         let mut decoder = T::decoder(&partitions.options);
@@ -93,20 +94,19 @@ impl<T: Decode> Gate<T> {
         resumed
     }
 
-    /// Decodes with the decoder of a partition that this worker owns, the records of an epoch.
+    /// Decodes records of an epoch with the decoder of a partition that this worker owns.
     pub(super) fn decode<R>(&self, partition: u32, epoch: Epoch, decode: impl FnOnce(&mut T::Decoder) -> R) -> R {
         let partitions = &mut *self.0.borrow_mut();
         partitions.keep_before(partition, epoch);
         decode(&mut partitions.owned(partition).decoder)
     }
 
-    /// Whether this chunk is decided on next.
+    /// Whether this chunk is the next to decide on.
     pub(super) fn is_next(&self, partition: u32, number: u64) -> bool {
         self.0.borrow().owned.get(&partition).is_some_and(|owned| owned.next == number)
     }
 
-    /// Decides on the chunk that is next, read in `epoch`. Also says what the workers are to be told, if that has
-    /// changed.
+    /// Decides on the next chunk, read in `epoch`. Also returns the watermark update to announce, if there is one.
     pub(super) fn decide(&self, chunk: &Decidable, times: &Times, epoch: Epoch) -> (Refused, Option<Mark>) {
         let partitions = &mut *self.0.borrow_mut();
         partitions.keep_before(chunk.partition, epoch);
@@ -124,7 +124,7 @@ impl<T: Decode> Gate<T> {
         (refused, mark)
     }
 
-    /// The greatest delay of a partition's events that was observed lately, in milliseconds, if all its `chunks` are
+    /// The greatest delay of a partition's events that was observed recently, in milliseconds, if all its `chunks` are
     /// decided on.
     pub(super) fn delay_of(&self, partition: u32, chunks: u64, epoch: Epoch) -> Option<i64> {
         let partitions = self.0.borrow();
@@ -132,10 +132,10 @@ impl<T: Decode> Gate<T> {
         (owned.next == chunks).then(|| owned.delays.greatest(epoch, partitions.rules.idle_after))
     }
 
-    /// Everything before the epoch `next` is decided on; if there is no next epoch, everything at all.
+    /// Everything before the epoch `next` is decided on; everything at all, if there is no next epoch.
     pub(super) fn complete_before(&self, next: Option<Epoch>) {
         let Partitions { slot, owned, .. } = &mut *self.0.borrow_mut();
-        // Where there is no next epoch, a snapshot may be due still of one before the last.
+        // Where there is no next epoch, a snapshot of one before the last may still be due.
         let kept = owned.values().filter_map(|owned| owned.before.back()).map(|(epoch, _)| *epoch + 1).max();
         if let Some(due) = slot.due(next.or(kept).unwrap_or(Epoch::MAX)) {
             slot.take(due, |slot| {
@@ -165,7 +165,7 @@ impl<T: Decode> Partitions<T> {
         self.owned.get_mut(&partition).expect("a partition joins at its owner before its records are sent on")
     }
 
-    /// Before anything of `epoch` is applied to a partition: keeps how it is now for a snapshot of an earlier epoch.
+    /// Called before anything of `epoch` is applied to a partition: saves its state for a snapshot of an earlier epoch.
     fn keep_before(&mut self, partition: u32, epoch: Epoch) {
         let Some(due) = self.slot.upcoming(epoch) else { return };
         let owned = self.owned(partition);
@@ -176,7 +176,7 @@ impl<T: Decode> Partitions<T> {
     }
 }
 
-/// How long the events took, at most, to be read; of those whose time can be right.
+/// How long the events took at most to be read; implausible times do not count.
 fn greatest_delay(times: &Times, refused: &Refused, epoch: Epoch) -> Option<i64> {
     use crate::record::Reason::{Future, Past};
     let wrong = |n: usize| {

@@ -1,7 +1,7 @@
-//! What a worker's source knows of its partitions, and what becomes of each record they hand over.
+//! A worker's source's partitions, and what happens to each record that their readers hand over.
 //!
-//! Pure of timely: it packs records into chunks, and collects dead letters and the changes of the partitions' standing,
-//! which the operator sends on.
+//! Independent of timely: it packs records into chunks, and collects dead letters and watermark updates, which the
+//! operator sends.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use crate::state::snapshot::{Place, Slot};
 use crate::telemetry::{SkipReason, SourceMetrics};
 use crate::time::{Epoch, EventTime};
 
-/// Takes what the reader reads.
+/// Receives what the reader reads.
 pub(super) struct Intake<T: Decode> {
     source: String,
     follow: Follow,
@@ -30,17 +30,17 @@ pub(super) struct Intake<T: Decode> {
     pub(super) metrics: SourceMetrics,
     partitions: Vec<PartitionState>,
     index: HashMap<u32, usize>,
-    /// The partition that spoke last; most often it speaks again.
+    /// The partition of the last record; the next one is most often of the same.
     last: (u32, usize),
     /// The epoch in which records are read now.
     pub(super) epoch: Epoch,
-    /// Whether nothing is read for the first time yet: the bindings of earlier runs say what belongs to an epoch.
+    /// Whether it replays: the bindings of earlier runs say what belongs to an epoch.
     replaying: bool,
-    /// Whether something was read in this poll as soon as it was there.
+    /// Whether a record of this poll was read as soon as it was available.
     live: bool,
-    /// How partitions were at the checkpoint that the run resumes from.
+    /// The partitions at the checkpoint that the run resumes from.
     base: SourceBase,
-    /// The first of these that cannot be resumed.
+    /// The error of the first partition that cannot be resumed.
     fault: Option<Error>,
     pub(super) packer: Packer,
     gate: Gate<T>,
@@ -48,7 +48,7 @@ pub(super) struct Intake<T: Decode> {
 }
 
 impl<T: Decode> Intake<T> {
-    /// Nothing is taken before [`replay`](Self::replay) or [`go_live`](Self::go_live) says what.
+    /// Takes nothing before [`replay`](Self::replay) or [`go_live`](Self::go_live) is called.
     pub(super) fn new(
         name: &str,
         follow: Follow,
@@ -77,10 +77,10 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Asks where the partitions begin that have joined since it was last asked.
+    /// Sets the first offsets of the partitions that joined since the last call.
     ///
     /// # Errors
-    /// If one of them cannot be resumed from where it was at a checkpoint.
+    /// If one of them cannot be resumed from its position at a checkpoint.
     pub(super) fn place(&mut self, known: &mut usize, begins_at: impl Fn(Partition) -> u64) -> Result<()> {
         for partition in &mut self.partitions[*known..] {
             partition.from = begins_at(Partition(partition.id));
@@ -90,7 +90,7 @@ impl<T: Decode> Intake<T> {
         self.fault.take().map_or(Ok(()), Err)
     }
 
-    /// The partition that joined last was there at a checkpoint, and resumes from where it was.
+    /// Resumes the partition that joined last, which was there at a checkpoint.
     fn resume(&mut self, position: &Position) {
         self.packer.join_at(self.partitions.len() - 1, position.floor);
         let state = self.partitions.last_mut().expect("a partition has joined");
@@ -110,7 +110,7 @@ impl<T: Decode> Intake<T> {
         self.partitions.iter().map(|state| (Partition(state.id), state.next)).collect()
     }
 
-    /// Writes how the partitions are at the end of an epoch.
+    /// Writes the positions of the partitions at the end of an epoch.
     pub(super) fn keep(&self, slot: &mut Slot) {
         for (index, state) in self.partitions.iter().enumerate().filter(|(_, state)| state.life != Life::Unborn) {
             let (partition, label, next, phase) = (state.id, state.label.to_string(), state.next, state.life.phase());
@@ -119,14 +119,14 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// The partitions that are known now take part from the present epoch on, in which nothing of them is taken.
+    /// Lets the partitions that are known now take part from the present epoch on, in which nothing of them is taken.
     pub(super) fn introduce(&mut self) {
         for state in self.partitions.iter_mut().filter(|state| state.life == Life::Unborn) {
             state.life = Life::Replaying { upto: 0, phase: Phase::Active };
         }
     }
 
-    /// Begins to replay an epoch: of each partition in `bindings`, exactly the records that it says are taken.
+    /// Starts to replay an epoch: of each partition in `bindings`, exactly the bound records are taken.
     ///
     /// # Errors
     /// If a partition is gone.
@@ -178,8 +178,8 @@ impl<T: Decode> Intake<T> {
         Ok(replayed)
     }
 
-    /// From the present epoch on, whatever the reader hands over is taken. Partitions that were not known in the epochs
-    /// that were replayed are new, if there were any.
+    /// Takes whatever the reader hands over from the present epoch on. Partitions that were not in the replayed epochs
+    /// are new, if there were any such epochs.
     pub(super) fn go_live(&mut self, epochs_before: bool) {
         self.replaying = false;
         for index in 0..self.partitions.len() {
@@ -192,7 +192,8 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Says of partitions to hold, or to hold no more, what is beyond the epoch that is replayed.
+    /// Calls `hold` for each partition whose records beyond the replayed epoch the reader shall keep to itself, or need
+    /// no longer.
     pub(super) fn holding(&mut self, mut hold: impl FnMut(Partition, bool)) {
         for state in &mut self.partitions {
             let full = self.replaying && state.held.len() >= HELD_RECORDS;
@@ -207,8 +208,8 @@ impl<T: Decode> Intake<T> {
         self.partitions[index].floor = Some(floor);
     }
 
-    /// Lets partitions that came back be taken once the watermark is known at which they did, and says whether any
-    /// still waits. While one waits nothing is polled, so what is held is bounded by one poll.
+    /// Takes what is held back of returned partitions once the watermark at which they returned is known, and returns
+    /// whether any still waits. While one waits nothing is polled, so what is held back is bounded by one poll.
     pub(super) fn release(&mut self) -> bool {
         let complete_before = self.view.complete_before.get();
         let mut waiting = false;
@@ -229,8 +230,8 @@ impl<T: Decode> Intake<T> {
         self.take_held(index);
     }
 
-    /// The run stops and no other will resume it: what is held back is taken now. If the sources are to `drain`,
-    /// nothing comes after it, so that all windows close.
+    /// The run stops and no other will resume it: takes what is held back. If the sources are to `drain`, nothing comes
+    /// after it, so that all windows close.
     pub(super) fn stop(&mut self, drain: bool) {
         for index in 0..self.partitions.len() {
             if matches!(self.partitions[index].life, Life::Waiting { .. }) {
@@ -240,7 +241,7 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Whether records of a returned partition wait.
+    /// Whether records of a returned partition are held back.
     pub(super) fn holds(&self) -> bool {
         self.partitions.iter().any(|state| !state.held.is_empty())
     }
@@ -258,8 +259,7 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Ends the epoch: tells how the partitions' standing changed since it was last told, and returns what is to be
-    /// bound.
+    /// Ends the epoch: announces the changes of the partitions' participation, and returns what to bind.
     pub(super) fn close_epoch(&mut self, now_ms: u64, mut tell: impl FnMut(Mark)) -> Vec<PartitionBinding> {
         let mut bindings = Vec::new();
         if let Some(binding) = self.follow.without_partitions(self.epoch, now_ms, self.replaying, self.partitions.len())
@@ -287,7 +287,7 @@ impl<T: Decode> Intake<T> {
         bindings
     }
 
-    /// Brings the counters up to date; called once per poll.
+    /// Updates the counters; called once per poll.
     pub(super) fn count(&mut self) {
         for partition in &mut self.partitions {
             if partition.records > 0 {
@@ -301,7 +301,7 @@ impl<T: Decode> Intake<T> {
         self.metrics.watermark(self.view.watermark.get(), self.epoch);
     }
 
-    /// Nothing was fetched, so nothing came back empty: a partition that is not read is not idle.
+    /// Nothing was fetched, so no fetch came back empty: a partition that is not read is not idle.
     pub(super) fn not_fetched(&mut self) {
         self.partitions.iter_mut().for_each(|partition| partition.empty_since_ms = None);
     }
@@ -314,7 +314,7 @@ impl<T: Decode> Intake<T> {
         self.last.1
     }
 
-    /// Something of the partition is there.
+    /// Something of the partition was read.
     #[inline]
     fn heard(&mut self, partition: Partition) -> usize {
         let index = self.partition(partition);
@@ -328,7 +328,7 @@ impl<T: Decode> Intake<T> {
     #[inline]
     fn take(&mut self, index: usize, offset: u64, bytes: &[u8]) {
         self.partitions[index].next = offset + 1;
-        // Counted where it is decoded.
+        // It is counted where it is decoded.
         self.packer.take(index, offset, bytes);
     }
 
@@ -340,7 +340,7 @@ impl<T: Decode> Intake<T> {
         self.letters.refuse(&state.label, offset, size, head, rejection);
     }
 
-    /// There is more of a partition that ended in an earlier run.
+    /// There are more records of a partition that ended in an earlier run.
     fn beyond_end(&mut self, index: usize) {
         let state = &mut self.partitions[index];
         state.held.clear();
@@ -350,7 +350,7 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Apart, so that nothing of it is on the way of records that are taken.
+    /// Not inlined, to keep it out of the path of records that are taken.
     #[cold]
     #[inline(never)]
     fn hold_record(&mut self, index: usize, offset: u64, bytes: &[u8]) {
@@ -374,8 +374,8 @@ impl<T: Decode> Collector for Intake<T> {
     fn joined(&mut self, partition: Partition, label: &str) {
         let known = self.index.insert(partition.0, self.partitions.len());
         assert!(known.is_none(), "partition {} joined twice", partition.0);
-        // The marks of the present epoch are told without a newcomer, so the watermark may be ahead of it, whether or
-        // not that is known here yet.
+        // The present epoch's watermark updates are announced without the new partition, so the watermark may be ahead
+        // of it, whether or not that is known here yet.
         let life = if self.replaying { Life::Unborn } else { Life::Waiting { since: self.epoch } };
         self.packer.joined(partition.0, label);
         self.partitions.push(PartitionState::new(partition.0, label, life, self.metrics.partition(label)));
@@ -383,7 +383,7 @@ impl<T: Decode> Collector for Intake<T> {
             let message =
                 format!("source {:?}, partition {label}: cannot be resumed from the checkpoint: {why}", self.source);
             self.fault = Some(Error::new(ErrorKind::State, message).hint(
-                "the decoder has changed: use the program that took the checkpoint, or begin anew with --from-scratch",
+                "the decoder has changed: use the program that took the checkpoint, or start over with --from-scratch",
             ));
         }
         if let Some(position) = self.base.positions.remove(&partition.0) {
@@ -401,7 +401,7 @@ impl<T: Decode> Collector for Intake<T> {
         }
     }
 
-    /// Not while anything of the partition is or might have to be held back, record by record.
+    /// Blocks cannot be held back record by record.
     fn takes_blocks(&self, partition: Partition) -> bool {
         let state = self.index.get(&partition.0).map(|index| &self.partitions[*index]);
         !self.replaying && state.is_some_and(|state| state.life == Life::Active && state.held.is_empty())
@@ -438,7 +438,7 @@ impl<T: Decode> Collector for Intake<T> {
         let index = self.partition(partition);
         let state = &mut self.partitions[index];
         state.metrics.gap(records);
-        // Nothing before it is still to come, also of an epoch that is replayed.
+        // No earlier record is still to come, also of an epoch that is replayed.
         if state.held.is_empty() {
             state.next = state.next.max(next);
         }

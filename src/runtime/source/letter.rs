@@ -1,4 +1,4 @@
-//! Makes dead letters of a source's records.
+//! Builds dead letters from a source's records.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,20 +6,20 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crate::record::{DEAD_LETTER_BYTES_MAX, DeadLetter, Reason, Rejection};
 use crate::telemetry::SourceMetrics;
 
-/// How many dead letters of each reason are made where nobody takes them but the log.
+/// How many dead letters of each reason are built where only the log consumes them.
 pub const SAMPLES_MAX: usize = 3;
 
-/// Dead letters to send on.
+/// Dead letters to send.
 pub(super) struct Letters {
     source: String,
     metrics: SourceMetrics,
-    /// How many more of each reason are made, whose number is that in [`Reason::ALL`]; `None` if all are.
+    /// How many more are built of each reason, by index in [`Reason::ALL`]; `None` for no limit.
     samples: Option<[usize; Reason::ALL.len()]>,
     pub(super) ready: Vec<DeadLetter>,
 }
 
 impl Letters {
-    /// None yet, of the source `source`. Unless they are `wanted`, only a few of each reason are made; all are counted.
+    /// For the source `source`. Unless they are `wanted`, only a few of each reason are built; all are counted.
     pub(super) fn new(source: &str, metrics: SourceMetrics, wanted: bool) -> Self {
         let samples = (!wanted).then_some([SAMPLES_MAX; Reason::ALL.len()]);
         Letters { source: source.to_owned(), metrics, samples, ready: Vec::new() }

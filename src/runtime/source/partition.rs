@@ -1,4 +1,4 @@
-//! The life of a partition, as the worker that reads it sees it.
+//! The lifecycle of a partition, as the worker that reads it sees it.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -9,22 +9,22 @@ use crate::record::Rejection;
 use crate::telemetry::PartitionMetrics;
 use crate::time::{Epoch, EventTime};
 
-/// Where a partition is in its life: it says which of its records are taken.
+/// The stage of a partition's lifecycle, which decides which of its records are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// It is known, and no epoch has it yet. Nothing is taken.
+    /// It is known, and no epoch includes it yet. Nothing is taken.
     Unborn,
-    /// Earlier runs read it: what comes before the offset `upto` belongs to the epoch that is replayed, and is taken;
-    /// at whose end it was in this phase.
+    /// Earlier runs read it: records before the offset `upto` belong to the epoch that is replayed, and are taken; at
+    /// the end of that epoch it was in this phase.
     Replaying { upto: u64, phase: Phase },
-    /// It came, or came back, in the epoch `since`, when the watermark may have been past it. Nothing is taken until
+    /// It joined or came back in the epoch `since`, when the watermark may have been past it. Nothing is taken until
     /// that is known.
     Waiting { since: Epoch },
     /// Everything is taken.
     Active,
-    /// Nothing came for a while: the watermark goes on without it.
+    /// Nothing came for a while: the watermark advances without it.
     Idle,
-    /// Nothing will ever come.
+    /// There are no further records.
     Ended,
 }
 
@@ -39,7 +39,7 @@ impl Life {
         }
     }
 
-    /// What is bound of it.
+    /// The phase that is bound for it.
     pub(super) fn phase(self) -> Phase {
         match self {
             Life::Replaying { phase, .. } => phase,
@@ -51,7 +51,8 @@ impl Life {
     }
 }
 
-/// How many records of a partition wait for their epoch to be replayed before its reader is asked to hold it.
+/// How many records of a partition are buffered until their epoch is replayed; beyond that its reader is asked to hold
+/// it.
 pub(super) const HELD_RECORDS: usize = 10_000;
 
 /// What a reader handed over and is not taken yet.
@@ -67,18 +68,18 @@ impl Held {
     }
 }
 
-/// What a worker knows of a partition that it reads.
+/// The state of a partition that a worker reads.
 pub(super) struct PartitionState {
     pub(super) id: u32,
     pub(super) label: Rc<str>,
-    /// The offset from which on it is read.
+    /// The first offset that is read.
     pub(super) from: u64,
     pub(super) life: Life,
-    /// What the workers were told last.
+    /// The participation that was last announced.
     pub(super) announced: Option<Standing>,
-    /// The reader has said that nothing will come any more.
+    /// The reader has said that it has ended.
     pub(super) ended: bool,
-    /// Since when fetches come back empty.
+    /// Since when fetches have come back empty.
     pub(super) empty_since_ms: Option<u64>,
     pub(super) held: VecDeque<Held>,
     /// The reader was asked to hold it.
@@ -91,7 +92,7 @@ pub(super) struct PartitionState {
     pub(super) floor: Option<EventTime>,
     /// How far its watermark follows the clock, as of this epoch.
     pub(super) follows: Option<EventTime>,
-    /// What was last bound.
+    /// What was bound last.
     pub(super) bound: Option<(u64, Phase)>,
     pub(super) records: u64,
     pub(super) bytes: u64,
@@ -132,7 +133,7 @@ impl PartitionState {
         self.empty_since_ms.map(|since| now_ms.saturating_sub(since))
     }
 
-    /// Goes live, in `epoch`. What no epoch had so far is new, if there were epochs before.
+    /// Goes live, in `epoch`. A partition that no epoch includes is new, if there were epochs before.
     pub(super) fn go_live(&mut self, epoch: Epoch, epochs_before: bool) {
         self.empty_since_ms = None;
         self.life = match self.life {
@@ -148,12 +149,12 @@ impl PartitionState {
         };
     }
 
-    /// An epoch ends in which it was live: what it is from now on. With `idle_after_ms` it is left behind when it was
+    /// Ends an epoch in which it was live: updates its lifecycle. With `idle_after_ms` it becomes idle when it was
     /// empty for so long.
     pub(super) fn end_epoch(&mut self, now_ms: u64, idle_after_ms: Option<u64>) {
         let is_idle = || idle_after_ms.zip(self.empty_for_ms(now_ms)).is_some_and(|(limit, empty)| empty >= limit);
         match self.life {
-            // What it holds is still to come.
+            // What is held back is still to come.
             Life::Waiting { .. } if !self.ended || !self.held.is_empty() => {}
             _ if self.ended => self.life = Life::Ended,
             Life::Active if is_idle() => self.life = Life::Idle,
@@ -161,12 +162,12 @@ impl PartitionState {
         }
     }
 
-    /// How it stands at the end of an epoch.
+    /// Its participation at the end of an epoch.
     pub(super) fn standing(&self) -> Standing {
         match self.life.phase() {
-            // There may be no other epoch in which to tell it.
+            // There may be no other epoch in which to announce it.
             Phase::Ended => Standing::Ended,
-            // The first mark is of an epoch before the one in which the records of the first poll are sent.
+            // The first update belongs to an epoch before the one in which the records of the first poll are sent.
             _ if self.announced.is_none() => Standing::Joined,
             Phase::Returned => Standing::Joined,
             Phase::Idle => Standing::Idle,
@@ -174,7 +175,7 @@ impl PartitionState {
         }
     }
 
-    /// What is to be bound at the end of an epoch, if anything has changed; `told` says that its standing has.
+    /// What to bind at the end of an epoch, if anything has changed; `told`: its participation has.
     pub(super) fn bind(&mut self, told: bool) -> Option<PartitionBinding> {
         use crate::checkpoint::bindings::Joined;
         let (floor, follows, now) = (self.floor.take(), self.follows.take(), (self.next, self.life.phase()));

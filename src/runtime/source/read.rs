@@ -31,19 +31,19 @@ use crate::runtime::release::Reads;
 use crate::state::snapshot::Slot;
 use crate::time::{Epoch, Ticker};
 
-/// How many bytes one activation reads at most: enough to amortise scheduling, little enough to stay in the cache.
+/// How many bytes one activation reads at most: enough to amortise scheduling, few enough to stay in the cache.
 const POLL_BYTES: usize = 512 * 1024;
 
-/// How long a source waits before it looks again whether the sinks have caught up.
+/// How long a source waits before it checks again whether the sinks have caught up.
 const BACKPRESSURE_WAIT: Duration = Duration::from_millis(1);
 
-/// How long a source waits for workers to decode what they have, if nobody wakes it.
+/// How long a source waits for workers to decode their chunks, if nothing wakes it.
 const DECODING_WAIT: Duration = Duration::from_millis(10);
 
 /// How many checkpoints there may be, as `checkpoints_kept` says.
 const KEPT_MAX: usize = 1_000;
 
-/// How long a source waits for its last bindings to be durable, if nobody wakes it.
+/// How long a source waits for its last bindings to be durable, if nothing wakes it.
 const DURABLE_WAIT: Duration = Duration::from_millis(10);
 
 /// The outputs in their order.
@@ -53,11 +53,11 @@ const LETTERS: usize = 2;
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
-/// What a source's reading gives.
+/// The output streams of the operator.
 pub(super) struct Read<'s> {
-    /// News of the partitions, addressed to workers.
+    /// Watermark updates, addressed to workers.
     pub(super) marks: StreamVec<'s, Epoch, (u64, Mark)>,
-    /// Records to be decoded by whoever they are addressed to.
+    /// Records to be decoded by the worker that they are addressed to.
     pub(super) chunks: Stream<'s, Epoch, Chunk>,
     /// Records that were refused here.
     pub(super) letters: StreamVec<'s, Epoch, DeadLetter>,
@@ -87,7 +87,7 @@ pub(super) fn read<'s, T: Decode>(
     };
 
     let bound = stage.durability.as_ref().map(|durability| {
-        // A worker that is gone needs no waking.
+        // A worker that has exited needs no waking.
         let wake = move || {
             let _ = woken.activate();
         };
@@ -96,7 +96,7 @@ pub(super) fn read<'s, T: Decode>(
 
     builder.build(move |capabilities| {
         let control = stage.control.clone();
-        // Capabilities are kept where the source cannot be opened: what nobody read must not look complete.
+        // If the source cannot be opened the capabilities are kept: what was not read must not look complete.
         let (mut reading, unopened) = match Reading::open(stage, view, (packer, gate), bound, outputs, capabilities) {
             Ok(reading) => (Some(reading), Vec::new()),
             Err((error, capabilities)) => {
@@ -111,7 +111,7 @@ pub(super) fn read<'s, T: Decode>(
                 Some(Next::Again(Some(wait))) => activator.activate_after(wait),
                 // Dropping the capabilities is what ends the source.
                 Some(Next::Over) => reading = None,
-                // Not after a failure: nobody may take an epoch for complete that is not.
+                // Not after a failure: an epoch must not look complete when it is not.
                 Some(Next::Failed) | None => {}
             }
         }
@@ -125,23 +125,23 @@ struct Outputs {
     letters: Output<DeadLetter>,
 }
 
-/// What becomes of the operator after an activation.
+/// What happens after an activation of the operator.
 enum Next {
     /// It runs again, at once or after a while.
     Again(Option<Duration>),
-    /// It has nothing more to say.
+    /// The source is done.
     Over,
     /// The run has failed.
     Failed,
 }
 
-/// The operator while it has something to read.
+/// The operator while there is something to read.
 struct Reading<T: Decode> {
     reader: Box<dyn SourceReader>,
     intake: Intake<T>,
-    /// Where the positions of the partitions are kept.
+    /// The slot of the partitions' positions.
     slot: Slot,
-    /// Where the partitions were at checkpoints, of which some run may still go on from the first.
+    /// Positions at checkpoints, from the oldest one that a run may still resume from.
     kept: VecDeque<(Epoch, Vec<(Partition, u64)>)>,
     outputs: Outputs,
     /// One per output, all at the epoch in which records are read now.
@@ -158,18 +158,18 @@ struct Reading<T: Decode> {
     flow_control: FlowControl,
     /// Whether partitions were announced.
     announced: bool,
-    /// How many partitions are known to begin where.
+    /// How many partitions have their first offset set.
     placed: usize,
     opened: Instant,
-    /// Epochs of earlier generations that are to be made again.
+    /// Epochs of earlier generations that remain to be replayed.
     replay: Option<Replay>,
-    /// Epochs before this one belong to earlier generations.
+    /// Earlier epochs belong to earlier generations.
     live_from: Epoch,
     /// Binds epochs, if there is a state directory.
     bound: Option<Bound>,
-    /// The reader has said that nothing will come any more: it is not asked again.
+    /// The reader has said that it has finished: it is not polled again.
     finished: bool,
-    /// Everything is read, and only waits for its bindings to be durable.
+    /// Everything is read, and only its bindings are not durable yet.
     ending: bool,
     /// Records read in this epoch.
     in_epoch: u64,
@@ -180,7 +180,7 @@ struct Reading<T: Decode> {
 }
 
 impl<T: Decode> Reading<T> {
-    /// Gives the capabilities back if the connector cannot be opened.
+    /// Returns the capabilities if the connector cannot be opened.
     fn open(
         stage: SourceStage<T>,
         view: Rc<WatermarkView>,
@@ -246,7 +246,7 @@ impl<T: Decode> Reading<T> {
         }
         let waits = self.bound.as_mut().is_some_and(Bound::release);
         if self.ending {
-            // Woken when something is durable.
+            // The writer wakes it when something is durable.
             return if waits { Next::Again(Some(DURABLE_WAIT)) } else { Next::Over };
         }
         let announced = if self.announced { Ok(()) } else { self.announce() };
@@ -257,7 +257,7 @@ impl<T: Decode> Reading<T> {
         })
     }
 
-    /// Tells of the partitions there are: all are known, on every worker, before the first epoch begins.
+    /// Announces the partitions: every worker knows all of them before the first epoch begins.
     fn announce(&mut self) -> Result<()> {
         self.announced = true;
         self.finished = self.reader.poll(0, &mut self.intake)? == Polled::Finished;
@@ -270,7 +270,7 @@ impl<T: Decode> Reading<T> {
         Ok(())
     }
 
-    /// Reads what there is now.
+    /// Reads what is available.
     fn read(&mut self) -> Result<Next> {
         self.end_epoch(self.now());
         let began = Instant::now();
@@ -301,8 +301,8 @@ impl<T: Decode> Reading<T> {
         })
     }
 
-    /// Makes the epochs of earlier generations again, each from the records that were bound to it. A request to stop
-    /// waits: half an epoch must not look like a whole one.
+    /// Replays the epochs of earlier generations, each from the records that were bound to it. A request to stop waits:
+    /// half an epoch must not look like a whole one.
     fn replay(&mut self) -> Result<Next> {
         let Some(replay) = &mut self.replay else { return Ok(Next::Again(None)) };
         let Some((epoch, bindings)) = replay.current() else {
@@ -310,7 +310,7 @@ impl<T: Decode> Reading<T> {
             self.go_live()?;
             let seconds = self.opened.elapsed().as_secs_f64();
             self.intake.metrics.replayed(self.opened.elapsed());
-            tracing::info!(source = self.name, seconds, "the epochs of earlier runs are made again");
+            tracing::info!(source = self.name, seconds, "the epochs of earlier runs are replayed");
             return Ok(Next::Again(None));
         };
         let begins = replay.begin();
@@ -338,19 +338,19 @@ impl<T: Decode> Reading<T> {
         Ok(Next::Again(None))
     }
 
-    /// Goes on with what nobody has read before.
+    /// Continues with what no run has read before.
     fn go_live(&mut self) -> Result<()> {
         let now = self.now();
         self.begin_epoch(now);
         self.intake.epoch = now;
         self.intake.go_live(self.live_from > 0);
         self.intake.holding(|partition, held| self.reader.hold(partition, held));
-        // Now, and not after the next look at the clock: what was held back has moved the partitions' marks of this
-        // epoch.
+        // Sent now, and not after the next look at the clock: what was held back has changed the partitions' watermarks
+        // in this epoch.
         self.send(Instant::now())
     }
 
-    /// The epoch of this moment.
+    /// The current epoch.
     fn now(&self) -> Epoch {
         self.ticker.epoch().max(self.live_from)
     }
@@ -364,7 +364,7 @@ impl<T: Decode> Reading<T> {
         *self.capabilities[CHUNKS].time()
     }
 
-    /// Moves on to the epoch `now`, if that is a later one.
+    /// Moves to the epoch `now`, if that is later.
     fn end_epoch(&mut self, now: Epoch) {
         if now > self.epoch() {
             self.close_epoch();
@@ -376,7 +376,7 @@ impl<T: Decode> Reading<T> {
         if let Some(due) = self.slot.due(epoch) {
             self.slot.take(due, |slot| self.intake.keep(slot));
             self.kept.push_back((due, self.intake.next_offsets()));
-            // Where nobody says which of them is the oldest, nobody wants to know.
+            // Where it is not known which one is the oldest, nothing needs the positions.
             if self.kept.len() > KEPT_MAX {
                 self.kept.pop_front();
             }
@@ -389,13 +389,13 @@ impl<T: Decode> Reading<T> {
         self.in_epoch = 0;
     }
 
-    /// Tells every worker something, in this epoch.
+    /// Broadcasts an update to every worker, in this epoch.
     fn tell(&mut self, mark: Mark) {
         let mut output = self.outputs.marks.activate();
         output.session(&self.capabilities[MARKS]).give_iterator((0..self.workers).map(|worker| (worker, mark)));
     }
 
-    /// Tells every worker what became of the partitions in this epoch, and has it bound.
+    /// Announces the changes of the partitions in this epoch to every worker, and binds the epoch.
     fn close_epoch(&mut self) {
         let (now_ms, workers) = (self.ticker.now_ms(), self.workers);
         let mut output = self.outputs.marks.activate();
@@ -409,7 +409,7 @@ impl<T: Decode> Reading<T> {
         }
     }
 
-    /// How long to wait before reading on, if sinks or decoders are behind.
+    /// How long to wait before reading more, if sinks or decoders are behind.
     fn held_back(&mut self, records_per_epoch_max: u64) -> Option<Duration> {
         let committed = self.sinks.with_frontier(|f| f.first().copied().unwrap_or(Epoch::MAX));
         while self.in_flight.front().is_some_and(|epoch| *epoch < committed) {
@@ -421,7 +421,7 @@ impl<T: Decode> Reading<T> {
             self.intake.metrics.backpressured(BACKPRESSURE_WAIT);
             Some(BACKPRESSURE_WAIT)
         } else if self.intake.packer.load.is_full() {
-            // Woken as soon as a worker is done with a chunk.
+            // The operator is woken when a worker is done with a chunk.
             self.intake.not_fetched();
             Some(DECODING_WAIT)
         } else {
@@ -429,7 +429,7 @@ impl<T: Decode> Reading<T> {
         }
     }
 
-    /// Reads, unless there is a reason not to.
+    /// Polls the reader, unless there is a reason not to.
     fn poll(&mut self) -> Result<Polled> {
         self.intake.epoch = self.epoch();
         if self.control.stopping() {
@@ -443,7 +443,7 @@ impl<T: Decode> Reading<T> {
         }
     }
 
-    /// Asks the reader for more, unless it has said that there will be none.
+    /// Polls the reader, unless it has finished.
     fn poll_again(&mut self) -> Result<Polled> {
         if self.finished {
             return Ok(Polled::Finished);
@@ -453,7 +453,7 @@ impl<T: Decode> Reading<T> {
         Ok(polled)
     }
 
-    /// Sends what was read, of which the first was there at `read_at`.
+    /// Sends what was read; the first record was available at `read_at`.
     fn send(&mut self, read_at: Instant) -> Result<()> {
         self.intake.count();
         let mut read = 0;

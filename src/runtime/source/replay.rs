@@ -1,4 +1,4 @@
-//! The epochs of earlier generations that one worker's source has to make again.
+//! The epochs of earlier generations that one worker's source replays.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::time::Epoch;
 /// What was bound to an epoch, by partition.
 type Bindings = BTreeMap<u32, PartitionBinding>;
 
-/// Which of the worker's partitions had what in which epoch. Whose partitions these were before does not matter.
+/// What this worker's partitions had in which epoch. Which worker owned them before does not matter.
 pub(super) struct Replay {
     epochs: VecDeque<(Epoch, Rc<Bindings>)>,
     begun: bool,
@@ -35,12 +35,12 @@ impl Replay {
         Replay { epochs, begun: false }
     }
 
-    /// The epoch that is being made again, if one is left.
+    /// The epoch that is being replayed, if one is left.
     pub(super) fn current(&self) -> Option<(Epoch, Rc<Bindings>)> {
         self.epochs.front().cloned()
     }
 
-    /// Whether the current epoch begins only now.
+    /// Whether the current epoch was not started yet; it is started now.
     pub(super) fn begin(&mut self) -> bool {
         !std::mem::replace(&mut self.begun, true)
     }

@@ -1,9 +1,9 @@
-//! Packs records into chunks, and chooses who decodes each.
+//! Packs records into chunks, and chooses the worker that decodes each.
 //!
 //! Where there are fewer partitions than workers, and a record can be decoded without the ones before it, a chunk goes
-//! to the worker that has the fewest to do. That depends on how fast the workers are; so it must not matter for the
-//! answer, and it does not: decoding needs nothing but the record, and what is late is decided afterwards, by the
-//! partition's owner and in its order. Elsewhere a chunk stays where it was read.
+//! to the worker with the fewest chunks waiting. That depends on how fast the workers are, so it must not affect the
+//! results, and it does not: decoding needs nothing but the record, and lateness is decided afterwards, by the
+//! partition's owner and in its order. Otherwise a chunk stays on the worker that read it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,20 +19,20 @@ use crate::time::EventTime;
 /// sizes and a second-level cache, large enough that a chunk's own cost, some microseconds, does not show.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How many chunks one worker may have before it, where all decode: bounds what is in memory.
+/// How many chunks may wait for one worker, where all decode: bounds the memory.
 const CHUNKS_WAITING_MAX: u32 = 16;
 
-/// How many the worker that reads may have before it, where it alone decodes: what is read waits for nobody, and is in
-/// the cache still.
+/// How many chunks may wait for the reading worker, where it alone decodes: nothing waits for long, and records are
+/// still in the cache.
 const OWN_CHUNKS_WAITING_MAX: u32 = 2;
 
-/// How many chunks each other worker has before the worker that reads keeps one for itself: what it keeps it decodes
-/// before it reads on, and meanwhile the others must not run dry.
+/// How many chunks wait for each other worker before the reading worker keeps one for itself: it decodes what it keeps
+/// before it reads on, and meanwhile the others must not run out of work.
 const CHUNKS_AHEAD: u32 = 8;
 
 /// Packs the records of one worker's partitions.
 pub(super) struct Packer {
-    /// By the partition's place among the worker's own.
+    /// By the partition's index among the worker's own.
     partitions: Vec<Packing>,
     /// Chunks to send on.
     pub(super) ready: Vec<Chunk>,
@@ -41,14 +41,14 @@ pub(super) struct Packer {
 }
 
 struct Packing {
-    /// What the next chunk will be; its target is chosen when it is sent.
+    /// The header of the next chunk; its target is chosen when it is sent.
     next: Head,
     label: Arc<str>,
     open: Option<Chunk>,
 }
 
 impl Packer {
-    /// `spare` has the memory of chunks that are done.
+    /// `spare` has memory for reuse.
     pub(super) fn new(load: Load, spare: Spare) -> Self {
         Packer { partitions: Vec::new(), ready: Vec::new(), load, spare }
     }
@@ -58,14 +58,14 @@ impl Packer {
         self.partitions.push(Packing { next, label: label.into(), open: None });
     }
 
-    /// Events of the partition before `floor` come too late from now on.
+    /// Earlier events of the partition than `floor` are late after idle from now on.
     pub(super) fn join_at(&mut self, index: usize, floor: EventTime) {
         self.finish();
         let next = &mut self.partitions[index].next;
         next.floor = next.floor.max(floor);
     }
 
-    /// Events of the partition before it come too late.
+    /// Earlier events of the partition are late after idle.
     pub(super) fn floor(&self, index: usize) -> EventTime {
         self.partitions[index].next.floor
     }
@@ -75,7 +75,7 @@ impl Packer {
         self.partitions[index].next.number
     }
 
-    /// Whether what comes of the partition from now on was read as soon as it was there.
+    /// Sets whether what follows of the partition is read as soon as it is available.
     pub(super) fn set_live(&mut self, index: usize, live: bool) {
         self.partitions[index].next.live = live;
     }
@@ -102,13 +102,14 @@ impl Packer {
         next.number += 1;
     }
 
-    /// Lets nothing wait for more records.
+    /// Completes all open chunks.
     pub(super) fn finish(&mut self) {
         self.ready.extend(self.partitions.iter_mut().filter_map(|partition| partition.open.take()));
     }
 }
 
-/// How many chunks each worker has that this one gave it. Shared with the operators that learn when one is decoded.
+/// How many chunks of this worker's each worker has not decoded yet. Shared with the operators that learn when one is
+/// decoded.
 #[derive(Clone)]
 pub(super) struct Load(Rc<RefCell<Given>>);
 
@@ -119,21 +120,20 @@ struct Given {
     own: usize,
     /// Whether others decode, too.
     spread: bool,
-    /// Who was given the last one; ties are broken in turn.
+    /// The worker that got the last one; ties are broken in turn.
     last: usize,
-    /// Wakes whoever reads.
+    /// Wakes the reading operator.
     activator: Option<Activator>,
 }
 
 impl Load {
-    /// Nobody has anything to do yet. Only the worker that reads decodes, until [`spread`](Self::spread) says
-    /// otherwise.
+    /// Without waiting chunks. Only the reading worker decodes, until [`spread`](Self::spread) is called.
     pub(super) fn new(own: usize, workers: usize) -> Self {
         let (waiting, spread, last, activator) = (vec![0; workers], false, own, None);
         Load(Rc::new(RefCell::new(Given { waiting, own, spread, last, activator })))
     }
 
-    /// `activator` wakes whoever reads, once a worker has room again.
+    /// `activator` wakes the reading operator once a worker has room again.
     pub(super) fn wakes(&self, activator: Activator) {
         self.0.borrow_mut().activator = Some(activator);
     }
@@ -143,7 +143,7 @@ impl Load {
         self.0.borrow_mut().spread = true;
     }
 
-    /// No worker has room for another chunk.
+    /// Whether no worker has room for another chunk.
     pub(super) fn is_full(&self) -> bool {
         let given = self.0.borrow();
         match given.spread {
@@ -152,7 +152,7 @@ impl Load {
         }
     }
 
-    /// Chooses who decodes the next chunk.
+    /// Chooses the worker that decodes the next chunk.
     pub(super) fn give(&self) -> usize {
         let given = &mut *self.0.borrow_mut();
         let workers = given.waiting.len();
@@ -167,7 +167,7 @@ impl Load {
         target
     }
 
-    /// `worker` has decoded a chunk that this worker gave it.
+    /// `worker` has decoded a chunk of this worker's.
     pub(super) fn done(&self, worker: usize) {
         let given = &mut *self.0.borrow_mut();
         given.waiting[worker] -= 1;

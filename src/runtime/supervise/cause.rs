@@ -1,4 +1,4 @@
-//! What ended a cluster: picks, among all that was seen, the one thing that the others follow from.
+//! What ended a cluster: picks, among all observed troubles, the one that the others follow from.
 //!
 //! A process that lost another one is never the cause, as long as anything else was seen.
 
@@ -16,9 +16,9 @@ const EXIT_FORCED: i32 = 130;
 pub(super) enum Trouble {
     /// A process failed and said why.
     Failed { code: u8, message: String },
-    /// A process ended without a word.
+    /// A process exited without a report.
     Exited { process: usize, pid: u32, status: ExitStatus },
-    /// A process is there and does nothing, not even say so.
+    /// A process runs and does not report.
     Silent { process: usize, pid: u32, lease: Duration },
     /// A process lost its connection to another one.
     Lost { process: usize, pid: u32, message: String },
@@ -32,7 +32,7 @@ pub(super) fn first(troubles: Vec<Trouble>) -> Option<Trouble> {
 }
 
 impl Trouble {
-    /// Whether it is that the sinks took too long to finish.
+    /// Whether the sinks took too long to finish.
     pub(super) fn is_forced(&self) -> bool {
         matches!(self, Trouble::Exited { status, .. } if status.code() == Some(EXIT_FORCED))
     }

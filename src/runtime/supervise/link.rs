@@ -13,7 +13,7 @@ use crate::runtime::panic;
 /// How long a report may take to be sent: the supervisor reads a hundred times a second.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a process says that it is there.
+/// How often a process reports that it is alive.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection to the supervisor of this process. Clones share it.
@@ -43,7 +43,7 @@ impl Link {
         }
     }
 
-    /// Sends `report`; whether that went well.
+    /// Sends `report`; returns whether that succeeded.
     pub fn tell(&self, report: &Report) -> bool {
         let Ok(mut line) = serde_json::to_vec(report) else { return false };
         line.push(b'\n');
@@ -51,11 +51,11 @@ impl Link {
         stream.write_all(&line).is_ok()
     }
 
-    /// From now on tells the supervisor that this process is there, calls `stop` when the supervisor asks for it, and
-    /// ends this process when the supervisor is gone.
+    /// From now on reports to the supervisor that this process is alive, calls `stop` when the supervisor asks for it,
+    /// and ends this process when the supervisor is gone.
     ///
     /// # Errors
-    /// Of kind `Internal`, if there is no thread for it.
+    /// Of kind `Internal`, if no thread can be started for it.
     pub fn watch(&self, mut stop: impl FnMut() + Send + 'static) -> Result<()> {
         let failed = |why| Error::new(ErrorKind::Internal, "cannot watch the supervisor").because(why);
         let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner).try_clone().map_err(failed)?;
@@ -63,7 +63,7 @@ impl Link {
         let listen = move || {
             let mut lines = BufReader::new(stream);
             let mut line = Vec::new();
-            // The supervisor is this very program; its lines are short.
+            // The supervisor is the same program; its lines are short.
             while lines.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
                 if line == STOP {
                     stop();

@@ -19,11 +19,11 @@ pub(super) struct Member {
     killed: bool,
     /// Whether it was asked to finish.
     stopped: bool,
-    /// When it was last heard of, once it is connected.
+    /// When its last report came, once it is connected.
     heard: Option<Instant>,
-    /// Whether it is known why it ended or will end.
+    /// Whether the reason why it ended, or will end, is known.
     pub(super) explained: bool,
-    /// What it did, once it has finished.
+    /// Its totals, once it has finished.
     pub(super) finished: Option<Finished>,
 }
 
@@ -45,7 +45,7 @@ impl Member {
             finished: None,
         };
         if let Some(stdout) = stdout {
-            // A member that is dropped is ended.
+            // Dropping a member ends its process.
             member.rows = Some(Rows::pass_on(process, stdout).map_err(failed)?);
         }
         Ok(member)
@@ -58,7 +58,7 @@ impl Member {
     /// Whether it has ended.
     pub(super) fn reap(&mut self) -> bool {
         if self.status.is_none() {
-            // An error would say that it is not a child of ours, which cannot be.
+            // It is our child, so there can be no error.
             self.status = self.child.try_wait().ok().flatten();
         }
         self.status.is_some()
@@ -68,7 +68,7 @@ impl Member {
     pub(super) fn kill(&mut self) {
         if !self.reap() {
             self.killed = true;
-            // It may end by itself at this moment.
+            // It may exit by itself at this moment.
             let _ = self.child.kill();
             self.status = self.child.wait().ok();
         }
@@ -89,7 +89,7 @@ impl Member {
         }
     }
 
-    /// What it has said since the last time.
+    /// Its reports since the last call.
     pub(super) fn hear(&mut self) -> Vec<Report> {
         let reports = self.connection.as_mut().map(Connection::read).unwrap_or_default();
         if !reports.is_empty() {
@@ -98,18 +98,18 @@ impl Member {
         reports
     }
 
-    /// Counts as heard of just now.
+    /// Counts as having reported just now.
     pub(super) fn renew(&mut self) {
         self.heard = self.heard.map(|_| Instant::now());
     }
 
-    /// Whether it is connected, has something to do, and was not heard of for `lease`.
+    /// Whether it is connected, still running, and has not reported for `lease`.
     pub(super) fn is_silent_for(&self, lease: Duration) -> bool {
         let busy = self.status.is_none() && self.finished.is_none() && !self.explained;
         busy && self.heard.is_some_and(|heard| heard.elapsed() >= lease)
     }
 
-    /// How it ended, if that was not by finishing and nothing else explains it.
+    /// Its exit status, if it did not finish and nothing else explains that.
     pub(super) fn unexplained(&self, stopping: bool) -> Option<ExitStatus> {
         let status = self.status.filter(|_| !self.explained && !self.killed)?;
         let fine = status.success() && (self.finished.is_some() || stopping);
@@ -144,7 +144,7 @@ impl Connection {
         self.open
     }
 
-    /// What has come, without waiting.
+    /// The reports that have arrived, without waiting.
     pub(super) fn read(&mut self) -> Vec<Report> {
         let mut buffer = [0; 16 * 1024];
         while self.open {
@@ -163,7 +163,7 @@ impl Connection {
         lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 
-    /// Sends a few bytes; a process that does not take them is as good as gone, and will show it otherwise.
+    /// Sends a few bytes; a process that does not accept them is lost, which will show otherwise.
     fn send(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }

@@ -1,4 +1,4 @@
-//! What goes over the link between a process and its supervisor: one JSON value a line.
+//! The messages between a process and its supervisor: one JSON value a line.
 
 use std::collections::BTreeMap;
 
@@ -12,31 +12,31 @@ pub(super) const STOP: &[u8] = b"stop\n";
 /// The longest line, in bytes: totals grow with the number of sources, stages and sinks.
 pub(super) const LINE_BYTES_MAX: usize = 4 << 20;
 
-/// What a process says to its supervisor.
+/// What a process reports to its supervisor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
     /// Which process this is; comes first.
     Hello {
-        /// Its place in the cluster.
+        /// Its index in the cluster.
         process: usize,
     },
-    /// It is there; said every second.
+    /// It is alive; sent every second.
     Alive,
     /// It got a signal to stop.
     Signalled,
-    /// It has done its part of the dataflow.
+    /// It has completed its part of the dataflow.
     Finished(Finished),
     /// It failed, and is about to exit.
     Failed {
-        /// With this code.
+        /// The exit code.
         code: u8,
-        /// For this reason, which is its error as text.
+        /// Its error as text.
         message: String,
     },
     /// It lost another process, and is about to exit.
     Lost {
-        /// Which one, and how it showed.
+        /// Which one, and how that was noticed.
         message: String,
     },
 }
@@ -44,7 +44,7 @@ pub enum Report {
 /// What a process, or all of them together, did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
-    /// What was counted.
+    /// The totals of its counters.
     pub totals: Totals,
     /// How long the dataflow ran, in seconds.
     pub seconds: f64,

@@ -1,4 +1,4 @@
-//! Whether a cluster that has ended begins again, and when.
+//! Whether a cluster that has ended starts again, and when.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a generation must have run for its end to be the first in a row.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Restarts in a row after which a failure that a process explained is believed to stay. Lost processes are restarted
+/// Restarts in a row after which a failure that a process explained counts as permanent. Lost processes are restarted
 /// for ever.
 const EXPLAINED_MAX: u32 = 10;
 
-/// As many for a failure of the program or of the dataflow's own code, which the same records will bring about again.
+/// The same for a failure of the program or of the dataflow's own code, which the same records will cause again.
 const INTERNAL_MAX: u32 = 3;
 
 /// Counts the restarts of a cluster.
@@ -28,17 +28,17 @@ pub struct Restarts {
 }
 
 impl Default for Restarts {
-    /// None yet; the first generation begins now.
+    /// No restarts yet; the first generation starts now.
     fn default() -> Self {
         Restarts { in_a_row: 0, began: Instant::now() }
     }
 }
 
 impl Restarts {
-    /// A generation has ended with `error`: says how long to wait before the next one.
+    /// A generation has ended with `error`: returns how long to wait before the next one.
     ///
     /// # Errors
-    /// With `error` itself, if another generation would not help.
+    /// `error` itself, if another generation would not help.
     pub fn after(&mut self, error: Error) -> Result<Duration> {
         let ran = self.began.elapsed();
         self.decide(error, ran).inspect(|wait| self.began = Instant::now() + *wait)
@@ -59,7 +59,7 @@ impl Restarts {
         }
         let wait = WAIT_MIN.saturating_mul(1 << self.in_a_row.min(16)).min(WAIT_MAX);
         self.in_a_row = self.in_a_row.saturating_add(1);
-        tracing::warn!(%error, in_a_row = self.in_a_row, ?wait, "the cluster begins again");
+        tracing::warn!(%error, in_a_row = self.in_a_row, ?wait, "the cluster starts again");
         Ok(wait)
     }
 }

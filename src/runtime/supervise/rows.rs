@@ -1,12 +1,12 @@
 //! Standard output of several processes: passed on in whole lines, so that no row is torn by another process's.
 //!
-//! The pipe to each process holds it back when the reader of the supervisor's output is slow. What a process that died
-//! left of an unfinished line is not passed on.
+//! The pipe to each process provides back-pressure when the reader of the supervisor's output is slow. An unfinished
+//! line of a process that died is not passed on.
 
 use std::io::{self, Read, Write};
 use std::thread::JoinHandle;
 
-/// How much is read at once, in bytes: what a pipe holds on Linux.
+/// How much is read at once, in bytes: the size of a pipe on Linux.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Passes on the rows of one process.
@@ -15,11 +15,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Starts the thread; it ends when the process has closed its output, or nobody reads ours any more.
+    /// Starts the thread; it ends when the process has closed its output, or ours is closed.
     pub(super) fn pass_on(process: usize, from: impl Read + Send + 'static) -> io::Result<Self> {
         let pass = move || {
             if let Err(why) = pass_lines(from, io::stdout) {
-                // The process learns it from its own sink, whose pipe is closed now.
+                // The process notices by its own sink, whose pipe is closed now.
                 tracing::debug!(process, %why, "rows cannot be passed on");
             }
         };
@@ -35,7 +35,7 @@ impl Rows {
 
 /// Copies whole lines. One write takes the lock of standard output once, so that lines of several threads do not mix.
 fn pass_lines<W: Write>(mut from: impl Read, to: impl Fn() -> W) -> io::Result<()> {
-    // One line at least is held: as long as the longest row, which its process holds in memory, too.
+    // At least one line is buffered: as long as the longest row, which its process holds in memory, too.
     let mut held = Vec::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {

@@ -1,4 +1,4 @@
-//! Snapshots of one operator in memory, for tests: taken while it works, and gone on from.
+//! Snapshots of one operator in memory, for tests: taken while it works, and resumed from.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,20 +74,20 @@ impl Recorder for Memory {
     }
 }
 
-/// What arrives at an epoch: records, and how far the watermark is then.
+/// What arrives at an epoch: records, and the watermark then.
 pub(crate) type Arrivals<I> = (Epoch, Vec<I>, EventTime);
 
-/// What a run came to.
+/// The results of a run.
 pub(crate) struct Run<O> {
     pub(crate) rows: Vec<(Epoch, O)>,
-    /// What was kept, by the epoch of the snapshot.
+    /// The entries, by the epoch of the snapshot.
     pub(crate) kept: BTreeMap<Epoch, Vec<Bytes>>,
-    /// In how many slices.
+    /// The number of slices in which they were written.
     pub(crate) slices: usize,
 }
 
-/// Runs an operator over `arrivals`, each of which it gets while it may still be writing a snapshot; from what was kept
-/// at an epoch, if that is given.
+/// Runs an operator over `arrivals`, each of which it gets while it may still be writing a snapshot; resumed from the
+/// snapshot of an epoch, if that is given.
 pub(crate) fn run<I: Record + Sync, O: Record>(
     arrivals: Vec<Arrivals<I>>,
     from: Option<(Epoch, Vec<Bytes>)>,
@@ -144,8 +144,8 @@ pub(crate) fn run<I: Record + Sync, O: Record>(
     })
 }
 
-/// Runs an operator undisturbed, and then from each snapshot that this has left: what comes out after it must be the
-/// same.
+/// Runs an operator without interruption, and then from each snapshot that this has left: its output after the snapshot
+/// must be the same.
 pub(crate) fn same_from_every_snapshot<I, O>(
     arrivals: &[Arrivals<I>],
     build: impl for<'s> Fn(StreamVec<'s, Epoch, I>, StreamVec<'s, Epoch, EventTime>, Slot) -> StreamVec<'s, Epoch, O>

@@ -29,7 +29,8 @@ fn live() -> Intake<Line> {
 #[test]
 fn a_partition_that_comes_after_the_first_epoch_waits_for_the_watermark_it_may_be_behind() {
     let mut intake = live();
-    // It is not known here whether the first epoch is complete; its marks were told without the newcomer all the same.
+    // It is not known here whether the first epoch is complete; its updates were announced without the new partition
+    // all the same.
     assert_eq!(intake.view.complete_before.get(), 0);
     intake.joined(Partition(1), "p1");
     intake.record(Partition(0), 0, b"at once");
@@ -53,7 +54,7 @@ fn a_partition_that_comes_and_ends_without_a_record_does_not_keep_the_watermark(
     intake.ended(Partition(1));
     let mut told = Vec::new();
     let bound = intake.close_epoch(100, |mark| told.push(mark));
-    // Perhaps there is no other epoch in which it could be told.
+    // There may be no other epoch in which it could be announced.
     assert!(told.contains(&Mark::Stands { partition: 1, standing: Standing::Ended }), "{told:?}");
     assert_eq!(bound.last().map(|bound| (bound.partition, bound.phase)), Some((1, Phase::Ended)));
 }
