@@ -1,7 +1,7 @@
-//! Records, events, and what becomes of bytes that are neither: dead letters.
+//! Records, events, and dead letters: records that could not be processed.
 //!
 //! Every record that a source reads is in exactly one of three places: processed, filtered by a named stage, or in the
-//! dead letters with a [`Reason`]. The counters add up; a test holds them to it.
+//! dead letters with a [`Reason`]. The counters add up, which a test checks.
 
 mod ignored;
 mod text;
@@ -33,7 +33,7 @@ pub trait Event: Record {
     fn event_time(&self) -> EventTime;
 }
 
-/// A record that a source can make from bytes. `#[derive(Event)]` implements it for JSON.
+/// A record that a source can decode from bytes. `#[derive(Event)]` implements it for JSON.
 pub trait Decode: Record {
     /// What the source's configuration says about decoding, such as the year of a log without years.
     type Options: Clone + 'static;
@@ -85,8 +85,8 @@ pub fn clock_of<V: Serialize + ?Sized>(value: &V) -> u64 {
 
 /// Turns the bytes of one record into a value.
 pub trait Decoder<T>: 'static {
-    /// Whether a record can be decoded without the ones before it. Then several workers decode one partition, each some
-    /// of its records, where there are fewer partitions than workers. Default: `false`.
+    /// Whether a record can be decoded without the ones before it. Then, where there are fewer partitions than workers,
+    /// several workers decode one partition, each some of its records. Default: `false`.
     const STATELESS: bool = false;
 
     /// Decodes one record. `epoch_ms` is the epoch at which it is read, in milliseconds since the Unix epoch: the only
@@ -96,18 +96,18 @@ pub trait Decoder<T>: 'static {
     /// A [`Rejection`] if the bytes are not such a record; they become a dead letter.
     fn decode(&mut self, bytes: &[u8], epoch_ms: u64) -> Result<T, Rejection>;
 
-    /// What it knows of the records before, for a checkpoint; `None` if it cannot say, and then the dataflow has no
-    /// checkpoints. Default: nothing if it is [`STATELESS`](Self::STATELESS), else `None`.
+    /// Its state, for a checkpoint; `None` if it cannot be saved, and then the dataflow has no checkpoints. Default: an
+    /// empty state if it is [`STATELESS`](Self::STATELESS), otherwise `None`.
     fn state(&self) -> Option<Vec<u8>> {
         Self::STATELESS.then(Vec::new)
     }
 
-    /// Goes on from what another decoder with the same options said it knows.
+    /// Resumes from the state of another decoder with the same options.
     ///
     /// # Errors
-    /// In words, if that is not what a decoder of this type says. Default: if it is not nothing.
+    /// A description, if that is no state of a decoder of this type. Default: if it is not empty.
     fn resume(&mut self, state: &[u8]) -> Result<(), String> {
-        if state.is_empty() { Ok(()) } else { Err("this decoder knows nothing of the records before".to_owned()) }
+        if state.is_empty() { Ok(()) } else { Err("this decoder keeps no state".to_owned()) }
     }
 }
 
@@ -134,7 +134,7 @@ pub enum Reason {
     Invalid,
     /// The event is behind its partition's watermark.
     Late,
-    /// The event is behind the source's watermark, which moved on while its partition was idle.
+    /// The event is behind the source's watermark, which advanced while its partition was idle.
     LateAfterIdle,
     /// The event time is further in the future than the source's `future_max`.
     Future,

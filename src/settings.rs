@@ -125,7 +125,8 @@ impl Value {
         }
     }
 
-    /// What was found where something else was expected: the value if it is short enough to help, else its kind.
+    /// How a value is shown where something else was expected: the value if it is short enough to help, otherwise its
+    /// kind.
     pub(crate) fn found(&self) -> String {
         const SHOWN_CHARS_MAX: usize = 60;
         match self {
@@ -158,7 +159,7 @@ impl fmt::Display for Fault {
         if let Some(location) = &self.location {
             write!(f, "{location}: ")?;
         }
-        // What was typed names the key already.
+        // What was typed contains the key already.
         let typed = matches!(&self.location, Some(Location::CommandLine(key)) if *key == self.key);
         if !self.key.is_empty() && !typed {
             write!(f, "{}: ", self.key)?;

@@ -1,4 +1,4 @@
-//! What a running dataflow says about itself: metrics, the graph with live figures, health, and logs.
+//! What a running dataflow reports about itself: metrics, the graph with live figures, health, and logs.
 //!
 //! [`Metrics`] is the one registry of a process and run. Connectors, operators and sinks fetch plain handles from it
 //! once and update them per batch; [`WorkerLog`] adds what timely and differential log; [`Admin`] serves all of it over

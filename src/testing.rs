@@ -3,7 +3,7 @@
 //! A [`TestRun`] runs a dataflow to its end inside the test, on as many workers as asked for. Its sources are scripts,
 //! its sinks are captured, its configuration is the dataflow's defaults with whatever the test [`set`](TestRun::set)s.
 //! Nothing depends on the time of day or on the speed of the machine: in each epoch every partition takes one step (or
-//! [`batch`](TestRun::batch) of them), and then the clock moves on by a tick.
+//! [`batch`](TestRun::batch) of them), and then the clock advances by a tick.
 //!
 //! ```
 //! use serde_json::json;

@@ -137,7 +137,7 @@ pub struct Base {
 /// Everything that was bound, in all generations and by all processes, after a checkpoint if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// By source, then by epoch, then by partition.
+    /// By source.
     pub sources: BTreeMap<String, SourceHistory>,
     /// The newest epoch that was bound: later ones are free.
     pub last: Option<Epoch>,

@@ -1,8 +1,8 @@
-//! One JSON object to one record, by a reader made for its type, with a general parser behind it.
+//! One JSON object to one record, by a reader generated for its type, with a general parser as fallback.
 //!
 //! `#[derive(Event)]` writes the reader: it expects the fields in the order of their declaration and the compact form
 //! that programs write (`{"ts":1,"host":"a"}`), and gives up at anything else. `serde_json` decides then, and it alone
-//! can refuse a record. So the order of fields, spaces and escapes cost time, never a different answer: wherever the
+//! can refuse a record. So the order of fields, spaces and escapes cost time, but never change the result: wherever the
 //! quick reader has one, it is the general parser's.
 
 mod cursor;
@@ -43,14 +43,14 @@ pub trait JsonRecord: DeserializeOwned {
         None
     }
 
-    /// The same, of an object whose first field, the tag, has been read.
+    /// As [`read_fast`](Self::read_fast), for an object whose first field, the tag, has been read.
     #[doc(hidden)]
     #[inline]
     fn read_behind_tag(_: &mut Cursor<'_>) -> Option<Self> {
         None
     }
 
-    /// Reads a whole record in any form, or says why it is none; must agree with `Deserialize`.
+    /// Reads a whole record in any form, or returns why it is not one; must agree with `Deserialize`.
     ///
     /// # Errors
     /// [`Reason::TooDeep`](crate::record::Reason::TooDeep) or [`Reason::Malformed`](crate::record::Reason::Malformed).
@@ -70,7 +70,7 @@ pub const fn assert_no_key(keys: &[&str], tag: &str) {
     }
 }
 
-/// `a == b`, which traits cannot say in a constant.
+/// `a == b`, which traits cannot express in a constant.
 const fn same(mut a: &[u8], mut b: &[u8]) -> bool {
     loop {
         match (a, b) {
@@ -83,8 +83,8 @@ const fn same(mut a: &[u8], mut b: &[u8]) -> bool {
 
 /// Decodes JSON objects, one per record.
 ///
-/// A byte order mark at the start of a record and a carriage return at its end are dropped. Anything but one object is
-/// refused, such as a second one behind it.
+/// A byte order mark at the start of a record and a carriage return at its end are dropped. Anything but exactly one
+/// object is refused.
 pub struct JsonDecoder<T>(PhantomData<fn() -> T>);
 
 impl<T> JsonDecoder<T> {
@@ -115,7 +115,7 @@ impl<T> fmt::Debug for JsonDecoder<T> {
 impl<T: JsonRecord + 'static> Decoder<T> for JsonDecoder<T> {
     const STATELESS: bool = true;
 
-    // A record is built where it is kept: returned through memory, it would be copied twice.
+    // A record is built in place: returned through memory, it would be copied twice.
     #[inline(always)]
     fn decode(&mut self, bytes: &[u8], _: u64) -> Result<T, Rejection> {
         let text = utf8(bytes)?;

@@ -1,4 +1,4 @@
-//! The limits that every decoder keeps.
+//! The limits of every decoder.
 
 /// The deepest nesting of JSON arrays and objects that is decoded, in levels with the record itself as the first: as
 /// deep as `serde_json` goes.

@@ -45,7 +45,7 @@ impl Decoder<Line> for LineDecoder {
 /// put after it.
 ///
 /// # Errors
-/// [`Reason::NotUtf8`], with the place of the first byte at fault, counted from 0.
+/// [`Reason::NotUtf8`], with the position of the first byte at fault, counted from 0.
 #[inline]
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Rejection> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);

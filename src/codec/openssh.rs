@@ -1,11 +1,12 @@
 //! OpenSSH's messages in syslog lines: who tried to log in, from where, and whether it worked.
 //!
 //! Every line of any program that has a time and a tag becomes an [`AuthLine`]; the messages of `sshd`, `sshd-session`
-//! and `sshd-auth` about logins become the [`AuthEvent`] they mean, everything else is [`AuthEvent::Other`]. Refused
-//! are lines without a time or a tag, and messages of sshd that begin like one about a login and go on in another way.
+//! and `sshd-auth` about logins become the [`AuthEvent`] they mean, everything else is [`AuthEvent::Other`]. Lines
+//! without a time or a tag are refused, and so are messages of sshd that begin like one about a login and continue
+//! differently.
 //!
 //! A line that is not UTF-8 is *not* refused: attackers choose the user names in these lines, and an attempt must not
-//! be lost because of its name. Bytes that are no UTF-8 read as U+FFFD.
+//! be lost because of its name. Bytes that are not UTF-8 are read as U+FFFD.
 //!
 //! Times without a zone are in the zone of [`AuthOptions`]. This module does not read files, and of the lines of one
 //! session it pairs only those that report the same failure.
@@ -42,16 +43,16 @@ const YEARS: std::ops::RangeInclusive<i64> = 1970..=9999;
 pub struct AuthLine {
     /// When it was written.
     pub at: EventTime,
-    /// The machine that wrote it, as the line spells it; empty where the line does not say it.
+    /// The machine that wrote it, as the line spells it; empty if the line has none.
     pub host: Text,
     /// The program that wrote it, without its folder: `sshd`, `sudo`, `CRON`.
     pub program: Text,
-    /// The program's process, where the line says so.
+    /// The process ID, if the line has one.
     pub pid: Option<u32>,
-    /// What it says.
+    /// Its content.
     pub event: AuthEvent,
     /// How often it happened, at least 1: N for `message repeated N times: [ … ]`, and for `last message repeated N
-    /// times`, which stands for N more of the message before.
+    /// times`, which means N more of the message before.
     pub repeated: u32,
     /// How many lines its partition had before it, refused ones included: the order of lines of one time.
     pub number: u64,
@@ -64,7 +65,7 @@ impl AuthLine {
     }
 }
 
-/// What a line of an authentication log says.
+/// The content of a line of an authentication log.
 ///
 /// A user name is what was typed at the other end: it may be empty, hold spaces, or imitate a log line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -82,11 +83,11 @@ pub enum AuthEvent {
         invalid_user: bool,
         /// Where the attempt came from.
         source_ip: Address,
-        /// The port that it came from, where the line says it.
+        /// The port that it came from, if the line has it.
         port: Option<u16>,
     },
-    /// A failed dialogue that another line reported before: servers can write of one both `error: PAM: …` and `Failed
-    /// keyboard-interactive/pam …`. Whichever comes first is [`Failed`](AuthEvent::Failed).
+    /// A failed dialogue that another line has already reported: servers can write both `error: PAM: …` and `Failed
+    /// keyboard-interactive/pam …` about one. The first of them is [`Failed`](AuthEvent::Failed).
     Duplicate {
         /// The user that was tried.
         user: Text,
@@ -101,7 +102,7 @@ pub enum AuthEvent {
         user: Text,
         /// Where the login came from.
         source_ip: Address,
-        /// The port that it came from, where the line says it.
+        /// The port that it came from, if the line has it.
         port: Option<u16>,
     },
     /// `Invalid user USER from ADDRESS[ port PORT]`: precedes the failures of a user that the machine does not have.
@@ -117,7 +118,7 @@ pub enum AuthEvent {
     /// from`, `Disconnecting … : Too many authentication failures`, `invalid user`): a connection that named a user and
     /// ended before a login.
     ///
-    /// Where there are no passwords it is all that sshd says of a try; elsewhere it follows the failures.
+    /// Where there are no passwords it is all that sshd writes about an attempt; elsewhere it follows the failures.
     Abandoned {
         /// The user that was named.
         user: Text,
@@ -141,7 +142,7 @@ pub enum AuthEvent {
 }
 
 impl AuthEvent {
-    /// Where it came from, for the events that say so.
+    /// Where it came from, for the events that have it.
     pub fn source_ip(&self) -> Option<&Address> {
         match self {
             AuthEvent::Failed { source_ip, .. }
@@ -154,7 +155,7 @@ impl AuthEvent {
         }
     }
 
-    /// The user that was tried or logged in, for the events that say so.
+    /// The user that was tried or logged in, for the events that have one.
     pub fn user(&self) -> Option<&Text> {
         match self {
             AuthEvent::Failed { user, .. }
@@ -166,7 +167,7 @@ impl AuthEvent {
         }
     }
 
-    /// A failure that another line reported before.
+    /// Marks a failure that another line has already reported.
     fn into_duplicate(self) -> AuthEvent {
         match self {
             AuthEvent::Failed { user, source_ip, .. } => AuthEvent::Duplicate { user, source_ip },
@@ -174,7 +175,7 @@ impl AuthEvent {
         }
     }
 
-    /// How the user tried to log in or did, for the events that say so.
+    /// The method of the attempt or login, for the events that have it.
     pub fn method(&self) -> Option<&Text> {
         match self {
             AuthEvent::Failed { method, .. } | AuthEvent::Accepted { method, .. } => Some(method),
@@ -192,15 +193,15 @@ impl Event for AuthLine {
 /// How to read an authentication log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthOptions {
-    /// The year of the first line of every partition, for lines that do not say it (key `year`, 1970 to 9999).
+    /// The year of the first line of every partition, for lines without a year (key `year`, 1970 to 9999).
     ///
     /// By default it is the latest year that puts the first line at most a day after the epoch at which it is read.
     pub year: Option<i32>,
-    /// The zone of the clocks, for lines that do not say it (key `zone`: an IANA name such as `Europe/Berlin`, or an
-    /// offset from UTC such as `+02:00`). Default: UTC.
+    /// The zone of the clocks, for lines without one (key `zone`: an IANA name such as `Europe/Berlin`, or an offset
+    /// from UTC such as `+02:00`). Default: UTC.
     ///
-    /// A time that the clocks skipped is moved on by as much as they skipped. Of a time that they show twice the
-    /// earlier is meant, until lines say that the clocks of the partition have gone back.
+    /// A time that the clocks skipped is shifted by as much as they skipped. A time that occurs twice is the earlier
+    /// one, until lines show that the clocks of the partition have gone back.
     pub zone: Option<Zone>,
 }
 

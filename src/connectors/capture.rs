@@ -1,6 +1,7 @@
 //! A sink whose rows a test reads back.
 //!
-//! A row is seen once its epoch is sealed. The order of rows between workers is not defined: compare
+//! A row is visible once its epoch is sealed. The order of rows between workers is not defined: compare
+//! [`Capture::sorted`].
 //! [`Capture::sorted`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +36,7 @@ impl Capture {
         self.lock().rows.clone()
     }
 
-    /// The rows of all sealed epochs as text, sorted: the form in which the output of two runs is compared.
+    /// The rows of all sealed epochs as text, sorted: the form in which the outputs of two runs are compared.
     pub fn sorted(&self) -> Vec<String> {
         let mut texts: Vec<String> =
             self.lock().rows.iter().map(|(_, row)| String::from_utf8_lossy(row).into_owned()).collect();

@@ -1,7 +1,7 @@
 //! Files: a source of lines and a sink of JSON lines.
 //!
 //! The source reads files by path or glob, once or as they grow. The sink writes a folder in which only finished files
-//! are visible. Neither looks into records. Settings and promises: `docs/connectors/file.md`.
+//! are visible. Neither interprets records. Settings and promises: `docs/connectors/file.md`.
 
 mod block;
 mod catalog;

@@ -1,4 +1,4 @@
-//! A source that makes its records: for demonstrations, tests and measurements without an external system.
+//! A source that generates its records: for demonstrations, tests and measurements without an external system.
 //!
 //! The content is a function of the seed, the partition and the record's number in it, so a replay sees the same
 //! records on any number of workers. The wall clock paces records where a rate is set, and never decides what is in
@@ -40,7 +40,7 @@ pub const START_MAX: EventTime = EventTime::from_millis(221_845_392_000_000);
 /// The default time of the first event: 2026-01-01T00:00:00Z.
 pub const START_DEFAULT: EventTime = EventTime::from_millis(1_767_225_600_000);
 
-/// What kind of records are generated.
+/// The kind of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Profile {
@@ -63,7 +63,7 @@ impl Profile {
     }
 }
 
-/// What to generate. Values out of range are moved into it.
+/// What to generate. Values out of range are clamped.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeneratorConfig {
     /// The kind of records.
@@ -74,7 +74,7 @@ pub struct GeneratorConfig {
     pub rate: Option<f64>,
     /// How many partitions, from 1 to [`PARTITIONS_MAX`].
     pub partitions: u32,
-    /// Decides everything that is left to chance.
+    /// Seeds all random choices.
     pub seed: u64,
     /// The exponent of the Zipf distribution of source addresses; 0 for a uniform one.
     pub skew: f64,
@@ -119,7 +119,7 @@ impl GeneratorConfig {
         }
     }
 
-    /// The same with every value in its range; what is not a number counts as the lowest one.
+    /// A copy with every value in its range; NaN counts as the lowest one.
     fn clamped(&self) -> Self {
         let clamp = |value: f64, min: f64, max: f64| if value.is_nan() { min } else { value.clamp(min, max) };
         GeneratorConfig {
@@ -135,7 +135,7 @@ impl GeneratorConfig {
         }
     }
 
-    /// How many records `partition` has; `None` for no end. The first partitions have the odd ones.
+    /// How many records `partition` has; `None` for no end. Those left over by the division go to the first partitions.
     fn events_of(&self, partition: u32) -> Option<u64> {
         let (events, partitions) = (self.events?, u64::from(self.partitions));
         Some(events / partitions + u64::from(u64::from(partition) < events % partitions))

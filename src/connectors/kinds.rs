@@ -1,4 +1,4 @@
-//! Which connector a section of the configuration asks for.
+//! Creates the connector that a section of the configuration describes.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! Splits bytes into lines: what a record is in a file and on standard input.
+//! Splits bytes into lines: the records of files and of standard input.
 //!
-//! A record is the [`text`] of a line: a line without its `\n`, without NULs before it and without a byte order mark. A
-//! `\r` at its end is left to the decoder. A line without text (also one that holds only a `\r`) is no record. A line
-//! longer than the limit is rejected once, with its size and the head of it, and is skipped in flat memory. A record's
-//! offset is that of the first byte of its line, NULs and byte order mark included, so that reading can resume there.
-//! What comes out depends on the bytes alone, never on how they were cut into pieces.
+//! A record is the [`text`] of a line: a line without its `\n`, without leading NULs and without a byte order mark. A
+//! `\r` at its end is left to the decoder. A line without text (also one that contains only a `\r`) is not a record. A
+//! line longer than the limit is rejected once, with its size and its head, and is skipped in constant memory. A
+//! record's offset is that of the first byte of its line, NULs and byte order mark included, so that reading can resume
+//! there. The result depends on the bytes alone, never on how they were cut into pieces.
 
 mod fuzz;
 
@@ -23,11 +23,11 @@ pub(crate) struct Splitter {
     partition: Partition,
     record_bytes_max: usize,
     skip: Option<Skip>,
-    /// Where the unfinished line begins, if NULs at its beginning were taken already.
+    /// Where the unfinished line begins, if its leading NULs were consumed already.
     hole: Option<u64>,
 }
 
-/// A line that is already known to be too long, up to where it has been read.
+/// A line that is already known to be too long, and the position up to which it was read.
 #[derive(Debug)]
 struct Skip {
     offset: u64,
@@ -49,11 +49,11 @@ impl Splitter {
         Splitter { partition, record_bytes_max, skip: None, hole: None }
     }
 
-    /// Hands over the complete lines of `bytes`, whose first byte is at `offset`, and returns how many bytes are done
-    /// with.
+    /// Hands over the complete lines of `bytes`, whose first byte is at `offset`, and returns how many bytes are
+    /// consumed.
     ///
-    /// The rest, at most `record_bytes_max` bytes and a byte order mark, is the beginning of a line: give it again with
-    /// more bytes behind it.
+    /// The rest, at most `record_bytes_max` bytes and a byte order mark, is the beginning of a line: pass it again,
+    /// followed by more bytes.
     pub(crate) fn split(&mut self, offset: u64, bytes: &[u8], collector: &mut dyn Collector) -> usize {
         let mut start = 0;
         if let Some(skip) = &mut self.skip {
@@ -90,17 +90,17 @@ impl Splitter {
         start
     }
 
-    /// Whether the beginning of the unfinished line was taken: it is too long, or began with NULs.
+    /// Whether the beginning of the unfinished line was consumed: it is too long, or began with NULs.
     pub(crate) fn is_within_line(&self) -> bool {
         self.skip.is_some() || self.hole.is_some()
     }
 
-    /// Whether nothing but NULs was taken of the unfinished line.
+    /// Whether only NULs of the unfinished line were consumed.
     pub(crate) fn is_within_hole(&self) -> bool {
         self.hole.is_some()
     }
 
-    /// Whether `rest`, the beginning of a line, is too long already. What may yet become a byte order mark is not.
+    /// Whether `rest`, the beginning of a line, is too long already. A possible byte order mark does not count.
     fn is_too_long(&self, rest: &[u8]) -> bool {
         text(rest).len() > self.record_bytes_max && !BYTE_ORDER_MARK.starts_with(rest)
     }
@@ -142,13 +142,13 @@ impl Splitter {
     }
 }
 
-/// Where the lines of `bytes` end, each at its newline.
+/// The positions of the newlines in `bytes`.
 pub(crate) fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memchr_iter(b'\n', bytes)
 }
 
-/// The line without what does not belong to its text: NULs before it, which a writer leaves that goes on where it was
-/// in a file that was truncated meanwhile, and a byte order mark.
+/// The line without what does not belong to its text: leading NULs, which a writer leaves that continues at its old
+/// position in a truncated file, and a byte order mark.
 #[inline]
 pub(crate) fn text(line: &[u8]) -> &[u8] {
     match line.first() {
@@ -167,7 +167,7 @@ fn leading_nuls(bytes: &[u8]) -> usize {
     bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())
 }
 
-/// Whether the text of a line is no record.
+/// Whether the text of a line is not a record.
 pub(crate) fn is_empty(text: &[u8]) -> bool {
     matches!(text, b"" | b"\r")
 }
@@ -185,7 +185,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::telemetry::SkipReason;
 
-    /// What a reader said, one entry per call.
+    /// The calls of a reader, one entry per call.
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
     pub(crate) enum Said {
         Joined(u32, String),
@@ -194,7 +194,7 @@ pub(crate) mod tests {
         Ended(u32),
     }
 
-    /// A collector that remembers; `caught_up` and `lag` keep only the last of each partition.
+    /// A collector that records the calls; `caught_up` and `lag` keep only the last one per partition.
     #[derive(Debug, Default)]
     pub(crate) struct Heard {
         pub(crate) said: Vec<Said>,
@@ -205,7 +205,7 @@ pub(crate) mod tests {
     }
 
     impl Heard {
-        /// Records as `(offset, text)`, over all partitions in the order they came.
+        /// Records as `(offset, text)`, over all partitions in order of arrival.
         pub(crate) fn records(&self) -> Vec<(u64, String)> {
             let record = |said: &Said| match said {
                 Said::Record(_, offset, bytes) => Some((*offset, String::from_utf8_lossy(bytes).into_owned())),

@@ -1,4 +1,4 @@
-//! The sink that takes everything and keeps nothing: for measuring a dataflow without its output.
+//! A sink that drops all rows: for measuring a dataflow without its output.
 
 use super::sink::{Delivery, SinkConnector, SinkContext, SinkWriter};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::time::Epoch;
 pub struct NullSink;
 
 impl NullSink {
-    /// Reads the sink's section: there is nothing to set.
+    /// Reads the sink's section, which has no settings.
     pub fn from_section(_section: &mut Section<'_>) -> Option<Self> {
         Some(NullSink)
     }

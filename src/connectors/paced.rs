@@ -1,7 +1,7 @@
-//! Reads another source at a rate, as if its records arrived then: a replay, to measure latency by.
+//! Reads another source at a rate, as if its records arrived then: a replay, to measure latency.
 //!
-//! The loop is open: the pace does not wait for whoever reads. A reader that is behind is given at once what has become
-//! due meanwhile, and told for how long it was.
+//! The loop is open: the pace does not wait for the reader. A reader that is behind gets everything at once that has
+//! become due meanwhile, with the time for which it was due.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use crate::error::Result;
 use crate::record::Reason;
 use crate::telemetry::SkipReason;
 
-/// How much must be due for it to be handed over in blocks, in bytes. A block is about as large: with less, records
-/// would come before they are due.
+/// How many bytes must be due before blocks are handed over. A block is about this large: with less, records would be
+/// handed over before they are due.
 const BLOCK_DUE: f64 = 128.0 * 1024.0;
 
 /// How much at most becomes due before the reader is polled again, in seconds of the pace.
 const STEP: f64 = 0.000_5;
 
-/// How long after its last record the source ends: then that record was released as any other, and what the end itself
-/// costs (all windows close) is in nobody's latency.
+/// How long after its last record the source ends: then that record was released as any other, and the cost of the end
+/// itself (all windows close) is in no record's latency.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// The shortest and the longest wait, in seconds.
@@ -75,11 +75,11 @@ struct PacedReader {
     per_partition: f64,
     /// How many this worker has.
     partitions: u32,
-    /// When the first bytes began to become due.
+    /// When bytes first became due.
     since: Option<Instant>,
     given: u64,
     waited: Duration,
-    /// Partitions that have nothing more, of which the collector is not told yet.
+    /// Partitions that have ended, which was not reported to the collector yet.
     ended: Vec<Partition>,
     /// When all had ended.
     over: Option<Instant>,
@@ -90,7 +90,7 @@ impl PacedReader {
         self.per_partition * f64::from(self.partitions)
     }
 
-    /// Ends the partitions, once it is time to.
+    /// Ends the partitions, once it is time.
     fn end(&mut self, over: Instant, collector: &mut dyn Collector) -> Polled {
         let left = LINGER.saturating_sub(over.elapsed());
         if !left.is_zero() && !self.ended.is_empty() {
@@ -142,13 +142,13 @@ impl SourceReader for PacedReader {
     }
 }
 
-/// How long until enough is due that another poll pays, if `missing` bytes are missing until anything is.
+/// How long until enough is due that another poll is worthwhile, if `missing` bytes are missing until anything is.
 fn wait(missing: f64, rate: f64) -> Duration {
     let enough = (rate * STEP).min(BLOCK_DUE);
     Duration::from_secs_f64(((missing + enough) / rate).clamp(WAIT_MIN, WAIT_MAX))
 }
 
-/// Counts what goes to the collector.
+/// Counts what is passed to the collector.
 struct Counting<'c> {
     to: &'c mut dyn Collector,
     bytes: u64,
@@ -210,7 +210,7 @@ mod tests {
     /// Lines of 10 bytes in each of two files, read in 0.2 s.
     const LINES: usize = 20_000;
     const RATE: f64 = 2_000_000.0;
-    /// What a poll may run over by: a file is read in pieces of 4 KiB at least.
+    /// By how much a poll may exceed what is due: a file is read in pieces of at least 4 KiB.
     const PIECES: f64 = 2.0 * 4096.0;
 
     fn source(folder: &tempfile::TempDir) -> Paced {
@@ -226,7 +226,7 @@ mod tests {
         SourceContext { name: "in".into(), worker, workers, record_bytes_max: 100, journals: None }
     }
 
-    /// Reads to the end, and says how long that took and how many records had come when.
+    /// Reads to the end; returns how long that took and how many records had come when.
     fn read(reader: &mut dyn SourceReader) -> (Duration, Vec<(Duration, usize)>) {
         let mut heard = Heard::default();
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! A source whose partitions a test writes down step by step.
+//! A source whose partitions are scripted by a test, step by step.
 //!
 //! Records get the offsets 0, 1, 2 … of their partition. Partitions are numbered in the order of the list and shared
 //! between workers by the usual rule. How many steps a poll takes is a parameter, so that a test can vary the
@@ -13,10 +13,10 @@ use crate::checkpoint::bindings::KnownPartition;
 use crate::error::Result;
 use crate::record::{DEAD_LETTER_BYTES_MAX, Reason};
 
-/// How long a reader of partitions without an end asks to be left alone.
+/// How long a reader of partitions without an end asks not to be polled.
 const IDLE_WAIT: Duration = Duration::from_millis(1);
 
-/// What a partition does next.
+/// A step of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It has a record.
@@ -59,7 +59,7 @@ impl Script {
     }
 
     /// Takes `batch` steps (at least 1) of *each* of the worker's partitions per poll, whatever the budget, and only up
-    /// to an empty fetch. So what a poll takes of a partition does not depend on how many workers share the partitions.
+    /// to an empty fetch. So what a poll reads of a partition does not depend on how many workers share the partitions.
     #[must_use]
     pub fn batch_each(mut self, batch: usize) -> Self {
         self.batch = batch.max(1);
@@ -69,7 +69,7 @@ impl Script {
 }
 
 impl Script {
-    /// Reads the partitions of one worker, of which the first record of each has the offset in `first`.
+    /// Reads the partitions of one worker; `first` has the offset of each partition's first record.
     fn reader(&self, context: &SourceContext, first: &[u64]) -> Box<dyn SourceReader> {
         let numbered =
             self.partitions.iter().zip(first).zip(0..).map(|((steps, first), n)| (Partition(n), steps, *first));
@@ -92,7 +92,7 @@ impl SourceConnector for Script {
         true
     }
 
-    /// Fetches that came back empty before the end of what an earlier run read do not come back empty again.
+    /// Empty fetches before the end of what an earlier run read are not repeated.
     fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
         let mut partitions = self.partitions.to_vec();
         let mut first = vec![0; partitions.len()];
@@ -120,9 +120,9 @@ struct Part {
     offset: u64,
 }
 
-/// What came of a step.
+/// The result of a step.
 enum Taken {
-    /// A record of so many bytes.
+    /// A record of this many bytes.
     Record(usize),
     Nothing,
     Ended,
@@ -156,7 +156,7 @@ impl Part {
 }
 
 struct ScriptReader {
-    /// The partitions that have not ended, the next to be asked first.
+    /// The partitions that have not ended, the next one first.
     parts: VecDeque<Part>,
     /// How many partitions all workers have together.
     all: usize,

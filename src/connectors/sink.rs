@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::time::Epoch;
 
-/// How often each row of a committed epoch reaches the outside, after any failure. Stated per sink, in one of three
-/// words.
+/// How often each row of a committed epoch reaches the external system, after any failure. Stated per sink, in one of
+/// three words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// Once.
@@ -28,29 +28,29 @@ impl fmt::Display for Delivery {
     }
 }
 
-/// Which part of a sink a writer is for.
+/// The shard of a sink that a writer is for.
 #[derive(Clone, Debug)]
 pub struct SinkContext {
     /// The sink's name in the dataflow, for errors and file names.
     pub name: String,
     /// The shard, from 0. A row's shard depends on the row alone while `shards` stays the same.
     pub shard: usize,
-    /// Shards of the sink: as many as workers, or as many as the state directory was made for.
+    /// Shards of the sink: as many as workers, or as many as the state directory was created for.
     pub shards: usize,
-    /// When this run started, in milliseconds since the Unix epoch, or when its state directory was made: tells its
-    /// files from those of other runs.
+    /// When this run started, in milliseconds since the Unix epoch, or when its state directory was created:
+    /// distinguishes its files from those of other runs.
     pub run_ms: u64,
-    /// The run's place in the life of its state directory; `None` if it has none, and a failure is the end of it.
+    /// The run's generation of its state directory; `None` without one: then a failed run is not resumed.
     pub generation: Option<Generation>,
 }
 
-/// A run that goes on where the one before it stopped or was killed.
+/// Identifies a run among those that resume each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
     /// The identity of the state directory: letters and digits, the same in all generations.
     pub state: String,
-    /// Counts the runs on the state directory, from 1. One of a lower number may not be quite dead yet, and must be
-    /// kept from writing.
+    /// Counts the runs on the state directory, from 1. A process of a lower number may still be alive, and must be
+    /// fenced from writing.
     pub number: u64,
 }
 
@@ -59,46 +59,46 @@ pub trait SinkConnector: Send + Sync {
     /// Opens one worker's shard of the sink.
     ///
     /// # Errors
-    /// If the external system says no; the dataflow then stops with exit code 4.
+    /// If the external system refuses; the dataflow then stops with exit code 4.
     fn open(&self, context: &SinkContext) -> Result<Box<dyn SinkWriter>>;
 
-    /// What this sink promises if the dataflow has a state directory. Without one, what was not durable when a run was
-    /// killed is lost, and what was may be written again by the next.
+    /// The guarantee of this sink if the dataflow has a state directory. Without one, what was not durable when a run
+    /// was killed is lost, and what was may be written again by the next.
     fn delivery(&self) -> Delivery;
 }
 
 /// Writes the rows of one shard. Epochs arrive in order and only after the frontier has passed them.
 ///
 /// A writer that delivers exactly once records, atomically with the rows, the newest epoch whose rows it has made
-/// durable, and says it in [`committed`](Self::committed) when it is opened again. It records no epoch that has no
-/// rows: only of those that have is it certain that the next generation does not use them for something else.
+/// durable, and returns it from [`committed`](Self::committed) when it is opened again. It never records an epoch
+/// without rows: only for epochs with rows is it certain that the next generation does not reuse them.
 pub trait SinkWriter {
     /// Takes one encoded row, without a delimiter; `key` is the flow's choice for systems that partition by key.
     ///
     /// # Errors
-    /// If the row can never be written; a failure that may pass is retried inside.
+    /// If the row can never be written; a transient failure is retried inside.
     fn write(&mut self, key: Option<&[u8]>, row: &[u8]) -> Result<()>;
 
     /// The newest epoch whose rows an earlier generation made durable, as found when the writer was opened: rows up to
-    /// it are not given again. Default: `None`.
+    /// it are not written again. Default: `None`.
     fn committed(&self) -> Option<Epoch> {
         None
     }
 
-    /// All rows of `epoch` and before have been given. The writer makes them durable in its own time. Called for every
-    /// epoch that has rows, and now and then for one that has none.
+    /// All rows of `epoch` and before have been written. The writer makes them durable in its own time. Called for
+    /// every epoch with rows, and now and then for one without.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
     fn seal(&mut self, epoch: Epoch) -> Result<()>;
 
-    /// The newest sealed epoch whose rows are all durable, or `None` before the first. Never waits; called often.
+    /// The newest sealed epoch whose rows are all durable, or `None` before the first. Never blocks; called often.
     ///
     /// # Errors
     /// If rows turned out not to be writable.
     fn durable(&mut self) -> Result<Option<Epoch>>;
 
-    /// How long to wait before asking [`durable`](Self::durable) again while something is not.
+    /// How long to wait before calling [`durable`](Self::durable) again while something is not.
     fn poll_interval(&self) -> Duration {
         Duration::from_millis(2)
     }

@@ -12,7 +12,7 @@ use crate::telemetry::SkipReason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Partition(pub u32);
 
-/// Where a reader runs: which share of the partitions is its own.
+/// The worker that a reader is for, which determines its share of the partitions.
 #[derive(Clone, Debug)]
 pub struct SourceContext {
     /// The source's name in the dataflow, for errors.
@@ -23,7 +23,7 @@ pub struct SourceContext {
     pub workers: usize,
     /// Records longer than this many bytes are rejected as [`Reason::TooLarge`].
     pub record_bytes_max: usize,
-    /// Where a source keeps what it cannot read again, in a run with a state directory.
+    /// The journals of sources that cannot be read again, in a run with a state directory.
     pub journals: Option<Journals>,
 }
 
@@ -39,36 +39,36 @@ pub trait SourceConnector: Send + Sync {
     /// Opens the partitions of one worker. It is called once per worker, also on workers that own no partition.
     ///
     /// # Errors
-    /// If the external system says no; the dataflow then stops with exit code 3.
+    /// If the external system refuses; the dataflow then stops with exit code 3.
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>>;
 
-    /// Whether what was read can be read again, by offset, after the process has died: what a run with a state
-    /// directory needs. Default: no.
+    /// Whether records can be read again by offset after the process has died, which a run with a state directory
+    /// requires. Default: no.
     fn is_replayable(&self) -> bool {
         false
     }
 
-    /// Whether what it reads is written while it is read, rather than delivered in batches: the watermark of a quiet
+    /// Whether records are written while they are read, rather than delivered in batches: the watermark of a quiet
     /// partition then follows the clock, unless the configuration says `live = false`. Default: no.
     fn is_live(&self) -> bool {
         false
     }
 
-    /// Whether a run without a state directory that is stopped before the source ends closes the windows that are open,
-    /// as if it had ended: right for a source that was asked to read what there is. Default: no.
+    /// Whether a run without a state directory that is stopped before the source ends closes open windows, as if it had
+    /// ended: right for a source that was asked to read existing data. Default: no.
     fn drains(&self) -> bool {
         false
     }
 
-    /// Whether the event times of what it reads are right by construction: then `past_max` and `jump_max` are off
-    /// unless the configuration sets them. Default: no.
+    /// Whether event times are right by construction: then `past_max` and `jump_max` are off unless the configuration
+    /// sets them. Default: no.
     fn is_trusted(&self) -> bool {
         false
     }
 
     /// Opens the partitions of one worker in a run that has a state directory: those in `known`, which earlier runs
-    /// read and which have the same numbers in all runs, from where they are to be read again; and others, from where
-    /// [`open`](Self::open) would read them. `known` has the partitions of all workers, by number.
+    /// read and which have the same numbers in all runs, at the offset from which they are read again; and others, at
+    /// the offset at which [`open`](Self::open) would start. `known` has the partitions of all workers, by number.
     ///
     /// # Errors
     /// As for [`open`](Self::open), and if a known partition is gone. Default: that the source cannot be read again.
@@ -76,17 +76,17 @@ pub trait SourceConnector: Send + Sync {
         Err(not_replayable(&context.name))
     }
 
-    /// The block of the source `name` at a place that a reader of the same source in another process of this machine
-    /// told: what it says with [`Block::place`]. Only called if some block says one.
+    /// The block of the source `name` at a location that [`Block::place`] returned in another process of this machine.
+    /// Only called if some block returns one.
     ///
     /// # Errors
-    /// If it is no such place, or what was there is gone.
+    /// If it is no such location, or what was there is gone.
     fn block_at(&self, name: &str, _: &[u8]) -> Result<Box<dyn Block>> {
         Err(Error::source(format!("source {name:?} has no blocks that other processes can read")))
     }
 }
 
-/// Why a source cannot be in a run with a state directory.
+/// The error for a source that cannot be in a run with a state directory.
 pub(crate) fn not_replayable(name: &str) -> Error {
     Error::config(format!("source {name:?} cannot be read again after a failure, so it cannot be read exactly once"))
         .hint("run without engine.state_dir, or read the same data from standard input, files that are not followed, or Kafka")
@@ -94,79 +94,80 @@ pub(crate) fn not_replayable(name: &str) -> Error {
 
 /// Reads one worker's partitions.
 pub trait SourceReader {
-    /// Hands what is there to `collector`, about `budget_bytes` at most, and returns without waiting.
+    /// Hands what is available to `collector`, about `budget_bytes` at most, and returns without blocking.
     ///
     /// It is not called again once it has returned [`Polled::Finished`].
     ///
-    /// Every partition is announced with [`Collector::joined`] before anything else is said of it, and partitions known
-    /// at start are announced in the *first* poll: the watermark waits for all of them.
+    /// Every partition is announced with [`Collector::joined`] before anything else is reported about it, and
+    /// partitions known at start are announced in the *first* poll: the watermark waits for all of them.
     ///
     /// # Errors
-    /// If a partition can no longer be read; a failure that may pass is retried inside the reader instead.
+    /// If a partition can no longer be read; a transient failure is retried inside the reader instead.
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled>;
 
-    /// How long the first of the records that the last poll handed over had been there by the beginning of that poll,
-    /// for the measurement of latency. Default: zero, for readers that do not know.
+    /// How long the first record of the last poll had been available when that poll began, for the measurement of
+    /// latency. Default: zero, for readers that do not know.
     fn waited(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// The offset from which on a partition is read. Asked once, in the poll that announced it. Default: 0.
+    /// The first offset of a partition that is read. Called once, in the poll that announced it. Default: 0.
     fn begins_at(&self, _: Partition) -> u64 {
         0
     }
 
-    /// Stops handing over records of a partition, or goes on: what earlier runs read of it in an epoch is there, and
-    /// that of other partitions is not. Those that come nevertheless are kept in memory. Default: nothing happens.
+    /// Stops or resumes handing over records of a partition: it has all records of a replayed epoch, and other
+    /// partitions have not. Records that are handed over nevertheless are buffered. Default: a no-op.
     fn hold(&mut self, _: Partition, _held: bool) {}
 
-    /// Offsets of a partition before `next` are never asked for again, also after a restart: what was kept for that can
-    /// go. Default: nothing happens.
+    /// Offsets of a partition before `next` will not be read again, not even after a restart: what was kept for that
+    /// can be deleted. Default: a no-op.
     fn checkpointed(&mut self, _: Partition, _next: u64) {}
 
-    /// How many partitions there are on all workers together, as far as is known when the reader opens. Where there are
-    /// fewer than workers, all workers decode their records. Default: `None`, which is many.
+    /// The number of partitions on all workers together, as far as it is known when the reader opens. Where there are
+    /// fewer than workers, all workers decode their records. Default: `None`, which counts as many.
     fn partitions(&self) -> Option<usize> {
         None
     }
 }
 
-/// What a poll found.
+/// The result of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
     /// The budget was used up: poll again at once.
     More,
-    /// Nothing more for now: poll again after this long.
+    /// Nothing more at present: poll again after this long.
     Wait(Duration),
     /// Every partition has ended and none can appear.
     Finished,
 }
 
 /// Whole lines of one partition that can be read later, by another thread of this process or by another process of this
-/// machine: a reader that finds where lines end without looking at them leaves the rest to whoever decodes them.
+/// machine: a reader that finds the ends of lines without looking at the lines leaves reading them to the worker that
+/// decodes them.
 pub trait Block: Send + Sync {
     /// The offset of the first byte. The offset of a line is that of its own first byte.
     fn offset(&self) -> u64;
 
-    /// How many bytes there are; less than 4 GiB.
+    /// The size in bytes; less than 4 GiB.
     fn size(&self) -> usize;
 
     /// Appends the bytes to `buffer`. The last line ends with a newline like all others.
     ///
     /// # Errors
-    /// If they are no longer there.
+    /// If they no longer exist.
     fn read(&self, buffer: &mut Vec<u8>) -> Result<()>;
 
-    /// Where the block is, for [`SourceConnector::block_at`] in another process of this machine. Default: `None`,
-    /// nobody else can read it.
+    /// The location of the block, for [`SourceConnector::block_at`] in another process of this machine. Default:
+    /// `None`, other processes cannot read it.
     fn place(&self) -> Option<Vec<u8>> {
         None
     }
 }
 
-/// Takes what a reader reads. Offsets of one partition only ever grow.
+/// Receives what a reader reads. Offsets of one partition only ever grow.
 pub trait Collector {
-    /// A partition is being read from now on; `label` names it for people (a path, a partition number).
+    /// A partition is being read from now on; `label` is its display name (a path, a partition number).
     fn joined(&mut self, partition: Partition, label: &str);
 
     /// One record, without its delimiter.
@@ -185,27 +186,27 @@ pub trait Collector {
         panic!("this collector takes no blocks");
     }
 
-    /// Bytes that are no record, such as a line longer than `record_bytes_max`; `head` is the beginning of it.
+    /// Bytes that are not a record, such as a line longer than `record_bytes_max`; `head` is its beginning.
     fn rejected(&mut self, partition: Partition, offset: u64, size: u64, head: &[u8], reason: Reason, detail: &str);
 
-    /// A fetch of the partition came back empty: nothing is there, as opposed to slow. Said at every such fetch.
+    /// A fetch of the partition came back empty: there is nothing to read, as opposed to slow. Called at every such
+    /// fetch.
     fn caught_up(&mut self, partition: Partition);
 
-    /// How many records (bytes, for a file) the partition is ahead of the reader.
+    /// How many records (bytes, for a file) of the partition are not read yet.
     fn lag(&mut self, partition: Partition, lag: u64);
 
-    /// `records` of the partition are gone, and reading goes on at the offset `next`, as its configuration allows.
-    /// Default: nobody wants to know.
+    /// `records` of the partition are gone, and reading continues at the offset `next`, as its configuration allows.
+    /// Default: ignored.
     fn gap(&mut self, _: Partition, _next: u64, _records: u64) {}
 
-    /// `paths` that the source matches are not read, for `reason`, and were not reported before. Default: nobody wants
-    /// to know.
+    /// `paths` paths that match the source's patterns are not read, for `reason`, and were not reported before.
+    /// Default: ignored.
     fn skipped(&mut self, _: SkipReason, _paths: u64) {}
 
-    /// The journal of the partition has so many bytes; `full` says that nothing is read until it has fewer. Default:
-    /// nobody wants to know.
+    /// The journal of the partition has `bytes` bytes; `full`: nothing is read until it has fewer. Default: ignored.
     fn journal(&mut self, _: Partition, _bytes: u64, _full: bool) {}
 
-    /// The partition will never have another record.
+    /// The partition has ended: there are no further records.
     fn ended(&mut self, partition: Partition);
 }

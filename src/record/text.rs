@@ -1,4 +1,4 @@
-//! Text as records hold it: short ones in line, so that most fields cost no allocation and a key is compared in words.
+//! Text as records hold it: short texts inline, so that most fields cost no allocation and a key is compared in words.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,14 +11,14 @@ use std::str::FromStr;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
 
-/// The longest text that is kept in line, in bytes.
+/// The longest text that is stored inline, in bytes.
 pub const TEXT_INLINE_MAX: usize = 22;
 
-/// UTF-8 text that does not change: 24 bytes, of which up to [`TEXT_INLINE_MAX`] are the text itself; longer text is
+/// Immutable UTF-8 text: 24 bytes, which hold texts of up to [`TEXT_INLINE_MAX`] bytes themselves; longer text is
 /// allocated.
 ///
-/// It is made, compared and hashed faster than a `String`, which matters for the fields and keys of millions of
-/// records. It reads like a `&str`; to change text, make a `String` of it.
+/// It is created, compared and hashed faster than a `String`, which matters for the fields and keys of millions of
+/// records. It reads like a `&str`; to change text, convert it to a `String`.
 ///
 /// ```
 /// use tidewatch::record::Text;
@@ -29,10 +29,10 @@ pub const TEXT_INLINE_MAX: usize = 22;
 #[derive(Clone)]
 pub struct Text(Repr);
 
-/// Text is in line if and only if it fits, so equal texts have equal forms.
+/// Text is inline if and only if it fits, so equal texts have equal forms.
 #[derive(Clone)]
 enum Repr {
-    /// What is behind `len` is zero.
+    /// The bytes behind `len` are zero.
     Inline {
         len: u8,
         bytes: [u8; TEXT_INLINE_MAX],
@@ -40,7 +40,7 @@ enum Repr {
     Heap(Box<str>),
 }
 
-/// How much of a source can be read at once to make a text of its beginning.
+/// How many bytes of a buffer can be read at once to create a text of its beginning.
 pub(crate) const TEXT_WINDOW: usize = 24;
 
 impl Text {
@@ -68,7 +68,7 @@ impl Text {
         }
     }
 
-    /// The first `len` bytes of `window`, which must be text and fit in line.
+    /// The first `len` bytes of `window`, which must be UTF-8 and fit inline.
     #[inline]
     pub(crate) fn from_window(window: &[u8; TEXT_WINDOW], len: usize) -> Self {
         let mut bytes = [0; TEXT_INLINE_MAX];

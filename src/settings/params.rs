@@ -1,5 +1,5 @@
-//! Between configured values and serde, both ways: a node as the input of any `Deserialize`, and any deserializer as
-//! the input of a [`Setting`].
+//! Converts between configured values and serde: a node as the input of any `Deserialize`, and any deserializer as the
+//! input of a [`Setting`].
 //!
 //! A fault names the dotted key that serde stopped at, and where that key was written; how all of them are found is in
 //! `repair`.
@@ -93,7 +93,7 @@ pub(super) fn setting<'de, V: Setting, D: Deserializer<'de>>(deserializer: D) ->
     V::read(&value).map_err(|why| de::Error::custom(V::misfit(&value, &why)))
 }
 
-/// A value as serde finds it.
+/// A value as serde passes it.
 struct Raw(Value);
 
 impl<'de> Deserialize<'de> for Raw {

@@ -1,17 +1,17 @@
 //! Paths as people write them: `~/logs`, `$LOGS/auth.log`, `${LOGS}/auth.log`.
 //!
 //! A leading `~` and variables of the environment are replaced wherever a path is read, and nowhere else. What cannot
-//! be replaced is a fault: a path is never taken as a folder whose name is `~` or `${HOME}`. What a variable holds is
-//! taken as it is and not expanded again.
+//! be replaced is a fault: a path is never taken as a folder whose name is `~` or `${HOME}`. The value of a variable is
+//! used as it is and not expanded again.
 
 use std::borrow::Cow;
 use std::env::VarError;
 use std::path::Path;
 
-/// What people are told who meant the character itself.
+/// The hint for people who meant the character itself.
 const DOLLAR: &str = "write $$ for a dollar sign";
 
-/// The path that `text` stands for.
+/// Expands `text` to the path that it means.
 ///
 /// `~` and `~/…` begin with `HOME`; `$NAME` and `${NAME}` are variables of the environment; `$$` is a dollar sign.
 ///
@@ -22,7 +22,7 @@ pub fn expand(text: &str) -> Result<String, String> {
     expand_with(text, &variable, &|value| value.into())
 }
 
-/// The same for a glob: characters of a variable's value that mean something in a glob are quoted.
+/// As [`expand`], for a glob: characters of a variable's value that have a meaning in a glob are quoted.
 ///
 /// # Errors
 /// As for [`expand`].
@@ -36,8 +36,8 @@ pub(crate) fn literal(path: &Path) -> Option<String> {
     Some(if text.starts_with('~') { format!("./{text}") } else { text })
 }
 
-/// Whether somebody who wrote `text` as anything but a path expects it to be expanded: `~/x`, `$NAME`, `$NAME/x`, or a
-/// `${NAME}` anywhere. A `$` at the end of a regular expression is none.
+/// Whether text that is not read as a path looks as if it was meant to be expanded: `~/x`, `$NAME`, `$NAME/x`, or a
+/// `${NAME}` anywhere. A `$` at the end of a regular expression does not count.
 pub(crate) fn is_meant_to_expand(text: &str) -> bool {
     if text == "~" || text.starts_with("~/") {
         return true;

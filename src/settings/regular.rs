@@ -1,15 +1,14 @@
 //! Small files that are read whole at the start: configurations, secrets, host files.
 //!
-//! Only regular files: a pipe or a terminal would be waited for, perhaps for ever, and a cluster reads some of them
-//! once per process.
+//! Only regular files: reading a pipe or a terminal could block for ever, and a cluster reads some of them once per
+//! process.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-/// Reads a regular file, but no more than `bytes_max` bytes of it and one: whoever gets more than `bytes_max` refuses
-/// it.
+/// Reads a regular file, but at most `bytes_max` + 1 bytes of it: a caller that gets more than `bytes_max` refuses it.
 ///
 /// # Errors
 /// If it cannot be read, or is not a regular file; the message says what it is.
@@ -24,7 +23,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// If it cannot be opened, or is not a regular file; the message says what it is.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    // Before it is opened, since opening a pipe waits for whoever writes to it.
+    // Checked before it is opened, since opening a pipe waits for a writer.
     refuse_unless_regular(&path.metadata()?)?;
     let file = File::open(path)?;
     refuse_unless_regular(&file.metadata()?)?;

@@ -1,9 +1,9 @@
-//! Every fault of a value that serde reads, although serde stops at the first one.
+//! Finds every fault of a value that serde reads, although serde stops at the first one.
 //!
-//! After a fault the value is repaired and read again: a faulty or unknown key is taken out, so that its default holds,
+//! After a fault the value is repaired and read again: a faulty or unknown key is removed, so that its default holds,
 //! and a key that is missing gets some value that fits. What is then still wrong is the next fault. The repaired value
-//! is never used: it only finds faults. Where no repair helps, such as for a fault of a struct as a whole, what was
-//! found so far is reported.
+//! is never used: it only finds faults. Where no repair helps, such as for a fault of a struct as a whole, the faults
+//! found so far are reported.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ use serde_path_to_error::{Path, Segment};
 
 use super::{Fault, Node, Value, join, suggest};
 
-/// The most faults that are looked for in one value: each one costs reading it again.
+/// The most faults that are searched for in one value: each one costs reading it again.
 pub const READ_FAULTS_MAX: usize = 100;
 
-/// What serde says of a struct that lacks a field, up to its name.
+/// Serde's message about a struct that lacks a field, up to the name.
 const MISSING: &str = "missing field `";
 
 /// One step down a tree.
@@ -27,7 +27,7 @@ enum Step {
 
 /// Where serde stopped, and why.
 struct Stop {
-    /// Down to the deepest node that there is.
+    /// Down to the deepest node that exists.
     steps: Vec<Step>,
     fault: Fault,
 }
@@ -51,7 +51,7 @@ pub(super) fn read<P: DeserializeOwned>(node: &Node, path: &str) -> Result<P, Ve
     let mut faults = Vec::new();
     let mut next = Some(stop);
     while let Some(stop) = next.take() {
-        // That a key is missing which was taken out, or misspelt, is no fault of its own.
+        // A key that is missing because it was removed, or misspelt, is not a fault of its own.
         if !stop.missing().is_some_and(|missing| repair.explains(&missing)) {
             faults.push(stop.fault.clone());
         }
@@ -62,7 +62,7 @@ pub(super) fn read<P: DeserializeOwned>(node: &Node, path: &str) -> Result<P, Ve
     Err(faults)
 }
 
-/// A tree on its way to be without faults.
+/// A tree that is being repaired.
 struct Repair<'p> {
     tree: Node,
     path: &'p str,
@@ -71,7 +71,7 @@ struct Repair<'p> {
 }
 
 impl Repair<'_> {
-    /// Takes the cause of `stop` out of the tree; whether that was possible.
+    /// Removes the cause of `stop` from the tree; returns whether that was possible.
     fn repair<P: DeserializeOwned>(&mut self, stop: &Stop) -> bool {
         if self.filled.iter().any(|hole| stop.steps.starts_with(hole)) {
             return false;
@@ -86,7 +86,7 @@ impl Repair<'_> {
         }
     }
 
-    /// Whether a key that is missing was taken out, or one beside it whose name is a slip of its name.
+    /// Whether a missing key was removed, or a key beside it is a misspelling of it.
     fn explains(&self, missing: &[Step]) -> bool {
         let Some((Step::Key(name), above)) = missing.split_last() else { return false };
         let beside = self.removed.iter().filter_map(|steps| match steps.split_last() {
@@ -103,11 +103,11 @@ impl Repair<'_> {
         entries.remove(key).is_some()
     }
 
-    /// Puts some value at `steps` that is none of the faults that are left.
+    /// Puts a value at `steps` that causes none of the remaining faults.
     fn fill<P: DeserializeOwned>(&mut self, steps: &[Step]) -> bool {
         let fits = |stop: &Stop| match stop.missing() {
             Some(missing) => missing != steps && !stop.steps.starts_with(steps),
-            // A fault above it may be one of what was put there.
+            // A fault above it may be caused by what was put there.
             None => !stop.steps.starts_with(steps) && !steps.starts_with(&stop.steps),
         };
         let text = |text: &str| Value::String(text.to_owned());
@@ -314,7 +314,7 @@ mod tests {
             keys(""),
             ["params: missing field `ratio`", "params: missing field `size`", "params: missing field `mode`"]
         );
-        // A required key that is wrong is not missing as well.
+        // A required key that is wrong is not reported as missing as well.
         let found = keys("ratio = 'x'\nsize = 'lots'\nmode = 'fast'\n");
         assert_eq!(found.len(), 2, "{found:#?}");
         // Nor is one that is misspelt.

@@ -1,7 +1,7 @@
 //! One table of a configuration while it is being read, key by key.
 //!
-//! A section never stops at the first mistake, and [`Section::finish`] reports what nobody asked for: a misspelt key is
-//! a fault, never a default.
+//! A section never stops at the first mistake, and [`Section::finish`] reports keys that were not read: a misspelt key
+//! is a fault, never a default.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ use super::{Fault, Node, Setting, Value, join, suggest};
 
 /// One table of the configuration while it is being read.
 ///
-/// Call [`finish`](Section::finish) when everything was read: keys that nobody asked for are faults.
+/// Call [`finish`](Section::finish) when everything was read: keys that were not read are faults.
 pub struct Section<'a> {
     path: String,
     table: Option<&'a Node>,
@@ -39,13 +39,14 @@ impl<'a> Section<'a> {
         &self.path
     }
 
-    /// The node under `key`, if written. Counts as asked for.
+    /// The node under `key`, if written. Counts as read.
     pub fn node(&mut self, key: &str) -> Option<&'a Node> {
         self.asked.push(key.to_owned());
         self.table?.get(key)
     }
 
-    /// The table under `key` as a section of its own, empty if it was not written. Finish it before going on here.
+    /// The table under `key` as a section of its own, empty if it was not written. Finish it before using this one
+    /// again.
     pub fn section(&mut self, key: &str) -> Section<'_> {
         let table = self.node(key);
         Section::new(self.key(key), table, self.faults)
@@ -78,7 +79,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The value of `key`; that it is missing is a fault.
+    /// The value of `key`; a fault if it is missing.
     pub fn required<V: Setting>(&mut self, key: &str) -> Option<V> {
         if self.node(key).is_none() {
             self.missing(key, &format!("expected {}", V::expected()));
@@ -113,8 +114,8 @@ impl<'a> Section<'a> {
         self.chosen(key, allowed, default.clone()).unwrap_or(default)
     }
 
-    /// What decides which other keys there are: as [`choice`](Self::choice), but `None` if what was written is none of
-    /// `allowed`. The other keys are then not judged, since nobody knows whose they are.
+    /// A choice that determines which other keys there are: as [`choice`](Self::choice), but `None` if what was written
+    /// is none of `allowed`. The other keys are then not checked, since it is unknown to which choice they belong.
     pub fn kind<V: Clone>(&mut self, key: &str, allowed: &[(&str, V)], default: V) -> Option<V> {
         let chosen = self.chosen(key, allowed, default);
         self.judged &= chosen.is_some();
@@ -176,7 +177,7 @@ impl<'a> Section<'a> {
         join(&self.path, key)
     }
 
-    /// Reports every key that nobody asked for, unless a faulty [`kind`](Self::kind) leaves open who would have.
+    /// Reports every key that was not read, unless a faulty [`kind`](Self::kind) leaves open which keys there are.
     pub fn finish(self) {
         let Some(table) = self.table.filter(|_| self.judged) else { return };
         let mut allowed: Vec<&str> = self.asked.iter().map(String::as_str).collect();
@@ -194,7 +195,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Faults of what was not written at all.
+/// Faults without a location, for what was not written at all.
 pub(crate) fn nowhere(faults: Vec<Fault>) -> Vec<Fault> {
     faults.into_iter().map(|fault| Fault { location: None, ..fault }).collect()
 }

@@ -17,7 +17,7 @@ pub trait Setting: Sized {
     /// Whether what was written must never be shown.
     const SECRET: bool = false;
 
-    /// Reads the value, or says why it cannot be (an empty text means just "not what is expected").
+    /// Reads the value, or returns why it cannot be read (an empty text means just "not what is expected").
     ///
     /// # Errors
     /// One line that completes "`key`: expected …".

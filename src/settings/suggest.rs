@@ -1,10 +1,10 @@
-//! What somebody may have meant who wrote a name that does not exist.
+//! Suggests a name in place of one that does not exist.
 
-/// The name among `known` that `written` is most likely a slip of, if any is close.
+/// The name among `known` that `written` is most likely a misspelling of, if any is close.
 ///
 /// Close means at most one edit (insertion, deletion, replacement, swap) for every three characters, and at least one.
 pub fn suggest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    // Beyond this a name is no slip of ours, and the comparison would be quadratic in a stranger's input.
+    // Longer names are not misspellings of ours, and the comparison would be quadratic in untrusted input.
     const WRITTEN_BYTES_MAX: usize = 64;
     if written.is_empty() || written.len() > WRITTEN_BYTES_MAX {
         return None;

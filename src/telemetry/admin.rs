@@ -1,10 +1,10 @@
-//! The admin server: metrics, health and the graph over HTTP, to read only.
+//! The admin server: metrics, health and the graph over HTTP, read-only.
 //!
-//! A request never reaches a worker: it reads what workers have published. Everything has a limit: one request per
-//! connection, few connections, small headers, no bodies, and a deadline for each. A new connection never waits for a
-//! slow one: where there is no place left, the oldest makes room. There is no authentication, which is why the address
-//! is on the loopback unless configured otherwise, and why a page of another site in a browser on this machine is
-//! refused ([`callers`]).
+//! A request never reaches a worker: it is answered from what workers have published. Everything has a limit: one
+//! request per connection, few connections, small headers, no bodies, and a deadline for each. A new connection never
+//! waits for a slow one: when all slots are taken, the oldest connection is closed. There is no authentication, which
+//! is why the address is on the loopback unless configured otherwise, and why a page of another site in a browser on
+//! this machine is refused ([`callers`]).
 
 mod callers;
 mod places;
@@ -31,15 +31,15 @@ use crate::error::{Error, Result};
 pub struct AdminOptions {
     /// The address; port 0 lets the operating system choose one.
     pub address: SocketAddr,
-    /// Whether a person chose the address. One that was not chosen gives way to any free port when it is taken.
+    /// Whether the address was configured. If it was not, and is taken, any free port is used instead.
     pub explicit: bool,
-    /// Names of this machine that a request may be for, in lower case, beside `localhost` and every address.
+    /// Host names that requests may be addressed to, in lower case, beside `localhost` and every IP address.
     pub hosts: Vec<String>,
-    /// What a client may use up.
+    /// Limits on clients.
     pub limits: AdminLimits,
 }
 
-/// What clients of the admin server may use up.
+/// Limits on clients of the admin server.
 #[derive(Clone, Copy, Debug)]
 pub struct AdminLimits {
     /// Connections served at once; for a further one the oldest is closed, of those that have sent no request if there
@@ -65,7 +65,7 @@ impl Default for AdminLimits {
     }
 }
 
-/// Whether the dataflow runs, as `/readyz` says it. Clones share the answer.
+/// Whether the dataflow runs, as `/readyz` reports it. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
@@ -74,9 +74,9 @@ const RUNNING: u8 = 1;
 const STOPPING: u8 = 2;
 
 impl Readiness {
-    /// The dataflow runs. Without effect once shutdown has begun.
+    /// The dataflow runs. A no-op once shutdown has begun.
     pub fn running(&self) {
-        // It fails only if the state has moved on, and then it is right to leave it.
+        // It fails only if the state has advanced, which must not be undone.
         let _ = self.0.compare_exchange(STARTING, RUNNING, Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -90,7 +90,7 @@ impl Readiness {
         self.0.load(Ordering::Acquire) == RUNNING
     }
 
-    /// Whether the dataflow has not begun to run, nor been stopped.
+    /// Whether the dataflow has neither started to run nor been stopped.
     pub fn is_starting(&self) -> bool {
         self.0.load(Ordering::Acquire) == STARTING
     }
@@ -179,13 +179,13 @@ async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, served: 
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes)
         .keep_alive(false);
-    // Dropped with this task, and its connections with it.
+    // Dropped with this task, which closes the connections.
     let mut places = Places::new(limits.connections);
     loop {
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
-                // Out of descriptors, or a client that is gone already: neither gets better by asking at once.
+                // Out of descriptors, or a client that is gone already: retrying at once would help neither.
                 tracing::debug!(%error, "admin server cannot accept");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -200,12 +200,12 @@ async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, served: 
             });
             let connection = http.serve_connection(TokioIo::new(socket), service);
             async move {
-                // What a client does wrong is the client's to learn: it has its response or a closed connection.
+                // A client's mistake concerns the client only: it gets a response or a closed connection.
                 let _ = tokio::time::timeout(limits.connection_timeout, connection).await;
             }
         });
-        // What was accepted is looked at before more is: in a burst, a request that is there already is not made room
-        // of.
+        // Accepted connections are polled before more are accepted: in a burst, one whose request has arrived already
+        // must not be closed for another.
         tokio::task::yield_now().await;
     }
 }

@@ -1,4 +1,4 @@
-//! Handles of the log in which epochs are bound.
+//! Handles of the binding log.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::distribution::Durations;
 use super::metrics::Families;
 use super::table::Metric;
 
-/// The handles of a process's log of bindings. Cheap to clone.
+/// The handles of a process's binding log. Cheap to clone.
 #[derive(Clone)]
 pub struct BindingMetrics {
     flush: Durations,

@@ -8,7 +8,7 @@ use super::distribution::Durations;
 use super::metrics::{Families, seconds};
 use super::table::Metric;
 
-/// What becomes of checkpoints. Cheap to clone.
+/// Metrics of checkpoints. Cheap to clone.
 #[derive(Clone)]
 pub struct CheckpointMetrics {
     took: Durations,
@@ -35,12 +35,12 @@ impl CheckpointMetrics {
         gauge(Metric::CheckpointBytes).set(bytes as f64);
     }
 
-    /// One could not be written.
+    /// A checkpoint could not be written.
     pub fn failed(&self) {
         self.failures.inc();
     }
 
-    /// A worker did nothing else for so long.
+    /// A worker was blocked for this long.
     pub fn paused(&self, took: Duration) {
         self.paused.record([(took, 1)]);
     }

@@ -1,8 +1,7 @@
-//! How durations are distributed: exact to a thousandth of each, counted with weights, merged over workers and
-//! processes.
+//! Distributions of durations: exact to a thousandth of each, counted with weights, merged over workers and processes.
 //!
-//! A [HDR histogram](https://hdrhistogram.org) of microseconds. A handful of fixed buckets, such as Prometheus wants,
-//! could not tell a 99.9th percentile of 101 ms from one of 240 ms; they are made of it when somebody asks.
+//! A [HDR histogram](https://hdrhistogram.org) of microseconds. A handful of fixed buckets, as Prometheus expects them,
+//! could not tell a 99.9th percentile of 101 ms from one of 240 ms; they are computed from it on request.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,15 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::lock;
 
-/// The longest duration that is told from longer ones.
+/// Longer durations are not told apart.
 pub const DURATION_MAX: Duration = Duration::from_secs(3600);
 
 /// Significant decimal digits of each duration.
 const DIGITS: u8 = 3;
 
-/// A distribution of durations from 1 µs to [`DURATION_MAX`]; what is outside counts as the nearest of these.
+/// A distribution of durations from 1 µs to [`DURATION_MAX`]; those outside count as the nearest of these.
 ///
-/// As JSON it is a list of pairs: a duration in microseconds, and how often it was there.
+/// As JSON it is a list of pairs: a duration in microseconds, and how often it occurred.
 ///
 /// ```
 /// use std::time::Duration;
@@ -64,7 +63,7 @@ impl Distribution {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(q)))
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds another distribution.
     pub fn merge(&mut self, other: &Distribution) {
         self.0.add(&other.0).expect("a histogram that grows takes any other");
     }
@@ -99,7 +98,7 @@ impl From<Vec<(u64, u64)>> for Distribution {
     }
 }
 
-/// A series of durations with its labels, which one thread counts and others read. Clones are the same series.
+/// A series of durations with its labels, which one thread records and others read. Clones are the same series.
 #[derive(Clone)]
 pub struct Durations(Arc<Series>);
 
@@ -110,7 +109,7 @@ struct Series {
 }
 
 impl Durations {
-    /// Counts each duration as often as it says.
+    /// Records each duration as often as given.
     pub(super) fn record(&self, durations: impl IntoIterator<Item = (Duration, u64)>) {
         let mut distribution = lock(&self.0.distribution);
         durations.into_iter().for_each(|(duration, times)| distribution.record(duration, times));
@@ -129,7 +128,7 @@ impl Metric for Durations {
     }
 }
 
-/// Makes the series of a family.
+/// Creates the series of a family.
 #[derive(Clone)]
 pub(super) struct NewDurations;
 
@@ -161,7 +160,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a sorted list of all durations, with the promised precision.
+        /// Compared with a sorted list of all durations, with the promised precision.
         #[test]
         fn quantiles_are_those_of_the_sorted_list(
             mut us in prop::collection::vec(prop_oneof![1u64..2_000, 1u64..3_600_000_000], 1..300),
@@ -171,7 +170,7 @@ mod tests {
             us.iter().for_each(|us| distribution.record(Duration::from_micros(*us), 1));
             us.sort_unstable();
             let rank = ((q * us.len() as f64).ceil() as usize).clamp(1, us.len());
-            // A rank that floating point cannot place exactly may be the one beside it.
+            // A rank that floating point cannot place exactly may be the adjacent one.
             let near = [rank.saturating_sub(1).max(1), rank, (rank + 1).min(us.len())].map(|rank| us[rank - 1]);
             let got = distribution.quantile(q).unwrap().as_micros() as f64;
             let within = |want: u64| (got - want as f64).abs() <= want as f64 / 1_000.0 + 1.0;

@@ -1,6 +1,6 @@
-//! The one thread for what waits on the outside but is not data: admin requests, signals.
+//! The one thread for waiting on the outside for anything but data: admin requests, signals.
 //!
-//! It runs a tokio runtime of its own, so that nothing of it can take time from a worker's step.
+//! It runs a tokio runtime of its own, so that none of this can take time from a worker's step.
 
 use std::thread::JoinHandle;
 
@@ -27,7 +27,7 @@ impl IoThread {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let run = move || {
-            // An error says that the sender is gone, which is the same request.
+            // An error means that the sender is gone, which is the same request.
             let _ = runtime.block_on(stopped);
         };
         let thread = std::thread::Builder::new().name("tidewatch-io".into()).spawn(run).map_err(failed)?;

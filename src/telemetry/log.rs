@@ -45,11 +45,10 @@ impl Default for LogOptions {
     }
 }
 
-/// Begins to log to standard error. Only the first call of a process has an effect; the result says whether it was
-/// this.
+/// Starts to log to standard error. Only the first call of a process has an effect; returns whether this was it.
 ///
 /// # Errors
-/// Of kind `Config`, if the filter is none.
+/// Of kind `Config`, if the filter is invalid.
 pub fn init_log(options: &LogOptions) -> Result<bool> {
     let subscriber = subscriber(options, std::io::stderr, std::io::stderr().is_terminal())?;
     Ok(tracing::subscriber::set_global_default(subscriber).is_ok())
@@ -66,7 +65,7 @@ where
             .because(e)
             .hint("a level such as \"info\", or levels by module such as \"warn,tidewatch=debug\"")
     })?;
-    // A line that cannot be written is lost: told about on the very same standard error, it would end the process.
+    // A line that cannot be written is lost: reporting that on the same standard error would end the process.
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
@@ -89,7 +88,7 @@ where
     })
 }
 
-/// Lines of another format, with the index of the process at the front.
+/// Lines of another format, prefixed with the index of the process.
 struct OfProcess<F> {
     process: Option<usize>,
     json: bool,

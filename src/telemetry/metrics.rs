@@ -1,8 +1,8 @@
-//! The registry of one process and run, and where its handles come from.
+//! The registry of one process and run, which creates all handles.
 //!
 //! Handles are fetched once, when a dataflow is built, and updated per batch: an update is one or two atomic additions.
-//! Asking again for the same source, stage or sink and worker gives the same series. Never the global registry, so that
-//! runs in one process (tests, above all) do not see each other.
+//! Asking again for the same source, stage or sink and worker returns the same series. Never the global registry, so
+//! that runs in one process (tests, above all) do not see each other.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,8 +27,8 @@ use super::totals::Totals;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::{Clock, SystemClock};
 
-/// Buckets of every histogram, in seconds: 1 ms to a minute, and closer around the default tick of 100 ms, which most
-/// latencies are about.
+/// Buckets of every histogram, in seconds: 1 ms to a minute, and finer around the default tick of 100 ms, near which
+/// most latencies are.
 const BUCKETS: [f64; 20] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.11, 0.12, 0.15, 0.2, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     60.0,
@@ -57,7 +57,7 @@ impl Metrics {
         Self::with_clock(dataflow, Arc::new(SystemClock))
     }
 
-    /// The same, with the clock that lags are measured by.
+    /// As [`new`](Self::new), with the clock that lags are measured by.
     pub fn with_clock(dataflow: &str, clock: Arc<dyn Clock>) -> Self {
         let labels = HashMap::from([("dataflow".to_owned(), dataflow.to_owned())]);
         let registry = Registry::new_custom(None, Some(labels)).expect("without a prefix there is nothing to refuse");
@@ -97,17 +97,17 @@ impl Metrics {
         sinks.entry((sink.to_owned(), worker)).or_insert_with(new).clone()
     }
 
-    /// The handles of the log in which epochs are bound; there are series of it from now on.
+    /// The handles of the binding log; its series exist from now on.
     pub fn bindings(&self) -> BindingMetrics {
         BindingMetrics::new(&self.inner.families)
     }
 
-    /// The handles of the checkpoints of this process; there are series of them from now on.
+    /// The handles of the checkpoints of this process; their series exist from now on.
     pub fn checkpoints(&self) -> CheckpointMetrics {
         CheckpointMetrics::new(&self.inner.families)
     }
 
-    /// What the counters say now, summed over this process's workers.
+    /// The current counts, summed over this process's workers.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for ((name, _), source) in lock(&self.inner.sources).iter() {
@@ -147,7 +147,7 @@ impl Metrics {
         lock(&self.inner.workers).values().map(|graph| lock(graph).clone()).collect()
     }
 
-    /// What `/dataflow` serves.
+    /// The content of `/dataflow`.
     pub(super) fn dataflow_json(&self) -> serde_json::Value {
         json!({ "dataflow": self.inner.dataflow, "workers": self.graph(), "totals": self.totals() })
     }
@@ -160,12 +160,12 @@ impl Metrics {
         self.inner.clock.now_ms()
     }
 
-    /// Where `worker` puts its graph.
+    /// The cell that `worker` publishes its graph in.
     pub(super) fn worker_graph(&self, worker: usize) -> Arc<Mutex<WorkerGraph>> {
         lock(&self.inner.workers).entry(worker).or_default().clone()
     }
 
-    /// Lag is worked out when it is read, so that it grows for as long as a worker does not publish.
+    /// Lag is computed when it is read, so that it grows for as long as a worker does not publish.
     fn update_frontier_lag(&self) {
         let now_ms = self.now_ms();
         for graph in self.graph() {
@@ -192,7 +192,7 @@ pub(super) fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// Takes a lock whose data is sound even if a thread died holding it: it holds counters and handles only.
+/// Takes a lock whose data is sound even if a thread died holding it: it protects counters and handles only.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

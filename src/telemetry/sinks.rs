@@ -47,7 +47,7 @@ impl SinkMetrics {
         SinkMetrics { inner: Arc::new(inner) }
     }
 
-    /// `records` rows of `bytes` in all were given to the sink.
+    /// `records` rows, `bytes` in all, were handed to the sink.
     pub fn written(&self, records: u64, bytes: u64) {
         self.inner.records.inc_by(records);
         self.inner.bytes.inc_by(bytes);
@@ -66,7 +66,7 @@ impl SinkMetrics {
         self.inner.errors.inc_by(writes);
     }
 
-    /// `writes` are tried again.
+    /// `writes` were retried.
     pub fn retries(&self, writes: u64) {
         self.inner.retries.inc_by(writes);
     }

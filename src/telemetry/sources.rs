@@ -21,7 +21,7 @@ use crate::time::{Epoch, EventTime};
 /// The most partitions of one source on one worker that have series of their own; all others share the label `other`.
 pub const PARTITION_LABELS_MAX: usize = 1000;
 
-/// Why something that a source would read by its name is not read.
+/// Why a path that matches a source's pattern is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SkipReason {
     /// Its name is not UTF-8.
@@ -30,13 +30,13 @@ pub enum SkipReason {
     NotAFile,
     /// It is a symbolic link to nothing, or to itself.
     BrokenLink,
-    /// This user may not read it, or the file system cannot.
+    /// This user may not read it, or reading it fails.
     Unreadable,
     /// It is compressed.
     Compressed,
-    /// It is another name of something that is read already.
+    /// It is another name of a file that is read already.
     Duplicate,
-    /// It is in too many folders.
+    /// It is nested in too many folders.
     TooDeep,
     /// The hash of its path is that of another path.
     Collision,
@@ -115,7 +115,7 @@ impl SourceMetrics {
         SourceMetrics { inner: Arc::new(inner) }
     }
 
-    /// The handles of the partition that its connector calls `label`; fetch them once, when it is joined.
+    /// The handles of the partition that its connector labels `label`; fetch them once, when it joins.
     pub fn partition(&self, label: &str) -> PartitionMetrics {
         let mut partitions = lock(&self.inner.partitions);
         if let Some(known) = partitions.get(label) {
@@ -145,8 +145,8 @@ impl SourceMetrics {
         self.inner.families.counter(Metric::SourceSkipped, &labels).inc_by(paths);
     }
 
-    /// The source's watermark is `watermark` at `epoch`. The ends of time are no watermark and change nothing, except
-    /// that at [`EventTime::MAX`] nothing is behind any more.
+    /// The source's watermark is `watermark` at `epoch`. [`EventTime::MIN`] is no watermark and changes nothing; at
+    /// [`EventTime::MAX`] nothing is behind any more.
     pub fn watermark(&self, watermark: EventTime, epoch: Epoch) {
         if watermark == EventTime::MIN {
             return;
@@ -180,13 +180,13 @@ impl SourceMetrics {
         self.inner.backpressured.inc_by(time.as_secs_f64());
     }
 
-    /// The epochs of earlier runs are made again, after `time`.
+    /// The epochs of earlier runs were replayed, which took `time`.
     pub fn replayed(&self, time: Duration) {
         let labels = [self.inner.source.as_str(), &self.inner.worker];
         self.inner.families.gauge(Metric::SourceReplay, &labels).set(time.as_secs_f64());
     }
 
-    /// Records were released: how long after they were read, and how many of them.
+    /// Records were released: the time since they were read, and how many of them.
     pub fn released(&self, durations: impl IntoIterator<Item = (Duration, u64)>) {
         self.inner.release.record(durations);
     }
@@ -233,7 +233,7 @@ struct PartitionInner {
 
 impl PartitionMetrics {
     fn new(source: &Inner, label: &str) -> Self {
-        // Whoever scrapes may show it on a terminal.
+        // The label may be shown on a terminal.
         let label = Shown::from(label).to_string();
         let labels: [&str; 2] = [&source.source, &label];
         let inner = PartitionInner {
@@ -251,7 +251,7 @@ impl PartitionMetrics {
         PartitionMetrics { inner: Arc::new(inner) }
     }
 
-    /// `records` were read, of `bytes` in all; whatever becomes of them. Counts for the source, too.
+    /// `records` were read, `bytes` in all, whatever happens to them later. Counts for the source, too.
     pub fn read(&self, records: u64, bytes: u64) {
         self.inner.records.inc_by(records);
         self.inner.bytes.inc_by(bytes);
@@ -259,7 +259,8 @@ impl PartitionMetrics {
         self.inner.source_bytes.inc_by(bytes);
     }
 
-    /// The partition is `lag` records (bytes, for a file) ahead of the reader. Call it with 0 when the partition ends.
+    /// The partition has `lag` records (bytes, for a file) that are not read yet. Call it with 0 when the partition
+    /// ends.
     pub fn lag(&self, lag: u64) {
         let gauge = self
             .inner
@@ -269,13 +270,13 @@ impl PartitionMetrics {
         gauge.add(lag as f64 - before as f64);
     }
 
-    /// So many records of the partition were gone before they were read.
+    /// `records` records of the partition were gone before they were read.
     pub fn gap(&self, records: u64) {
         let labels = [self.inner.source.as_str(), self.inner.label.as_str()];
         self.inner.families.counter(Metric::PartitionGap, &labels).inc_by(records);
     }
 
-    /// The journal of the partition has so many bytes, and is full or not.
+    /// The journal of the partition has `bytes` bytes, and is full or not.
     pub fn journal(&self, bytes: u64, full: bool) {
         let (size, is_full) = self.inner.journal.get_or_init(|| {
             let gauge = |metric| self.inner.families.gauge(metric, &[&self.inner.source, &self.inner.label]);

@@ -79,7 +79,7 @@ table! {
     PartitionLag: Gauge "source_partition_lag" [source, partition] "records; bytes for files"
         "How far the partition is ahead of the reader. Absent until the connector knows it.";
     PartitionGap: Counter "source_gap_records_total" [source, partition] "records"
-        "Records that were gone before they were read, and were passed over since `on_gap` is \"skip\". Absent before the first.";
+        "Records that were gone before they were read, and were skipped since `on_gap` is \"skip\". Absent before the first.";
     JournalBytes: Gauge "source_journal_bytes" [source, partition] "bytes"
         "Size of the journal of a partition that cannot be read again. Absent without one.";
     JournalFull: Gauge "source_journal_full" [source, partition] "0 or 1"
@@ -97,11 +97,11 @@ table! {
     SourceBackpressured: Counter "source_backpressured_seconds_total" [source, worker] "seconds"
         "Time during which the source held back because too many epochs were in flight.";
     SourceReplay: Gauge "source_replay_seconds" [source, worker] "seconds"
-        "How long this run took to make the epochs of those before it again. Absent until it has, and where there were none.";
+        "How long this run took to replay the epochs of earlier runs. Absent until it has, and where there were none.";
     SourceRelease: Histogram "source_release_seconds" [source, worker] "seconds"
-        "From a record being read to its epoch being released: its rows are durable in every sink. By record, dead letters included; where the connector knows since when a record was there to be read (a paced generator), from then on.";
+        "From a record being read to its epoch being released: its rows are durable in every sink. By record, dead letters included; where the connector knows since when a record was available (a paced generator), from then on.";
     BindingFlush: Histogram "binding_flush_seconds" [] "seconds"
-        "How long it took to have the bindings of an epoch on the disk of the state directory; an epoch is held open for so long. Absent without a state directory.";
+        "How long it took to make the bindings of an epoch durable in the state directory; an epoch is held open for so long. Absent without a state directory.";
     BindingBytes: Counter "binding_bytes_total" [] "bytes"
         "Bytes of bindings written to the state directory. Absent without one.";
     Checkpoint: Histogram "checkpoint_seconds" [] "seconds"
@@ -109,11 +109,11 @@ table! {
     CheckpointBytes: Gauge "checkpoint_bytes" [] "bytes"
         "The size of the newest checkpoint. Absent before the first.";
     CheckpointEpoch: Gauge "checkpoint_epoch_seconds" [] "seconds since 1970"
-        "The epoch of the newest complete checkpoint: what is younger has to be read again after a failure. Absent before the first.";
+        "The epoch of the newest complete checkpoint: later epochs are replayed after a failure. Absent before the first.";
     CheckpointFailures: Counter "checkpoint_failures_total" [] "checkpoints"
-        "Checkpoints that could not be written. The run goes on, and recovers from the one before.";
+        "Checkpoints that could not be written. The run continues, and recovery uses the one before.";
     CheckpointPause: Histogram "checkpoint_pause_seconds" [] "seconds"
-        "How long a worker did nothing but write a part of a checkpoint, at a time.";
+        "How long a worker was blocked at a time by writing its part of a checkpoint.";
     StageIn: Counter "stage_records_in_total" [stage, worker] "records"
         "Records that entered a stage.";
     StageOut: Counter "stage_records_out_total" [stage, worker] "records"
@@ -139,7 +139,7 @@ table! {
     SinkErrors: Counter "sink_errors_total" [sink, worker] "errors"
         "Writes that the external system refused, whether or not a retry helped.";
     SinkRetries: Counter "sink_retries_total" [sink, worker] "attempts"
-        "Writes that were tried again.";
+        "Writes that were retried.";
     OperatorIn: Counter "operator_records_in_total" [operator, worker] "records"
         "Records that arrived at the operators of this name.";
     OperatorOut: Counter "operator_records_out_total" [operator, worker] "records"
@@ -167,7 +167,7 @@ impl Metric {
     }
 }
 
-/// What the process collector exports, under the names that Prometheus' own client libraries use.
+/// The metrics of the process collector, under the names that Prometheus' own client libraries use.
 pub(super) const PROCESS: &[(&str, Kind, &str, &str)] = &[
     ("process_cpu_seconds_total", Kind::Counter, "seconds", "CPU time of the process, in whole seconds."),
     ("process_resident_memory_bytes", Kind::Gauge, "bytes", "Memory that the process holds in RAM."),

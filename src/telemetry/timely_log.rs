@@ -1,7 +1,7 @@
-//! Figures per operator and worker, from timely's and differential's own logs.
+//! Metrics per operator and worker, from timely's and differential's own logs.
 //!
-//! The logs cost per message batch, activation and frontier change, never per record: their events are added up as they
-//! come, and made into series and a graph about once a second, by [`WorkerLog::tick`] in the worker's loop. Nothing
+//! The logs cost per message batch, activation and frontier change, never per record: their events are summed as they
+//! come, and turned into series and a graph about once a second, by [`WorkerLog::tick`] in the worker's loop. Nothing
 //! here wakes a worker, so a worker that sleeps publishes when it next runs.
 //!
 //! Measured with 19 operators, on a busy machine, medians of five: 100 records per epoch, 19 µs an epoch without logs,
@@ -47,11 +47,11 @@ pub struct WorkerLog {
     published: Instant,
 }
 
-/// Says how many heap bytes an operator's state has now.
+/// Measures the heap bytes of an operator's state.
 type Measure = Box<dyn FnMut() -> u64>;
 
 impl WorkerLog {
-    /// Begins to collect. Call it before any dataflow is built: operators look for a log when they are built.
+    /// Starts to collect. Call it before any dataflow is built: operators look for a log when they are built.
     ///
     /// A worker made without a timer does not log; its graph stays empty.
     pub fn register(worker: &Worker, metrics: &Metrics) -> Self {
@@ -95,7 +95,7 @@ impl WorkerLog {
         }
     }
 
-    /// From now on `bytes` is asked, at every publication, for the heap bytes of `operator`'s state. Several may be
+    /// From now on `bytes` is called, at every publication, for the heap bytes of `operator`'s state. Several may be
     /// given for one name; they add up.
     pub fn measure_bytes(&mut self, operator: &str, bytes: impl FnMut() -> u64 + 'static) {
         self.measures.push((operator.to_owned(), Box::new(bytes)));
@@ -125,7 +125,7 @@ impl WorkerLog {
         self.published = Instant::now();
     }
 
-    /// Brings the series up to `graph`.
+    /// Updates the series from `graph`.
     fn export(&mut self, graph: &WorkerGraph) {
         let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
         for operator in graph.operators.iter().filter(|o| !o.scope) {
@@ -149,7 +149,7 @@ impl WorkerLog {
     }
 }
 
-/// The figures of all operators of one name.
+/// The sums over all operators of one name.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     records_in: u64,
@@ -190,7 +190,7 @@ impl Series {
         }
     }
 
-    /// Counters belong to one worker of one process, so that they are their own memory of what was published.
+    /// Counters belong to one worker of one process, so that they remember what was published.
     fn update(&mut self, metrics: &Metrics, labels: &[&str], sum: Sums) {
         let raise = |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
         raise(&self.records_in, sum.records_in);

@@ -1,4 +1,4 @@
-//! The counters as plain numbers, for the summary at the end of a run and for tests that hold them to each other.
+//! The counters as plain numbers, for the summary at the end of a run and for tests that compare them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::Reason;
 
-/// What was counted, summed over workers.
+/// The counts, summed over workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Per source, by name.
@@ -17,7 +17,7 @@ pub struct Totals {
     pub sinks: BTreeMap<String, SinkTotals>,
 }
 
-/// What was counted at a source.
+/// The counts of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceTotals {
     /// Records read.
@@ -30,7 +30,7 @@ pub struct SourceTotals {
     pub dead_letters: BTreeMap<Reason, u64>,
 }
 
-/// What was counted at a stage.
+/// The counts of a stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageTotals {
     /// Records that entered.
@@ -47,10 +47,10 @@ pub struct StageTotals {
     pub windows_open: u64,
 }
 
-/// What was counted at a sink.
+/// The counts of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkTotals {
-    /// Rows given to it.
+    /// Rows handed to it.
     pub records: u64,
     /// Bytes of them.
     pub bytes: u64,
@@ -77,7 +77,7 @@ impl Totals {
         self.stages.values().map(|s| s.windows_open).sum()
     }
 
-    /// Adds what another process counted.
+    /// Adds the counts of another process.
     pub fn merge(&mut self, other: &Totals) {
         for (name, theirs) in &other.sources {
             let ours = self.sources.entry(name.clone()).or_default();
@@ -111,7 +111,7 @@ impl SourceTotals {
         self.dead_letters.values().sum()
     }
 
-    /// Records that entered the dataflow: read, and no dead letter.
+    /// Records that entered the dataflow: read, and not dead letters.
     pub fn processed(&self) -> u64 {
         self.read.saturating_sub(self.dead())
     }

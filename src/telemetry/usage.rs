@@ -1,4 +1,4 @@
-//! What this process has cost so far, as the operating system counts it.
+//! The resources that this process has used so far, as the operating system counts them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 pub struct Usage {
     /// CPU time of all its threads, in seconds, in user mode and in the kernel.
     pub cpu_seconds: f64,
-    /// The most memory it has held in RAM at one time, in bytes; of several processes the sum of these. `None` where
-    /// the operating system does not say.
+    /// The most memory it has held in RAM at one time, in bytes; the sum of these over several processes. `None` where
+    /// the operating system does not report it.
     pub memory_peak_bytes: Option<u64>,
 }
 
@@ -22,7 +22,7 @@ impl Usage {
         }
     }
 
-    /// Adds what another process has cost.
+    /// Adds the usage of another process.
     pub fn add(&mut self, other: &Usage) {
         self.cpu_seconds += other.cpu_seconds;
         let peaks = [self.memory_peak_bytes, other.memory_peak_bytes];

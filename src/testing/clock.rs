@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::time::{Clock, EventTime};
 
-/// When every test run begins unless told otherwise: 2100-01-01, after whatever a test's events say, so that none of
-/// them is in the future.
+/// When every test run starts unless it is set: 2100-01-01, later than a test's events, so that none of them is in the
+/// future.
 pub(super) const START: EventTime = EventTime::from_millis(4_102_444_800_000);
 
 /// A clock that only moves when told; clones are the same clock.
@@ -32,12 +32,13 @@ impl ManualClock {
         ManualClock { now_ms: Arc::new(AtomicU64::new(u64::try_from(time.millis()).unwrap_or(0))) }
     }
 
-    /// Moves the clock on by `time`, in whole milliseconds.
+    /// Advances the clock by `time`, in whole milliseconds.
     pub fn advance(&self, time: Duration) {
         self.now_ms.fetch_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::AcqRel);
     }
 
-    /// Moves the clock to `time`. The engine expects clocks that do not go back; one that does stands still for it.
+    /// Sets the clock to `time`. The engine expects clocks that do not go back; if one does, no epoch ends until it has
+    /// caught up.
     pub fn set(&self, time: EventTime) {
         self.now_ms.store(u64::try_from(time.millis()).unwrap_or(0), Ordering::Release);
     }
@@ -56,7 +57,7 @@ impl Clock for ManualClock {
     }
 }
 
-/// A clock that moves on at every reading: epochs then end wherever workers happen to look at it.
+/// A clock that advances at every reading: epochs then end wherever workers happen to look at it.
 #[derive(Debug)]
 pub(super) struct RestlessClock {
     inner: ManualClock,

@@ -1,4 +1,4 @@
-//! The same run in every way that must not make a difference.
+//! The same run in every way that must not affect the results.
 
 use std::collections::BTreeSet;
 
@@ -23,19 +23,19 @@ pub const EPOCHS_MAX: usize = 500;
 
 impl TestRun {
     /// Runs the dataflow on 1, 2 and 4 workers, with records cut into epochs in different ways and once at random, and
-    /// holds the results to each other: same rows in every sink, same dead letters, same counts. Returns the results.
+    /// compares the results: same rows in every sink, same dead letters, same counts. Returns the results.
     ///
     /// That is 13 runs over all records. The finest cut has as many steps per partition and epoch as
     /// [`batch`](TestRun::batch) says, or more where that would be more than [`EPOCHS_MAX`] epochs; the others have 7
     /// and 1 000 times as many. So a real log of some thousand lines takes seconds, and a script of up to 500 steps is
     /// cut between any two of them.
     ///
-    /// Of a sink of changes the collection that they add up to is compared: of those that
-    /// [`with_collection`](crate::flow::Stream::with_collection) made, and those that [`changes`](TestRun::changes)
-    /// names. How many changes there are differs then, so of the counts only those of sources are compared.
+    /// For sinks of changes the collections that the changes add up to are compared: for those that
+    /// [`with_collection`](crate::flow::Stream::with_collection) feeds, and those named by
+    /// [`changes`](TestRun::changes). The number of changes differs then, so only the counts of sources are compared.
     ///
-    /// Where a script has [`pause`](super::pause) or [`stop`](super::stop), what is read when makes a difference, so
-    /// that only the number of workers varies.
+    /// Where a script has [`pause`](super::pause) or [`stop`](super::stop), it matters what is read when, so only the
+    /// number of workers varies.
     ///
     /// # Errors
     /// As for [`run`](TestRun::run), and every difference that was found.
@@ -55,8 +55,8 @@ impl TestRun {
             .hint("closures and aggregates of a dataflow must not depend on order, time, chance or anything outside"))
     }
 
-    /// Steps per partition and epoch of the finest cut: what is read when matters where a script has pauses, and is
-    /// left alone.
+    /// Steps per partition and epoch of the finest cut. A script with pauses is not cut otherwise, since it matters
+    /// there what is read when.
     fn finest(&self) -> usize {
         if self.depends_on_time() {
             return self.batch;
@@ -103,7 +103,7 @@ fn compare(first: &Results, other: &Results, changes: &BTreeSet<String>) -> Opti
         .next()
 }
 
-/// The counts of sources, and if `all` every count but those of open windows, where a key's window is counted on every
+/// The counts of sources; with `all` every count except those of open windows, where a key's window is counted on every
 /// worker that has records of it.
 fn counts(results: &Results, all: bool) -> Totals {
     let mut totals = results.totals().clone();

@@ -4,8 +4,8 @@ use crate::checkpoint::fuzz::{self as checkpoint, Kind};
 use crate::connectors::{file, lines};
 use crate::runtime::mesh;
 
-/// Reads what follows the first byte by the parser that the first byte chooses: the files of a state directory, the
-/// progress log of a file sink, lines, and host files. The byte's highest bit says whether checksums are made right
+/// Feeds what follows the first byte to the parser that the first byte chooses: the files of a state directory, the
+/// progress log of a file sink, lines, and host files. The byte's highest bit says whether checksums are corrected
 /// first.
 ///
 /// # Panics

@@ -1,7 +1,7 @@
-//! What a dataflow must come to, worked out in the plainest way: over all records at once, without epochs, watermarks
+//! The right results of a dataflow, computed in the plainest way: over all records at once, without epochs, watermarks
 //! or hashing.
 //!
-//! It shares nothing with the engine but the user's own aggregate, so that the two can be held against each other.
+//! It shares nothing with the engine but the user's own aggregate, so that the two can be compared.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,8 +40,8 @@ pub fn windows<T: Event, K: Ord, A: Aggregate<T>>(
     groups.into_iter().map(window).collect()
 }
 
-/// The records of `partitions` that are on time, and those that are late: more than `out_of_order` before one that came
-/// earlier in the same partition.
+/// The records of `partitions` that are on time, and those that are late: more than `out_of_order` before an earlier
+/// record of the same partition.
 pub fn on_time<T: Event>(partitions: &[Vec<T>], out_of_order: Duration) -> (Vec<T>, Vec<T>) {
     let (mut on_time, mut late) = (Vec::new(), Vec::new());
     for records in partitions {

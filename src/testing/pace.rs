@@ -1,9 +1,9 @@
-//! Keeps the readers of a test run in step: in each round every reader takes its steps, and then the clock moves on by
+//! Keeps the readers of a test run in step: in each round every reader takes its steps, and then the clock advances by
 //! a tick.
 //!
 //! The invariant: what is read at an epoch is a function of the scripts alone, however many workers share the
 //! partitions and however fast they are. A reader takes the steps of a round only after it has been polled once since
-//! the clock moved, since a source looks at the clock *before* it polls.
+//! the clock advanced, since a source looks at the clock *before* it polls.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContex
 use crate::error::Result;
 use crate::runtime::control::Control;
 
-/// Polls in vain after which a reader waits for a while.
+/// Fruitless polls after which a reader waits for a while.
 const POLLS_MAX: u32 = 8;
 
 /// How long it waits then.
@@ -58,7 +58,7 @@ impl Pace {
         self.0.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A reader has taken its steps of this round, and has no others if it has `finished`.
+    /// A reader has taken its steps of this round; `finished`: it has no more.
     fn done(&self, finished: bool) {
         let mut rounds = self.rounds();
         if finished {
@@ -97,11 +97,11 @@ impl SourceConnector for PacedScript {
 struct PacedReader {
     inner: Box<dyn SourceReader>,
     pace: Pace,
-    /// The round that was on at the last poll.
+    /// The current round at the last poll.
     seen: Option<u64>,
     /// The round whose steps were taken last.
     taken: Option<u64>,
-    /// Polls in vain since then.
+    /// Fruitless polls since then.
     polls: u32,
 }
 
@@ -110,7 +110,7 @@ impl SourceReader for PacedReader {
         if budget_bytes > 0 {
             let round = self.pace.rounds().round;
             if self.taken == Some(round) {
-                // The others' turn, and perhaps on this core: a machine may have fewer of them than the test has
+                // Another reader's turn, perhaps on this core: a machine may have fewer cores than the test has
                 // workers.
                 self.polls += 1;
                 std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! What a test run left behind.
+//! The results of a test run.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::telemetry::Totals;
 pub struct Results {
     sinks: BTreeMap<String, Vec<Row>>,
     totals: Totals,
-    /// Sinks of which the dataflow knows that their rows are changes.
+    /// Sinks whose rows are known to be changes.
     changes: Vec<String>,
 }
 
@@ -34,7 +34,7 @@ impl Results {
     /// the order of the keys, numbers by size.
     ///
     /// # Panics
-    /// If there is no such sink, or a row of it is no `T`.
+    /// If there is no such sink, or one of its rows cannot be read as a `T`.
     #[track_caller]
     pub fn rows<T: DeserializeOwned>(&self, sink: &str) -> Vec<T> {
         self.keyed(sink).into_iter().map(|(_, row)| row).collect()
@@ -49,11 +49,11 @@ impl Results {
         self.rows(sink)
     }
 
-    /// What the changes in `sink` add up to: the rows of the collection after the last [`Change`], each as often as it
-    /// is there, sorted. In which steps it changed depends on the cut into epochs; this does not.
+    /// The collection that the changes in `sink` add up to: its rows after the last [`Change`], each as often as it is
+    /// there, sorted. The steps on the way depend on the cut into epochs; the collection does not.
     ///
     /// # Panics
-    /// If there is no such sink, its rows are no changes of a `T`, or a row is taken away more often than it was there.
+    /// If there is no such sink, its rows are not changes of a `T`, or a row is removed more often than it was there.
     #[track_caller]
     pub fn collection<T: DeserializeOwned>(&self, sink: &str) -> Vec<T> {
         let mut times: BTreeMap<String, (i64, Value)> = BTreeMap::new();
@@ -69,7 +69,7 @@ impl Results {
         rows.sort_by(order);
         let typed = |row: Value| {
             let text = row.to_string();
-            serde_json::from_value(row).unwrap_or_else(|why| panic!("sink {sink:?}: {text} is not of the type: {why}"))
+            serde_json::from_value(row).unwrap_or_else(|why| panic!("sink {sink:?}: {text} cannot be read as the type asked for: {why}"))
         };
         rows.into_iter().map(typed).collect()
     }
@@ -78,7 +78,7 @@ impl Results {
     /// [`sink`](crate::flow::Stream::sink)), sorted by the rows.
     ///
     /// # Panics
-    /// If there is no such sink, a row of it is no `T`, or a key is no text.
+    /// If there is no such sink, a row cannot be read as a `T`, or a key is not text.
     #[track_caller]
     pub fn keyed<T: DeserializeOwned>(&self, sink: &str) -> Vec<(String, T)> {
         let Some(rows) = self.sinks.get(sink) else {
@@ -91,7 +91,7 @@ impl Results {
             let key = String::from_utf8(key.clone().unwrap_or_default()).expect("the key of a row is text");
             match serde_json::from_slice(row) {
                 Ok(row) => (key, row),
-                Err(why) => panic!("a row of sink {sink:?} is not of the type asked for: {why}: {value}"),
+                Err(why) => panic!("a row of sink {sink:?} cannot be read as the type asked for: {why}: {value}"),
             }
         };
         sorted.into_iter().map(row).collect()
@@ -104,7 +104,7 @@ impl Results {
         letters
     }
 
-    /// What was counted.
+    /// The counts.
     pub fn totals(&self) -> &Totals {
         &self.totals
     }

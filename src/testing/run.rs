@@ -21,7 +21,7 @@ use crate::time::{Clock, EventTime};
 /// Partitions of a source, and the steps of each.
 type Partitions = Vec<Vec<Step>>;
 
-/// Epochs that may be under way in a test run: enough that sources never wait for sinks.
+/// How many epochs may be in flight in a test run: enough that sources never wait for sinks.
 const EPOCHS_IN_FLIGHT: usize = 1_000_000;
 
 /// Runs a dataflow inside a test: see the [module](super).
@@ -90,7 +90,7 @@ impl TestRun {
         self
     }
 
-    /// What the clock shows when the run begins; default 2100-01-01. Events more than `future_max` after it are dead
+    /// What the clock shows when the run starts; default 2100-01-01. Events more than `future_max` after it are dead
     /// letters.
     pub fn start_at(mut self, time: EventTime) -> Self {
         self.start = time;
@@ -104,16 +104,16 @@ impl TestRun {
         self
     }
 
-    /// Lets workers read as fast as they can, on a clock that moves on at every reading: which records share an epoch
+    /// Lets workers read as fast as they can, on a clock that advances at every reading: which records share an epoch
     /// is then left to chance, as it is outside of tests. Results must not depend on it.
     pub fn unpaced(mut self) -> Self {
         self.paced = false;
         self
     }
 
-    /// Says that the rows of `sink` are [`Change`](crate::flow::Change)s: [`everywhere`](TestRun::everywhere) then
-    /// compares what they add up to, since the steps on the way depend on the cut into epochs. Of what
-    /// [`with_collection`](crate::flow::Stream::with_collection) made and was written as it is, it is known without.
+    /// Declares the rows of `sink` to be [`Change`](crate::flow::Change)s: [`everywhere`](TestRun::everywhere) then
+    /// compares what they add up to, since the steps on the way depend on the cut into epochs. Not needed where the
+    /// output of [`with_collection`](crate::flow::Stream::with_collection) is written unchanged.
     pub fn changes(mut self, sink: &str) -> Self {
         self.changes.insert(sink.to_owned());
         self
@@ -122,8 +122,8 @@ impl TestRun {
     /// Runs the dataflow to its end.
     ///
     /// # Errors
-    /// A fault of the configuration or the dataflow, the first failure of the run, or records that were late and not
-    /// marked so, or marked and not late.
+    /// A fault of the configuration or the dataflow, the first failure of the run, records that were late and not
+    /// marked so, or that were marked and not late.
     pub fn run(&self) -> Result<Results> {
         if !self.paced && self.depends_on_time() {
             return Err(Error::config("a script with pause() or stop() cannot run unpaced"));
@@ -173,12 +173,12 @@ impl TestRun {
         self.sources.values().flatten().flatten()
     }
 
-    /// Whether the outcome depends on what is read when.
+    /// Whether the results depend on what is read when.
     pub(super) fn depends_on_time(&self) -> bool {
         self.steps().any(|step| matches!(step.action, Action::Pause | Action::Stop))
     }
 
-    /// The round at whose end the first stop of all scripts comes.
+    /// The round at whose end the first stop of all scripts happens.
     fn stop_after(&self) -> Option<u64> {
         self.sources.values().flatten().filter_map(|steps| self.stop_of(steps)).min()
     }
@@ -203,7 +203,7 @@ impl TestRun {
         None
     }
 
-    /// Holds the late records to those that are marked so.
+    /// Compares the late records with those that are marked so.
     fn check_late(&self, letters: &[DeadLetter]) -> Result<()> {
         let mut marked = BTreeSet::new();
         for (source, partitions) in &self.sources {
@@ -233,7 +233,7 @@ impl TestRun {
     }
 }
 
-/// The steps of a partition as its connector takes them.
+/// The steps of a partition for its connector.
 fn script_of(steps: &[Step]) -> Vec<script::Step> {
     let mut script: Vec<script::Step> = steps.iter().map_while(Step::script).collect();
     // A partition that waits to be stopped stays open.

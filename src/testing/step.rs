@@ -1,4 +1,4 @@
-//! What a scripted partition does, step by step.
+//! The steps of a scripted partition.
 
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ impl Step {
         Step { action, late: false }
     }
 
-    /// The step as the connector takes it; nothing for what the run itself does.
+    /// The step for the connector; `None` for what the run itself does.
     pub(super) fn script(&self) -> Option<script::Step> {
         match &self.action {
             Action::Record(bytes) => Some(script::Step::Bytes(bytes.clone())),
@@ -49,24 +49,24 @@ pub fn line(text: impl Into<String>) -> Step {
     bytes(text.into())
 }
 
-/// A record: any bytes, also such as no decoder takes.
+/// A record: any bytes, also bytes that no decoder accepts.
 pub fn bytes(bytes: impl Into<Vec<u8>>) -> Step {
     Step::new(Action::Record(bytes.into()))
 }
 
-/// The same record, which must turn out to be late: the run fails if the dataflow takes it, as it fails if a record
+/// The same record, which must turn out to be late: the run fails if the dataflow accepts it, as it fails if a record
 /// that is not marked is late.
 pub fn late(record: impl Into<Step>) -> Step {
     Step { late: true, ..record.into() }
 }
 
 /// Nothing to read for one epoch: a fetch that comes back empty. After `idle_after` of pauses a partition is idle, and
-/// the watermark goes on without it.
+/// the watermark advances without it.
 pub fn pause() -> Step {
     Step::new(Action::Pause)
 }
 
-/// The partition ends. Every script ends after its last step, so this is only needed to say so.
+/// The partition ends. Every script ends after its last step, so this is only needed to make it explicit.
 pub fn eof() -> Step {
     Step::new(Action::Eof)
 }

@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         self.text.get(start - 1..=end)
     }
 
-    /// As `plain`, from a backslash on, and over simple escapes; apart from it, since few strings have any.
+    /// As `plain`, from a backslash on, and over simple escapes; a separate function, since few strings have any.
     #[inline(never)]
     fn plain_or_escaped(&self, mut at: usize) -> Option<usize> {
         while self.byte(at) == Some(b'\\') {
@@ -186,9 +186,9 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The high bit of the lowest byte of `word` that ends plain text, and of nothing below it; bits above mean nothing.
+/// The high bit of the lowest byte of `word` that ends plain text; higher bits are meaningless.
 ///
-/// A byte below 128 of which one is taken away borrows if it was 0, and so sets its high bit; likewise for a space.
+/// Subtracting one from a byte below 128 borrows if it was 0, and so sets its high bit; likewise for a space.
 #[inline]
 fn specials(word: u64) -> u64 {
     let quote = (word ^ (ONES * u64::from(b'"'))).wrapping_sub(ONES);

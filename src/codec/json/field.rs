@@ -1,7 +1,7 @@
-//! How a field's type is read quickly; types without a way go through serde, one scalar at a time.
+//! How a field's type is read quickly; types without a quick reader go through serde, one scalar at a time.
 //!
-//! A reader here accepts a subset of what the type's `Deserialize` accepts from JSON, with the same result. Which way a
-//! field takes is settled at compile time, by method lookup: a [`Probe`] is asked through two references, and the first
+//! A reader here accepts a subset of what the type's `Deserialize` accepts from JSON, with the same result. The reader
+//! of a field is chosen at compile time, by method lookup: a [`Probe`] is called through two references, and the first
 //! trait that fits has the method.
 
 use std::marker::PhantomData;
@@ -167,12 +167,12 @@ fn dotted_quad(text: &[u8]) -> Option<Ipv4Addr> {
     (dots == 3 && digits > 0 && part <= 255).then(|| Ipv4Addr::from(address << 8 | part))
 }
 
-/// Stands for the type of a field while the compiler looks up how it is read.
+/// Represents the type of a field while the compiler looks up how it is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe<T>(PhantomData<T>);
 
 impl<T> Probe<T> {
-    /// The only value there is.
+    /// The only value.
     pub const NEW: Self = Probe(PhantomData);
 }
 

@@ -1,4 +1,4 @@
-//! The claim that the two ways agree, in a form that takes any bytes.
+//! Checks that the quick reader and the general parser agree, on any bytes.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::codec::line::utf8;
 use crate::record::{Ignored, Text};
 use crate::time::EventTime;
 
-/// A record with a field of every kind that is read in its own way.
+/// A record with a field of every kind that has its own reader.
 #[derive(Event, PartialEq)]
 pub(super) struct Sample {
     #[event(time, rename = "ts")]
@@ -33,7 +33,7 @@ pub(super) struct Sample {
     pub message: Ignored<Text>,
 }
 
-/// A type that knows serde and nothing of Tidewatch.
+/// A type that implements serde's traits only.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
@@ -60,15 +60,15 @@ pub(super) struct Ping {
     pub note: Option<Text>,
 }
 
-/// Decodes `bytes` both ways, as one record and as one of several kinds.
+/// Decodes `bytes` with both parsers, as one record and as one of several kinds.
 ///
 /// # Panics
-/// If the quick reader has an answer, and it is not the general parser's.
+/// If the quick reader has a result that differs from the general parser's.
 pub fn fuzz(bytes: &[u8]) {
     let Ok(text) = utf8(bytes) else { return };
     agree::<Sample>(text);
     agree::<Mixed>(text);
-    // What serde alone makes of a tagged record, which is how rows are read back.
+    // What serde alone reads from a tagged record, which is how rows are read back.
     if let Ok(mixed) = general::decode::<Mixed>(text) {
         assert_eq!(Mixed::read_general(text), Ok(mixed), "the general parser and serde differ on {text}");
     }

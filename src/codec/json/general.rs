@@ -1,7 +1,7 @@
-//! The general parser: any order, spacing and spelling of a JSON object, and the reasons for refusing what is none.
+//! The general parser: any order, spacing and spelling of a JSON object, and the reasons for refusing a record.
 //!
 //! It alone decides what is a record. `serde_json` does the work; added are the limit on nesting inside fields that the
-//! record does not declare, the refusal of arrays (which serde would take for a struct) and the name of the field at
+//! record does not declare, the refusal of arrays (which serde would accept for a struct) and the name of the field at
 //! fault.
 
 use serde::de::DeserializeOwned;
@@ -10,7 +10,7 @@ use serde_json::error::Category;
 use crate::codec::limits::NESTING_MAX;
 use crate::record::{Reason, Rejection};
 
-/// Decodes one JSON object and nothing behind it.
+/// Decodes exactly one JSON object.
 ///
 /// # Errors
 /// [`Reason::TooDeep`] or [`Reason::Malformed`].
@@ -32,7 +32,7 @@ fn refusal(text: &str, error: &serde_json::Error) -> Rejection {
     if error.classify() == Category::Syntax && message.starts_with("recursion limit exceeded") {
         return too_deep();
     }
-    // Only a value is wrong, and up to its end the text is JSON.
+    // Only a value is wrong, and the text before its end is JSON.
     if error.classify() == Category::Data {
         let path = path_at(text, error.line(), error.column());
         if !path.is_empty() {
@@ -42,8 +42,8 @@ fn refusal(text: &str, error: &serde_json::Error) -> Rejection {
     Rejection::new(Reason::Malformed, message)
 }
 
-/// The path of names, such as `a.b[2].c`, to the value that ends at a place in JSON. A second reading with the names
-/// kept would say the same, at several times the cost.
+/// The path of names, such as `a.b[2].c`, to the value that ends at a position in JSON. Parsing again with the names
+/// recorded would give the same, at several times the cost.
 fn path_at(text: &str, line: usize, column: usize) -> String {
     enum Level<'t> {
         Object(&'t str),
@@ -102,7 +102,7 @@ fn too_deep() -> Rejection {
     Rejection::new(Reason::TooDeep, format!("nested deeper than {NESTING_MAX} levels"))
 }
 
-/// Whether arrays and objects are open deeper than [`NESTING_MAX`] somewhere in what may be JSON.
+/// Whether arrays and objects nest deeper than [`NESTING_MAX`] somewhere in possible JSON.
 fn nests_too_deep(text: &[u8]) -> bool {
     let mut openings = memchr::memchr2_iter(b'{', b'[', text);
     openings.nth(NESTING_MAX).is_some() && depth_reaches(text, NESTING_MAX + 1)

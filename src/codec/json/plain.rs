@@ -1,7 +1,7 @@
 //! A JSON string without escapes, as a source for serde: what most fields of a user's own type are, such as an enum.
 //!
-//! It answers as `serde_json` does on the same string. What it is not asked for in practice it does not answer, and
-//! says so in a flag, since the type is free to swallow the error.
+//! It answers as `serde_json` does on the same string. Requests that do not occur in practice it does not answer, and
+//! records that in a flag, since the type may swallow the error.
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ use serde::Deserializer;
 use serde::de::value::Error;
 use serde::de::{DeserializeOwned, DeserializeSeed, EnumAccess, Error as _, VariantAccess, Visitor};
 
-/// The value that `serde_json` makes of `"text"`; `None` if it makes none, or if that is not certain.
+/// The value that `serde_json` reads from `"text"`; `None` if there is none, or if that is not certain.
 #[inline]
 pub fn read<T: DeserializeOwned>(text: &str) -> Option<T> {
     let unanswered = Cell::new(false);
@@ -71,7 +71,7 @@ impl<'de> Deserializer<'de> for Plain<'de> {
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         if name.starts_with('$') {
-            return self.give_up(); // a private arrangement between a type and its parser
+            return self.give_up(); // a private protocol between a type and its parser
         }
         visitor.visit_newtype_struct(self)
     }
@@ -96,7 +96,7 @@ impl<'de> EnumAccess<'de> for Plain<'de> {
     }
 }
 
-/// A string names a variant and holds nothing for it.
+/// A string names a variant without a payload.
 impl<'de> VariantAccess<'de> for Plain<'de> {
     type Error = Error;
 
@@ -144,7 +144,7 @@ mod tests {
         Text(String),
     }
 
-    /// Takes any refusal for "nothing there".
+    /// Takes any refusal for a missing value.
     #[derive(Debug, PartialEq)]
     struct Forgiving(Option<Vec<u8>>);
 

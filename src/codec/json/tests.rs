@@ -1,4 +1,4 @@
-//! The two ways agree; what is refused, and why; what is written is read back.
+//! The two parsers agree; what is refused, and why; what is written is read back.
 
 mod tagged;
 
@@ -130,10 +130,10 @@ proptest! {
     }
 }
 
-/// Bytes that mean something to a parser, or must not.
+/// Bytes that have a meaning for a parser, or must have none.
 const ODD_BYTES: &[u8] = b"\",:{}[]\\ -+.eE0129nultrf\x00\x1f\x7f\x80\xc3\xa9\r";
 
-/// Values that one parser or another takes, or takes for something else.
+/// Values that one parser or another accepts, or mistakes for something else.
 const ODD_VALUES: &[&str] = &[
     "0",
     "-0",
@@ -188,7 +188,7 @@ const ODD_VALUES: &[&str] = &[
     "0x1",
 ];
 
-/// Through the bytes that processes exchange.
+/// Encodes and decodes a record as it travels between processes.
 fn across_processes<T: crate::record::Record>(record: &T) -> T {
     use timely::dataflow::channels::ContainerBytes;
     let mut bytes = Vec::new();

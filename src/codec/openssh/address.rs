@@ -1,6 +1,6 @@
 //! Where a login came from: an IP address nearly always, but sshd also writes names and `UNKNOWN`.
 //!
-//! What is no IP address keeps its text, so that such attempts can still be counted and keyed. In JSON both are text.
+//! Text that is not an IP address is kept, so that such attempts can still be counted and keyed. In JSON both are text.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Text;
 
-/// An IP address, or the text that stands in its place.
+/// An IP address, or the text that is written in its place.
 ///
 /// Spellings of one IP address are equal. Serialises as text in formats for people, such as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,8 +22,8 @@ pub enum Address {
 
 impl Address {
     /// The address that `text` spells, or `text` itself. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, which sshd
-    /// writes if it listens on one socket for both) is the IPv4 address; zeros before the numbers of an IPv4 address
-    /// (`192.000.002.001`) change nothing, since no log means octal ones.
+    /// writes if it listens on one socket for both) is the IPv4 address; leading zeros in an IPv4 address
+    /// (`192.000.002.001`) are ignored, since no log means octal numbers.
     pub fn parse(text: &str) -> Self {
         match text.parse::<IpAddr>() {
             Ok(ip) => Address::Ip(ip.to_canonical()),

@@ -1,8 +1,8 @@
-//! From what a line says of its time to the time: the year and the zone where it says neither.
+//! Completes the time of a line: the year and the zone if the line has neither.
 //!
-//! In the hour that is there twice when clocks go back, the order of the lines tells which one is meant: the earlier
-//! one until the clock of the partition has gone back. Everything here depends on the partition's lines and on the
-//! epoch at which the first of them was read, so a replay agrees.
+//! In the hour that occurs twice when clocks go back, the order of the lines tells which one is meant: the earlier one
+//! until the clock of the partition has gone back. Everything here depends on the partition's lines and on the epoch at
+//! which the first of them was read, so a replay agrees.
 
 use std::fmt;
 
@@ -55,7 +55,7 @@ impl fmt::Debug for Zone {
     }
 }
 
-/// Tells the time of the lines of one partition, in their order.
+/// Determines the time of the lines of one partition, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Clock {
     /// `None`: universal time, which needs no rules.
@@ -63,7 +63,7 @@ pub(super) struct Clock {
     heard: Heard,
 }
 
-/// What the lines so far said.
+/// The state after the lines so far.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Heard {
     years: YearTracker,
@@ -79,17 +79,17 @@ impl Clock {
         Clock { zone, heard: Heard { years: YearTracker::new(year), before_s: None, gone_back_s: None } }
     }
 
-    /// What a decoder has to know to go on from here.
+    /// The state, for a checkpoint.
     pub(super) fn heard(&self) -> &Heard {
         &self.heard
     }
 
-    /// Goes on from what another clock heard.
+    /// Resumes from the state of another clock.
     pub(super) fn resume(&mut self, heard: Heard) {
         self.heard = heard;
     }
 
-    /// The time that `stamp` means. Lines that are refused leave no trace.
+    /// The time that `stamp` means. Refused lines do not change the state.
     pub(super) fn resolve(&mut self, stamp: Stamp, epoch_ms: u64) -> Result<EventTime, String> {
         let civil = match stamp {
             Stamp::Instant(instant) => {
@@ -127,14 +127,14 @@ impl Heard {
             AmbiguousOffset::Fold { before, after } => {
                 self.in_fold(zone, before.to_timestamp(civil)?, after.to_timestamp(civil)?)
             }
-            // A time that clocks skipped is moved on by as much as they skipped.
+            // A time that clocks skipped is shifted by as much as they skipped.
             AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => ambiguous.compatible()?,
         };
         self.before_s = Some(instant.as_second());
         Ok(instant)
     }
 
-    /// Which of two times a line means that is written while the clocks show an hour that they show twice.
+    /// Chooses between the two times of a line that is written in an hour that occurs twice.
     fn in_fold(&mut self, zone: &TimeZone, earlier: Timestamp, later: Timestamp) -> Timestamp {
         let size_s = later.as_second() - earlier.as_second();
         let next = later.checked_add(SignedDuration::from_secs(1)).unwrap_or(later);
@@ -144,7 +144,7 @@ impl Heard {
         if self.gone_back_s == gone_back_s && gone_back_s.is_some() {
             return if is_straggler { earlier } else { later };
         }
-        // A step back by so much is the clock's, and not disorder.
+        // A step back of this size is the clock's, and not disorder.
         if (size_s / 2..=2 * size_s).contains(&back_s) {
             self.gone_back_s = gone_back_s;
             return later;

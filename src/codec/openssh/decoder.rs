@@ -1,4 +1,4 @@
-//! From the lines of one partition, in their order, to records.
+//! Decodes the lines of one partition, in order, to records.
 
 use std::borrow::Cow;
 
@@ -14,15 +14,15 @@ use super::{AuthEvent, AuthLine, AuthOptions};
 use crate::record::{Decoder, Reason, Rejection, Text};
 use crate::time::EventTime;
 
-/// Reads the lines of one partition in their order, from which it knows the year of lines that do not say it, what was
-/// said twice, and what was repeated.
+/// Reads the lines of one partition in order: earlier lines determine the year of lines without one, what was reported
+/// twice, and what was repeated.
 #[derive(Clone, Debug)]
 pub struct AuthDecoder {
     clock: Clock,
     memory: Memory,
 }
 
-/// What it knows of the lines before, beside their times.
+/// Its state besides the times of the lines.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Memory {
     /// How many lines there were, refused ones included.
@@ -31,8 +31,8 @@ struct Memory {
     pairs: Pairs,
 }
 
-/// The text of a record without what writers put before it, in this order or the other: a byte order mark, and the hole
-/// that a truncated file has before the next line of a writer that did not notice.
+/// The text of a record without what writers put before it, in either order: a byte order mark, and the hole of NUL
+/// bytes that a truncated file has before the next line of a writer that did not notice.
 #[inline]
 fn without_marks(mut bytes: &[u8]) -> &[u8] {
     loop {
@@ -93,7 +93,7 @@ impl Decoder<AuthLine> for AuthDecoder {
     }
 
     fn state(&self) -> Option<Vec<u8>> {
-        Some(postcard::to_stdvec(&(self.clock.heard(), &self.memory)).expect("what it knows can be written"))
+        Some(postcard::to_stdvec(&(self.clock.heard(), &self.memory)).expect("its state can be encoded"))
     }
 
     fn resume(&mut self, state: &[u8]) -> Result<(), String> {
@@ -104,7 +104,7 @@ impl Decoder<AuthLine> for AuthDecoder {
     }
 }
 
-/// A line of sshd, but for what it says.
+/// A line of sshd without its message.
 struct Line {
     at: EventTime,
     host: Text,
@@ -144,7 +144,7 @@ impl Memory {
         }
     }
 
-    /// A line that says that its host's last message was repeated.
+    /// A line which says that its host's last message was repeated.
     fn repeated(
         &mut self,
         at: EventTime,
@@ -206,6 +206,6 @@ pub fn fuzz(bytes: &[u8]) {
             }
         }
         let state = decoder.state().expect("it has a state");
-        decoder.resume(&state).expect("it knows its own state");
+        decoder.resume(&state).expect("a decoder accepts its own state");
     }
 }

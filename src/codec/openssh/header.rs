@@ -1,17 +1,16 @@
-//! The head of a syslog line: `TIME HOST PROGRAM[PID]: MESSAGE`, with what other daemons write before, between and
-//! instead.
+//! The header of a syslog line: `TIME HOST PROGRAM[PID]: MESSAGE`, with the variations of different daemons.
 //!
-//! The common form of RFC 3164 is read in one pass. What does not fit it takes a longer way, on which a priority
-//! (`<38>`) may stand before the time, and RFC 5424 is known.
+//! The common form of RFC 3164 is read in one pass. Other lines take a slower path, on which a priority (`<38>`) may
+//! precede the time, and RFC 5424 is understood.
 
 use super::stamp::{self, Stamp};
 use super::tag::{self, Said};
 
-/// A line taken apart.
+/// A line, split into its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header<'a> {
     pub stamp: Stamp,
-    /// Empty where the line does not say it.
+    /// Empty if the line has none.
     pub host: &'a str,
     pub said: Said<'a>,
 }
@@ -22,7 +21,7 @@ const PRIORITY_MAX: u32 = 191;
 const NO_TIME: &str = "no time at the start: expected such as \"Mar 27 13:06:56\" or RFC 3339";
 const NO_TIME_5424: &str = "no time: expected RFC 3339 after the version";
 
-/// Takes `line` apart, or says what is missing.
+/// Splits `line`, or returns what is missing.
 #[inline]
 pub(super) fn parse(line: &str) -> Result<Header<'_>, &'static str> {
     let common = || {
@@ -50,7 +49,7 @@ fn uncommon(line: &str) -> Result<Header<'_>, &'static str> {
     Ok(Header { stamp, host, said })
 }
 
-/// Takes `<N>` off.
+/// Strips `<N>`.
 fn without_priority(line: &str) -> &str {
     let number = || {
         let (number, rest) = line.strip_prefix('<')?.split_once('>')?;

@@ -20,19 +20,19 @@ pub(super) struct LastMessages {
     newest: Text,
 }
 
-/// A message, with who said it.
+/// A message, with the program that wrote it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Last {
     pub program: Text,
     pub pid: Option<u32>,
-    /// Whether it is of sshd and about a login.
+    /// Whether sshd wrote it, about a login.
     pub is_login: bool,
-    /// Its text, without what folds it, if it is.
+    /// If so, its text without the wrapping of a repetition.
     pub message: String,
 }
 
 impl LastMessages {
-    /// Keeps the message of a line that was understood; `login` is its text if sshd says it about a login.
+    /// Remembers the message of a line that was understood; `login` is its text if sshd wrote it about a login.
     pub(super) fn keep(&mut self, host: &Text, program: &Text, pid: Option<u32>, login: Option<&str>) {
         if self.newest != *host {
             self.newest = host.clone();
@@ -56,7 +56,7 @@ impl LastMessages {
         last.pid = pid;
         last.is_login = login.is_some();
         if let Some(message) = login {
-            // The room that is there is used again: no allocation per line.
+            // The allocation is reused: no allocation per line.
             last.message.clear();
             last.message.push_str(message);
         }
@@ -72,8 +72,7 @@ impl LastMessages {
         self.hosts.clear();
     }
 
-    /// The last message of a host, or of the host of the line before where `host` is empty and there is none of such;
-    /// with the host.
+    /// The last message of a host, with the host; if `host` is empty and has none, that of the host of the line before.
     pub(super) fn of(&self, host: &Text) -> Option<(&Text, &Last)> {
         let named = self.hosts.get_key_value(host);
         if host.is_empty() && named.is_none() { self.hosts.get_key_value(&self.newest) } else { named }

@@ -1,23 +1,23 @@
-//! What sshd says about logins.
+//! Parses what sshd writes about logins.
 //!
 //! User names are the attacker's text: `root from 192.0.2.1 port 22 ssh2` is a name that was seen. sshd writes the true
 //! address after the name, so the *last* ` from ADDRESS port PORT` counts. After an existing user's login by key, sshd
-//! writes the ID of the certificate, which is the attacker's text as well; an existing user's name holds no ` from `,
-//! so there the *first* one counts. Where both sides are the attacker's and name different addresses, the line is
-//! refused.
+//! writes the ID of the certificate, which is the attacker's text as well; an existing user's name contains no ` from
+//! `, so there the *first* one counts. Where both ends are the attacker's text and name different addresses, the line
+//! is refused.
 
 use memchr::{memchr_iter, memrchr_iter};
 
 use super::{Address, AuthEvent};
 
-/// The method of a dialogue, as sshd names it where PAM leads it.
+/// The method of a dialogue, as sshd names it if PAM conducts it.
 const DIALOGUE: &str = "keyboard-interactive/pam";
 
 /// What a message of sshd means.
 pub(super) enum Meaning {
-    /// A login, or what else [`AuthEvent`] has a name for.
+    /// A login, or another event of [`AuthEvent`].
     Event(AuthEvent),
-    /// A failed dialogue as PAM reports it; sshd may report the same one in words of its own.
+    /// A failed dialogue as PAM reports it; sshd may report the same one itself.
     OfPam(AuthEvent),
     /// Something else.
     Other,
@@ -30,8 +30,8 @@ const ODD_INVALID: &str = "begins with \"Invalid user\", and is not \"Invalid us
 const ODD_PAM: &str = "begins with \"error: PAM:\", and is not \"error: PAM: REASON for USER from ADDRESS\"";
 const ODD_REPEATED: &str = "begins with \"message repeated\", and is not \"message repeated N times: [ MESSAGE]\"";
 
-/// The text of a message without what daemons add around it: blanks, on Solaris `[ID NUMBER FACILITY.LEVEL]`, and the
-/// tag once more where a daemon put its own before it.
+/// The text of a message without what daemons add to it: blanks, on Solaris `[ID NUMBER FACILITY.LEVEL]`, and a second
+/// tag where a daemon put its own before it.
 #[inline]
 pub(super) fn trim(text: &str) -> &str {
     let text = text.trim_start_matches([' ', '\t']);
@@ -54,10 +54,10 @@ fn without_more(text: &str) -> &str {
     again().unwrap_or(text)
 }
 
-/// Takes `message repeated N times: [ TEXT]` off: how often, and the text.
+/// Unwraps `message repeated N times: [ TEXT]`: returns how often, and the text.
 ///
 /// # Errors
-/// If it begins like that and goes on in another way.
+/// If it begins like that and continues differently.
 pub(super) fn unfold(message: &str) -> Result<(u32, &str), &'static str> {
     let Some(rest) = message.strip_prefix("message repeated ") else { return Ok((1, message)) };
     let inner = || {
@@ -73,7 +73,7 @@ pub(super) fn unfold(message: &str) -> Result<(u32, &str), &'static str> {
 /// What a message of sshd means, or why it is refused although it is about a login.
 pub(super) fn read(message: &str) -> Result<Meaning, &'static str> {
     let event = |event: Option<AuthEvent>| event.map_or(Meaning::Other, Meaning::Event);
-    // The first byte tells nearly all other messages away.
+    // The first byte rules out nearly all other messages.
     match message.as_bytes().first() {
         Some(b'F') => match behind(message, "Failed") {
             // "Failed to …" is about something else.
@@ -81,7 +81,7 @@ pub(super) fn read(message: &str) -> Result<Meaning, &'static str> {
             _ => Ok(Meaning::Other),
         },
         Some(b'A') => match behind(message, "Accepted") {
-            // With LogLevel VERBOSE it also says which key it accepted.
+            // With LogLevel VERBOSE it also writes which key it accepted.
             Some(rest) if matches!(word(rest), "key" | "certificate") => Ok(Meaning::Other),
             Some(rest) => accepted(rest).map(Meaning::Event).ok_or(ODD_ACCEPTED),
             None => Ok(event(maps_to(message))),
@@ -135,7 +135,7 @@ fn invalid(rest: &str) -> Option<AuthEvent> {
 fn pam(rest: &str) -> Result<Meaning, &'static str> {
     // The only reason with " for " in it.
     const EXHAUSTED: &str = "Have exhausted maximum number of retries for service";
-    // What modules and functions of PAM report is no dialogue.
+    // Reports of modules and functions of PAM are not dialogues.
     if rest.starts_with("pam_") {
         return Ok(Meaning::Other);
     }
@@ -149,7 +149,7 @@ fn pam(rest: &str) -> Result<Meaning, &'static str> {
         let is_end = via.is_empty() || via.strip_prefix(" via ").is_some_and(|via| !via.is_empty() && word(via) == via);
         is_end.then_some((&rest[..at], source))
     };
-    // An empty name, of which one blank is left.
+    // An empty name leaves one blank.
     let named = whole()
         .or_else(|| rest.strip_prefix(&FROM[1..]).filter(|source| word(source) == *source).map(|source| ("", source)));
     let (user, source) = named.ok_or(ODD_PAM)?;
@@ -203,7 +203,7 @@ fn maps_to(message: &str) -> Option<AuthEvent> {
 }
 
 const FROM: &str = " from ";
-/// What is written behind messages of the process that has no privileges yet.
+/// What sshd appends to messages of its unprivileged process.
 const PREAUTH: &str = " [preauth]";
 
 /// The end of a message: who, and from where.
@@ -221,12 +221,12 @@ fn method(rest: &str) -> Option<(&str, &str)> {
     (!method.is_empty()).then_some((method, rest))
 }
 
-/// Whether what was offered is written behind the port.
+/// Whether the method is followed by what was offered, behind the port.
 fn is_key(method: &str) -> bool {
     matches!(method, "publickey" | "hostbased")
 }
 
-/// Takes `invalid user ` or `illegal user ` off, and says whether it was there.
+/// Strips `invalid user ` or `illegal user `, and returns whether it was there.
 fn without_invalid(rest: &str) -> (&str, bool) {
     match rest.strip_prefix("invalid user ").or_else(|| rest.strip_prefix("illegal user ")) {
         Some(user) => (user, true),
@@ -243,14 +243,14 @@ fn first(rest: &str) -> Option<Tail<'_>> {
     memchr_iter(b' ', rest.as_bytes()).find_map(|at| with_port(rest, at))
 }
 
-/// The last `USER from ADDRESS port PORT`; or one without a port, where that is how it ends.
+/// The last `USER from ADDRESS port PORT`; or one without a port, if the message ends that way.
 fn last(rest: &str) -> Option<Tail<'_>> {
     let mut at_end = None;
     for at in memrchr_iter(b' ', rest.as_bytes()) {
         let Some(source) = from(rest, at) else { continue };
         let after = &rest[at + FROM.len() + source.len()..];
         if after.starts_with(" port ") {
-            // If it has no port that can be, an earlier one may be part of the name.
+            // If no such port is possible, an earlier one may be part of the name.
             return with_port(rest, at);
         }
         let tail = Tail { user: &rest[..at], source, port: None };
@@ -260,7 +260,7 @@ fn last(rest: &str) -> Option<Tail<'_>> {
             _ => {}
         }
     }
-    // An empty name, of which one blank is left.
+    // An empty name leaves one blank.
     let nobody = || {
         let rest = rest.strip_prefix(&FROM[1..])?;
         let source = word(rest);
@@ -270,8 +270,8 @@ fn last(rest: &str) -> Option<Tail<'_>> {
     at_end.or_else(nobody)
 }
 
-/// The tail of a user whom the machine does not know, and who offers a key: both ends are the attacker's text, since a
-/// certificate has an ID and a client a name. If several tails can be the true one, it is the last if only a key's
+/// The tail of a user that the machine does not know, and that offers a key: both ends are the attacker's text, since a
+/// certificate has an ID and a client a name. If several tails are possible, it is the last one if only a key's
 /// fingerprint follows.
 fn unforged(rest: &str) -> Option<Tail<'_>> {
     let (first, last) = (first(rest)?, last(rest)?);

@@ -1,9 +1,9 @@
 //! Names of months, as `%b` and `%B` write them in the locales that logs come in.
 //!
-//! Not every locale can be read: Croatian calls June what Polish calls July. Of names that mean two months in two of
-//! the languages here, none is in the table; a test holds it to that.
+//! Not every locale can be read: Croatian calls June what Polish calls July. Names that mean two months in two of these
+//! languages are not in the table, which a test checks.
 
-/// The names of each month in lower case and without dots: English first, then whatever other languages call it.
+/// The names of each month in lower case and without dots: English first, then other languages.
 const NAMES: [&[&str]; 12] = [
     &[
         "jan",

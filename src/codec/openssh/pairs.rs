@@ -2,8 +2,8 @@
 //! keyboard-interactive/pam for USER from ADDRESS port PORT` by the other. Servers write either or both, in either
 //! order.
 //!
-//! Of each kind a process reports every dialogue at most once, so a report is about the same dialogue as one of the
-//! other kind, by the same process about the same user and address, for which there was no counterpart yet.
+//! Each side of a process reports every dialogue at most once, so a report is about the same dialogue as an unmatched
+//! one of the other side, by the same process about the same user and address.
 
 use std::collections::VecDeque;
 
@@ -13,19 +13,19 @@ use super::Address;
 use crate::record::Text;
 use crate::time::EventTime;
 
-/// The most reports that wait for their counterpart, per partition; of more, the oldest are forgotten.
+/// The most unmatched reports that are kept, per partition; beyond that the oldest are forgotten.
 pub(super) const WAITING_MAX: usize = 256;
 
-/// Reports further apart than this are of two dialogues, in milliseconds.
+/// Reports further apart than this are about different dialogues, in milliseconds.
 pub(super) const APART_MAX_MS: i64 = 60_000;
 
-/// Reports without a counterpart so far.
+/// Unmatched reports.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pairs {
     waiting: VecDeque<Report>,
 }
 
-/// What was reported, and how often more by one side than by the other.
+/// A dialogue, and how many more reports of it one side made than the other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Report {
     of: Dialogue,
@@ -34,7 +34,7 @@ struct Report {
     at: EventTime,
 }
 
-/// Whose dialogue it is.
+/// Identifies whose dialogue it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Dialogue {
     pub pid: Option<u32>,
@@ -44,7 +44,7 @@ pub(super) struct Dialogue {
 }
 
 impl Pairs {
-    /// How many of `times` dialogues, reported at `at`, were not reported before by the other side.
+    /// How many of `times` dialogues, reported at `at`, the other side has not reported already.
     pub(super) fn new_ones(&mut self, of: Dialogue, by_pam: bool, times: u32, at: EventTime) -> u32 {
         let mut left = times;
         // The counterpart is nearly always the newest.

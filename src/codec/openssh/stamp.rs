@@ -6,7 +6,7 @@
 //! | `2024-05-01T12:00:00.123456+02:00`, also with a blank for the `T`, a decimal comma, `+0200`, or no zone | RFC 3339, ISO 8601 |
 //! | `1714557600.123456` | seconds since the Unix epoch |
 //!
-//! What a line does not say (the year, the zone) is left open here.
+//! What a line does not contain (the year, the zone) is left open here.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
@@ -14,14 +14,14 @@ use jiff::tz::Offset;
 
 use super::{month, tag};
 
-/// When the line was written, as far as it says.
+/// The time of the line, as far as the line has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stamp {
-    /// Everything is said.
+    /// Complete.
     Instant(Timestamp),
-    /// Everything but the zone.
+    /// Without the zone.
     Local(DateTime),
-    /// Everything but the year and the zone.
+    /// Without the year and the zone.
     Yearless(Yearless),
 }
 
@@ -59,7 +59,7 @@ pub(super) fn read(line: &str) -> Option<(Stamp, &str)> {
         return iso(line).or_else(|| unix(line)).or_else(|| by_month(line, false));
     }
     by_month(line, false).or_else(|| {
-        // What stands before the date is the day of the week, which the date implies.
+        // What precedes the date is the day of the week, which the date implies.
         let (week_day, rest) = line.split_once(' ')?;
         let is_word = week_day.trim_end_matches([',', '.']).chars().all(char::is_alphabetic);
         let rest = rest.trim_start_matches(' ');
@@ -128,7 +128,7 @@ fn time(rest: &str) -> Option<(Time, &str)> {
 #[inline]
 fn clock(text: &[u8]) -> Option<(i8, i8, i8)> {
     let [h1, h2, b':', m1, m2, b':', s1, s2] = *text else { return None };
-    // A leap second counts as the second before it, which it cannot be told from in milliseconds since 1970.
+    // A leap second counts as the second before it, from which milliseconds since 1970 cannot tell it.
     Some((two_digits(h1, h2, 23)?, two_digits(m1, m2, 59)?, two_digits(s1, s2, 60)?.min(59)))
 }
 
@@ -175,7 +175,7 @@ fn iso(line: &str) -> Option<(Stamp, &str)> {
     Some((stamp, behind(rest)?))
 }
 
-/// `Z`, `UTC`, `+02:00`, `+0200` or `+02`, and what follows; a blank or the end must.
+/// `Z`, `UTC`, `+02:00`, `+0200` or `+02`, and what follows, which must begin with a blank or be empty.
 fn offset(rest: &str) -> Option<(Offset, &str)> {
     let (word, _) = rest.split_once(' ').unwrap_or((rest, ""));
     Some((parse_offset(word)?, &rest[word.len()..]))

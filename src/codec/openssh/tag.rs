@@ -1,16 +1,16 @@
-//! What stands between the time and the message of a syslog line: host, program and process.
+//! What is between the time and the message of a syslog line: host, program and process.
 //!
-//! Usually `HOST PROGRAM[PID]: MESSAGE`. Some daemons leave the host out, write facility and level before the program
+//! Usually `HOST PROGRAM[PID]: MESSAGE`. Some daemons omit the host, write facility and level before the program
 //! (`auth.info`, AIX `auth|security:info`, FreeBSD `<auth.info>`), its path, or no colon.
 
 use std::net::Ipv6Addr;
 
-/// What a line says, after its time.
+/// The content of a line after its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said<'a> {
     /// A message of a program; `text` may be empty, and may begin with blanks.
     Message { program: &'a str, pid: Option<u32>, text: &'a str },
-    /// `last message repeated N times`: what the host's line before this one says happened so often again.
+    /// `last message repeated N times`: the host's previous line happened so often again.
     Repeated { times: u32 },
 }
 
@@ -18,7 +18,7 @@ pub(super) enum Said<'a> {
 const NO_TAG: &str = "no \"program:\" or \"program[pid]:\" after the host";
 const ODD_TAG: &str = "looks like a line of sshd, but has no \"sshd:\" or \"sshd[pid]:\" after the host";
 
-/// Takes `HOST PROGRAM[PID]: MESSAGE` apart where it is written just so.
+/// Splits `HOST PROGRAM[PID]: MESSAGE` in exactly this form.
 #[inline]
 pub(super) fn common(rest: &str) -> Option<(&str, Said<'_>)> {
     let bytes = rest.as_bytes();
@@ -50,8 +50,7 @@ pub(super) fn common(rest: &str) -> Option<(&str, Said<'_>)> {
     Some((host, Said::Message { program, pid, text }))
 }
 
-/// Takes what follows the time apart, however it is written, or says what is missing; the host is empty where there is
-/// none.
+/// Splits what follows the time, in any form, or returns what is missing; the host is empty if there is none.
 pub(super) fn read(rest: &str) -> Result<(&str, Said<'_>), &'static str> {
     let rest = without_level(rest.trim_start_matches(' '));
     if let Some(times) = repeated(rest) {
@@ -84,13 +83,13 @@ pub(super) fn begins(rest: &str) -> bool {
     is_tag(word(without_level(rest)).0)
 }
 
-/// Whether `program` is sshd under one of its names; PAM once wrote its own behind it.
+/// Whether `program` is sshd under one of its names; PAM once appended its own to it.
 #[inline]
 pub(super) fn is_of_sshd(program: &str) -> bool {
     program == "sshd" || matches!(program, "sshd-session" | "sshd-auth" | "sshd(pam_unix)")
 }
 
-/// Whether sshd's name is in that of a program which is not known to be sshd.
+/// Whether the name of a program that is not known to be sshd contains `sshd`.
 #[inline]
 pub(super) fn is_like_sshd(program: &str) -> bool {
     program.as_bytes().windows(4).any(|part| part.eq_ignore_ascii_case(b"sshd"))
@@ -109,8 +108,7 @@ pub(super) fn without_folder(program: &str) -> &str {
     }
 }
 
-/// `PROGRAM: MESSAGE` or `PROGRAM[PID]: MESSAGE`, and what passes for it. A process number that no machine has is left
-/// out.
+/// `PROGRAM: MESSAGE` or `PROGRAM[PID]: MESSAGE`, and similar forms. An impossible process number is dropped.
 fn tag(rest: &str) -> Option<(&str, Option<u32>, &str)> {
     let (first, after) = word(rest);
     let name = &first[..memchr::memchr2(b':', b'[', first.as_bytes()).unwrap_or(first.len())];
@@ -134,7 +132,7 @@ fn tag(rest: &str) -> Option<(&str, Option<u32>, &str)> {
         }
         return None;
     }
-    // A name with blanks in it, but not one in which sshd's would disappear.
+    // A name with blanks in it, but not one that would swallow sshd's.
     let end = memchr::memchr2(b':', b'[', rest.as_bytes()).filter(|end| *end > 0)?;
     let (program, behind) = rest.split_at(end);
     if program.contains("sshd") {
@@ -166,7 +164,7 @@ fn is_tag(word: &str) -> bool {
     has_process || (body.len() < word.len() && !body.is_empty() && word.parse::<Ipv6Addr>().is_err())
 }
 
-/// Facility and level, if `rest` begins with them, taken off.
+/// Strips facility and level, if `rest` begins with them.
 fn without_level(rest: &str) -> &str {
     const LEVELS: [&str; 12] =
         ["emerg", "panic", "alert", "crit", "err", "error", "warning", "warn", "notice", "info", "debug", "none"];
@@ -193,13 +191,13 @@ fn repeated(rest: &str) -> Option<u32> {
     times(rest).filter(|(_, rest)| matches!(rest.trim(), "" | "---")).map(|(times, _)| times)
 }
 
-/// The same, said by the daemon under its own name, or in the words of syslog-ng.
+/// The same, written by the daemon under its own name, or in the words of syslog-ng.
 fn by_daemon(program: &str, text: &str) -> Option<u32> {
     let text = text.trim_start_matches(' ');
     if program.ends_with("syslogd") {
         return repeated(text);
     }
-    // What it quotes is the beginning of the message, which can hold what an attacker typed.
+    // It quotes the beginning of the message, which can contain what an attacker typed.
     let quoted = text.strip_prefix("Last message '")?;
     let behind = &quoted[quoted.rfind("' repeated ")? + "' repeated ".len()..];
     times(behind).filter(|(_, rest)| rest.starts_with(", suppressed by syslog-ng")).map(|(times, _)| times)

@@ -317,7 +317,7 @@ fn reads_year_and_zone_from_the_source() {
     }
 }
 
-/// The real log, against what an independent program made of it.
+/// The real log, compared with the results of an independent program.
 #[test]
 fn equals_the_oracle_on_a_real_log() {
     let shared = std::env::var_os("TIDEWATCH_SHARED")
@@ -370,7 +370,7 @@ proptest! {
         fuzz(format!("{head}{text}").as_bytes());
     }
 
-    /// Whatever the user is called, the address and the port are sshd's.
+    /// Whatever the user's name, the address and the port are those that sshd wrote.
     #[test]
     fn a_user_name_cannot_forge_the_source(
         user in "\\PC{0,20}( from 9.9.9.9 port 9 ssh2)?( from | port |:|\\]|\\[){0,3}\\PC{0,20}",

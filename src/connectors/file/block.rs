@@ -1,4 +1,4 @@
-//! Lines of a file that are read where they are decoded.
+//! Lines of a file that are read by the worker that decodes them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::tail::read_error;
 use crate::connectors::source::Block;
 use crate::error::{Error, Result};
 
-/// About how much of a file is one block: it is read into the second-level cache of whoever decodes it. Handing it to
+/// The approximate size of a block: it is read into the second-level cache of the worker that decodes it. Handing it to
 /// another process wakes four threads, which at a quarter of this size takes a tenth of the time of two processes.
 pub(super) const BLOCK_BYTES: usize = 512 * 1024;
 
@@ -24,16 +24,16 @@ pub(super) struct FileBlock {
     pub(super) path: Arc<Path>,
     pub(super) key: FileKey,
     pub(super) file: Arc<File>,
-    /// The place of the first byte in the file, which is its offset.
+    /// The position of the first byte in the file, which is its offset.
     pub(super) position: u64,
     pub(super) size: usize,
 }
 
-/// Where a block is, for another process of the machine.
+/// The location of a block, for another process of the machine.
 #[derive(Serialize, Deserialize)]
 struct Place {
     path: PathBuf,
-    /// A path may lead to another file by now.
+    /// The path may lead to another file by now.
     key: FileKey,
     position: u64,
     size: usize,
@@ -52,7 +52,7 @@ impl Block for FileBlock {
         let (start, mut done) = (buffer.len(), 0);
         buffer.reserve_exact(self.size);
         while done < self.size {
-            // Into memory that nobody wrote to before: `std` would have it zeroed first.
+            // Into uninitialised memory: `std` would zero it first.
             match pread(&*self.file, spare_capacity(buffer), self.position + done as u64) {
                 Ok(0) => return Err(self.truncated()),
                 Ok(read) => done += read,
@@ -72,7 +72,7 @@ impl Block for FileBlock {
 }
 
 impl FileBlock {
-    /// The block that another process of this machine found at `place`, in a file of the source `source`.
+    /// The block at the location `place` that another process of this machine found, in a file of the source `source`.
     ///
     /// # Errors
     /// If the file is gone or another one has taken its place.
@@ -95,7 +95,7 @@ impl FileBlock {
     }
 }
 
-/// Why a file that was opened again is not read on.
+/// The error for a file that was replaced between two opens.
 pub(super) fn replaced(source: &str, path: &Path) -> Error {
     Error::source(format!("source {source:?}: {path:?} was replaced by another file during the run"))
         .hint("read files that are rotated meanwhile with follow = true")

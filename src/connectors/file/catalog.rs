@@ -1,9 +1,9 @@
-//! Which files a followed source reads, and which file each path is now.
+//! The files that a followed source reads, and which file each path is at present.
 //!
-//! A path is a partition for good, numbered by a stable hash of its name: workers and processes agree on the number
-//! without talking, in whatever order they discover files. A file belongs to the path it was first seen under, so a
-//! file that is renamed by rotation is not read again under its new name. The workers of a process share one catalog; a
-//! thread of its own looks the patterns up, since a slow file system must not hold a worker.
+//! A path is a partition permanently, numbered by a stable hash of its name: workers and processes agree on the number
+//! without communicating, in whatever order they discover files. A file belongs to the path it was first seen under, so
+//! a file that is renamed by rotation is not read again under its new name. The workers of a process share one catalog;
+//! the patterns are looked up on a thread of its own, since a slow file system must not block a worker.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -22,8 +22,8 @@ use crate::connectors::source::{Collector, Partition};
 use crate::error::{Error, Result};
 use crate::telemetry::SkipReason;
 
-/// For how many look-ups a file that was not seen still belongs to its path: a listing can miss a file that is being
-/// renamed meanwhile.
+/// For how many look-ups a file that was not seen still belongs to its path: a listing can miss a file that is renamed
+/// during it.
 const OWNER_SCANS: u64 = 5;
 
 /// A path that is followed.
@@ -31,9 +31,9 @@ const OWNER_SCANS: u64 = 5;
 pub(super) struct Followed {
     pub(super) partition: Partition,
     pub(super) path: PathBuf,
-    /// The file of that name that is the path's own; `None` if there is none, or one that belongs to another path.
+    /// The file of that name, if it belongs to the path; `None` if there is none, or one that belongs to another path.
     pub(super) file: Option<FileKey>,
-    /// Whether it was there at the start.
+    /// Whether it existed at the start.
     pub(super) initial: bool,
     /// Whether a pattern is its path.
     pub(super) named: bool,
@@ -51,7 +51,7 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    /// Looks the patterns up, and again every `rescan` until the last user is gone.
+    /// Looks the patterns up now and every `rescan`, until the last handle is dropped.
     pub(super) fn start(source: &str, patterns: Vec<String>, rescan: Duration) -> Result<Arc<Self>> {
         let (mut skips, mut all) = (Skips::default(), Vec::new());
         for pattern in &patterns {
@@ -88,7 +88,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The paths, if they changed since `version`, which is brought up to date.
+    /// The paths, if they changed since `version`, which is updated.
     pub(super) fn changes(&self, version: &mut u64) -> Option<Vec<Followed>> {
         let now = self.version.load(Ordering::Acquire);
         if now == *version {
@@ -98,7 +98,7 @@ impl Catalog {
         Some(self.lock().paths.values().cloned().collect())
     }
 
-    /// Notes that `path` is not read.
+    /// Records that `path` is not read.
     pub(super) fn skip(&self, path: &Path, reason: SkipReason, why: impl Display) {
         self.lock_skips().add(&self.source, path, reason, why);
     }
@@ -121,7 +121,7 @@ impl Catalog {
         self.skips.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks the patterns up once more; `skips` is what earlier look-ups have told.
+    /// Looks the patterns up once more; `skips` are those that earlier look-ups have reported.
     fn scan(&self, skips: &mut Skips) {
         let told = skips.len();
         let found = discover::look_up(&self.source, &self.patterns, skips);
@@ -145,7 +145,7 @@ fn watch(catalog: &Weak<Catalog>, rescan: Duration, mut skips: Skips) {
     }
 }
 
-/// A path that cannot be followed, since it would have the partition of another one.
+/// A path that cannot be followed, since its partition number is that of another one.
 #[derive(Debug, PartialEq, Eq)]
 struct Collision {
     path: PathBuf,
@@ -154,21 +154,21 @@ struct Collision {
     named: bool,
 }
 
-/// What the scans so far have shown.
+/// The result of the scans so far.
 #[derive(Debug, Default)]
 struct State {
     scans: u64,
     paths: BTreeMap<PathBuf, Followed>,
     numbers: BTreeMap<Partition, PathBuf>,
-    /// Whose a file is, and the last scan that saw it.
+    /// The partition that each file belongs to, and the last scan that saw the file.
     owners: HashMap<FileKey, (Partition, u64)>,
-    /// Those of the last listing.
+    /// The collisions of the last listing.
     collisions: Vec<Collision>,
 }
 
 impl State {
-    /// Takes in a listing, sorted by path, which does not say what `unseen` is or what is in it; says whether anything
-    /// changed.
+    /// Applies a listing, sorted by path, which does not cover the paths in `unseen` and below them; returns whether
+    /// anything changed.
     fn apply(&mut self, found: Vec<Found>, unseen: &[PathBuf]) -> bool {
         self.scans += 1;
         self.collisions.clear();
@@ -180,7 +180,7 @@ impl State {
         for followed in paths.values_mut() {
             let is_unseen = || unseen.iter().any(|unseen| followed.path.starts_with(unseen));
             if !now.contains_key(&followed.path) && is_unseen() {
-                // Whatever can no longer be looked at is what it was: what is open is read on.
+                // Paths that cannot be looked at any more are assumed unchanged: open files are still read.
                 if let Some(key) = followed.file {
                     self.claim(key, followed.partition);
                 }
@@ -218,7 +218,7 @@ impl State {
         }
     }
 
-    /// Whether the file belongs to `partition`, now if to nobody before.
+    /// Whether the file belongs to `partition`; it does from now on if it belonged to none.
     fn claim(&mut self, key: FileKey, partition: Partition) -> bool {
         let owner = self.owners.entry(key).or_insert((partition, self.scans));
         owner.1 = self.scans;
@@ -278,7 +278,7 @@ mod tests {
             assert!(!state.apply(listing(&[("a/1.log", one)]), &["b/2.log".into()]));
         }
         assert_eq!(seen(&state), [("a/1.log", Some(one)), ("b/2.log", Some(two))]);
-        // What can be seen again is what it is now.
+        // A path that can be seen again is updated.
         assert!(state.apply(listing(&[("a/1.log", three)]), &["a/x".into()]));
         assert_eq!(seen(&state), [("a/1.log", Some(three)), ("b/2.log", None)]);
     }
@@ -294,7 +294,7 @@ mod tests {
         state.numbers.insert(number(Path::new("b")), path);
         state.apply(listing(&[("a", one), ("b", two)]), &[]);
         assert_eq!(state.collisions, [Collision { path: "b".into(), with: "a".into(), named: false }]);
-        assert_eq!(seen(&state), [("a", Some(one))], "the one that was first is read on");
+        assert_eq!(seen(&state), [("a", Some(one))], "the first one is still read");
     }
 
     /// A number that must never change: checkpoints refer to partitions by it.

@@ -1,7 +1,7 @@
-//! From patterns to the files they name, in one order on every worker.
+//! Resolves patterns to files, in the same order on every worker.
 //!
-//! A pattern that is the path of something is that thing, even if it looks like a glob: a mistake in it is an error.
-//! What a glob matches and is no file that can be read is [left out](super::skips), since a stranger may have put it
+//! A pattern that is an existing path means that path, even if it looks like a glob: a mistake in it is an error. What
+//! a glob matches and is not a readable file is [skipped](super::skips), since a stranger may have put it there.
 //! there.
 
 use std::fs::{self, FileType, Metadata};
@@ -17,7 +17,7 @@ use super::walk::{Glob, is_special};
 use crate::error::{Error, Result};
 use crate::telemetry::SkipReason;
 
-/// What tells one file from another whatever it is called: the birth time keeps a reused inode number apart.
+/// Identifies a file whatever its name: the birth time tells apart files that reused an inode number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) struct FileKey {
     device: u64,
@@ -26,7 +26,7 @@ pub(super) struct FileKey {
 }
 
 impl FileKey {
-    /// The key of the file described by `metadata`; file systems that keep no birth time get along without.
+    /// The key of the file described by `metadata`; it has no birth time where the file system keeps none.
     pub(super) fn of(metadata: &Metadata) -> Self {
         let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         FileKey { device: metadata.dev(), inode: metadata.ino(), born_ns: born.map_or(0, |d| d.as_nanos()) }
@@ -38,14 +38,14 @@ impl FileKey {
 pub(super) struct Found {
     pub(super) path: PathBuf,
     pub(super) key: FileKey,
-    /// Whether a pattern is the path of the file, so that it must be read; else a glob matches it.
+    /// Whether a pattern is the path of the file, so that it must be read; otherwise a glob matches it.
     pub(super) named: bool,
 }
 
-/// The files that `pattern` names, in no order, some perhaps twice; none is no error.
+/// The files that `pattern` names, in no order, some perhaps twice; finding none is not an error.
 ///
 /// # Errors
-/// If it is a path, and of something other than a regular file, or of something that cannot be looked at.
+/// If it is a path of something other than a regular file, or of something that cannot be looked at.
 pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec<Found>> {
     let named = Path::new(pattern);
     match fs::metadata(named) {
@@ -70,7 +70,7 @@ pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec
             Ok(metadata) if metadata.is_dir() => skips.add_folder(source, &path),
             Ok(metadata) => skips.add(source, &path, SkipReason::NotAFile, kind(metadata.file_type())),
             Err(why) if why.kind() == io::ErrorKind::NotFound => {
-                // Else it was renamed or deleted since the folder was read.
+                // Otherwise it was renamed or deleted since the folder was read.
                 if fs::symlink_metadata(&path).is_ok() {
                     skips.add(source, &path, SkipReason::BrokenLink, "a symbolic link to nothing");
                 }
@@ -83,21 +83,21 @@ pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec
 
 /// `found` sorted by path, each path once.
 pub(super) fn in_order(mut found: Vec<Found>) -> Vec<Found> {
-    // Of those with one path, the one that is named comes first.
+    // Of those with one path, the named one comes first.
     found.sort_by(|a, b| (&a.path, !a.named).cmp(&(&b.path, !b.named)));
     found.dedup_by(|a, b| a.path == b.path);
     found
 }
 
-/// The files that all of `patterns` name now, in order. A pattern in whose way something stands hides no file of
-/// another.
+/// The files that all of `patterns` name now, in order. A pattern that cannot be looked up does not hide the files of
+/// others.
 pub(super) fn look_up(source: &str, patterns: &[String], skips: &mut Skips) -> Vec<Found> {
     let mut found = Vec::new();
     for pattern in patterns {
         let path = Path::new(pattern);
         match find(source, pattern, skips) {
             Ok(more) => found.extend(more),
-            // It was a file, or nothing, and may be one again: whoever rotates may do it in steps.
+            // It was a file, or nothing, and may be one again: rotation may happen in steps.
             Err(_) if fs::metadata(path).is_ok_and(|now| !now.is_file()) => {
                 skips.add(source, path, SkipReason::NotAFile, "waiting for a file of that name");
             }
@@ -119,7 +119,7 @@ fn kind(kind: FileType) -> &'static str {
     }
 }
 
-/// The error for a pattern that names no file, when `skips` are what was left out.
+/// The error for a pattern that names no file, where `skips` were skipped.
 pub(super) fn nothing_found(source: &str, pattern: &str, skips: &Skips) -> Error {
     let path = Path::new(pattern);
     let what = match fs::symlink_metadata(path) {

@@ -1,13 +1,12 @@
-//! The writer of a shard whose rows appear once, whatever happens.
+//! The exactly-once writer of a shard.
 //!
-//! What is committed is a *length*: a progress log beside the files says up to which epoch, and up to which byte of the
-//! current file, rows count. Rows reach the disk before the log speaks of them; so a run that begins finds at least
-//! what the log says, cuts off what is beyond it, and goes on from there.
+//! What is committed is a *length*: a progress log beside the files records up to which epoch, and up to which byte of
+//! the current file, rows count. Rows reach the disk before the log mentions them; so a run that starts finds at least
+//! what the log says, cuts off what is beyond it, and resumes there.
 //!
 //! The worker only fills buffers. Everything that touches a file happens on a thread of the shard, because a flush
-//! takes milliseconds: `committer` is that thread, `shard` what it does, `recover` how it begins, `progress` the log,
-//! and `disk` all that it asks of the file system, so that tests can put another one in its place and take the power
-//! away at any step.
+//! takes milliseconds: `committer` is that thread, `shard` its operations, `recover` its start, `progress` the log, and
+//! `disk` the operations of the file system, so that tests can replace it and cut the power at any step.
 
 mod committer;
 mod disk;
@@ -34,7 +33,7 @@ use crate::connectors::sink::{Generation, SinkContext, SinkWriter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 
-/// Opens the shard that `context` describes, in `folder`, which is there, for `generation`.
+/// Opens the shard that `context` describes, in the existing folder `folder`, for `generation`.
 pub(super) fn open(
     context: &SinkContext,
     generation: &Generation,
@@ -55,11 +54,11 @@ pub(super) fn open(
 pub(super) struct ExactWriter {
     sink: String,
     committer: Committer,
-    /// Rows that the thread does not have yet.
+    /// Rows that were not handed to the thread yet.
     buffer: Vec<u8>,
     /// Whether rows were given since the last seal.
     unsealed: bool,
-    /// What an earlier generation made durable.
+    /// The last epoch that an earlier generation committed.
     committed: Option<Epoch>,
     sealed: Option<Epoch>,
     /// Epochs with rows that are not known to be durable.

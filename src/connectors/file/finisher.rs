@@ -1,4 +1,4 @@
-//! Finishes files on a thread of its own: flushing 128 MiB to a disk takes longer than a worker may wait.
+//! Finishes files on a thread of its own: flushing 128 MiB to a disk takes longer than a worker may block.
 
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use super::output::Output;
 use crate::error::{Error, Result};
 
-/// How many files of a shard may wait to be finished; beyond that, the current file goes on past its limit.
+/// How many files of a shard may wait to be finished; beyond that, the current file grows past its limit.
 const FINISHING_MAX: usize = 2;
 
 /// Finishes the files of one shard, in order.
@@ -38,7 +38,7 @@ impl Finisher {
         Ok(Finisher { files, thread, failure })
     }
 
-    /// Takes a file to finish, or gives it back if too many are waiting. Never waits.
+    /// Takes a file to finish, or returns it if too many are waiting. Never blocks.
     pub(super) fn offer(&self, output: Output) -> Option<Output> {
         match self.files.try_send(output) {
             Ok(()) => None,
@@ -46,7 +46,7 @@ impl Finisher {
         }
     }
 
-    /// Whether every file so far could be finished; a failure is told once.
+    /// Whether every file so far could be finished; a failure is reported once.
     pub(super) fn check(&self) -> Result<()> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
     }

@@ -21,7 +21,7 @@ pub(super) struct FiniteReader {
     record_bytes_max: usize,
     /// All files, also those of other workers.
     list: Arc<FileList>,
-    /// Partitions that are not to be read for now.
+    /// Partitions that must not be read at present.
     held: BTreeSet<Partition>,
     waiting: VecDeque<Part>,
     open: VecDeque<(Part, Tail)>,
@@ -36,11 +36,11 @@ struct Part {
     partition: Partition,
     path: Arc<Path>,
     key: FileKey,
-    /// The offset from which on it is read.
+    /// The first offset that is read.
     from: u64,
-    /// Whether it must be read: it is named by its path, or earlier runs read of it.
+    /// Whether it must be read: it is named by its path, or earlier runs read it.
     required: bool,
-    /// Whether it was read since the poll began.
+    /// Whether it was read in this poll.
     touched: bool,
 }
 
@@ -71,7 +71,7 @@ impl FiniteReader {
             buffer: Vec::new(),
             announced: false,
         };
-        // A file that may not be read is a mistake to be told at the start, not hours later.
+        // An unreadable file is a mistake to report at the start, not hours later.
         reader.open_waiting()?;
         Ok(reader)
     }
@@ -84,7 +84,7 @@ impl FiniteReader {
             let mut tail = match opened {
                 Ok(tail) if tail.key() == part.key => tail,
                 Ok(_) => return Err(replaced(&self.source, &part.path)),
-                // Others use what the process may open: those that are open have to do.
+                // Others use up the process's descriptors: the files that are open must suffice.
                 Err(why) if is_out_of_files(&why) && !self.open.is_empty() => {
                     self.open_max = self.open.len();
                     self.waiting.push_front(part);
@@ -188,7 +188,7 @@ impl SourceReader for FiniteReader {
     }
 }
 
-/// The number of each file in `list`.
+/// The partition number of each file in `list`.
 fn number(source: &str, list: &[Found], known: &[KnownPartition]) -> Result<Vec<u32>> {
     let mut by_label: BTreeMap<&str, &KnownPartition> =
         known.iter().map(|known| (known.label.as_str(), known)).collect();
@@ -216,7 +216,7 @@ fn number(source: &str, list: &[Found], known: &[KnownPartition]) -> Result<Vec<
             }
         });
     }
-    // What a checkpoint has the end of is not asked for again.
+    // If the checkpoint covers a file to its end, the file is not needed any more.
     match by_label.into_values().find(|known| !(known.ended && known.from == known.next)) {
         None => Ok(numbers),
         Some(KnownPartition { label, .. }) => {
@@ -301,7 +301,7 @@ mod tests {
         assert!(heard.caught_up.is_empty(), "the end of a finite file is no idleness");
     }
 
-    /// Takes blocks, and says what is in them when they are read at last.
+    /// Takes blocks, and reads their records when they are finally read.
     #[derive(Default)]
     struct InBlocks {
         heard: Heard,

@@ -4,7 +4,7 @@
 //! ended, so they only ever grow. A rotated file is read to its end, and one look-up longer, because its writer may
 //! still have it open.
 //!
-//! Of many files, only so many are open at once: one that has had nothing new is closed if another has to be opened.
+//! The number of files that are open at once is bounded: one without news is closed if another has to be opened.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::tail::READ_BYTES;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::Result;
 
-/// How soon files that had nothing new are looked at again.
+/// How soon files without news are checked again.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
 
 /// One worker's share of the followed paths.
@@ -28,18 +28,17 @@ pub(super) struct FollowReader {
     version: u64,
     read_from: ReadFrom,
     parts: Vec<Part>,
-    /// Where in `parts` each partition is.
+    /// The index in `parts` of each partition.
     places: BTreeMap<Partition, usize>,
-    /// The part that is visited next.
+    /// The file to visit next.
     next: usize,
     buffer: Vec<u8>,
     descriptors: Descriptors,
 }
 
-/// Which parts have a file open.
+/// Tracks which files are open.
 struct Descriptors {
-    /// The places of the parts, in the order in which they were opened or were seen to be busy. Some may have closed
-    /// theirs.
+    /// Indexes of files, in the order in which they were opened or were last seen to grow. Some may have been closed.
     open: VecDeque<usize>,
     max: usize,
     /// Nothing could be closed in this poll.
@@ -47,7 +46,7 @@ struct Descriptors {
 }
 
 impl Descriptors {
-    /// Whether a file can be opened for the part at `place`; another one that is idle is closed if need be.
+    /// Whether the file at `place` can be opened; another one that is idle is closed if necessary.
     fn make_room(&mut self, place: usize, parts: &mut [Part]) -> bool {
         self.open.retain(|open| *open != place && parts[*open].is_open());
         if self.open.len() >= self.max {
@@ -61,7 +60,7 @@ impl Descriptors {
         true
     }
 
-    /// Closes the file of the first part if it is idle; else that part becomes the last one.
+    /// Closes the first file if it is idle; otherwise moves it to the end.
     fn close_one(&mut self, parts: &mut [Part]) -> bool {
         let Some(first) = self.open.pop_front() else { return false };
         let closed = parts[first].park();
@@ -71,7 +70,7 @@ impl Descriptors {
         closed
     }
 
-    /// The operating system has no room for the file that was to be opened: fewer have to do.
+    /// The operating system refused to open another file: fewer must suffice.
     fn reduce(&mut self, source: &str, parts: &[Part]) {
         self.open.retain(|open| parts[*open].is_open());
         self.exhausted = true;
@@ -120,7 +119,7 @@ impl FollowReader {
         self.catalog.report_skips(collector);
     }
 
-    /// Visits the part at `place`, with room for a file if it needs to open one.
+    /// Visits the file at `place`, after making room if it has to be opened.
     fn visit(&mut self, place: usize, want: usize, collector: &mut dyn Collector) -> Result<Visited> {
         if self.parts[place].must_open(self.catalog.rescan()) && !self.descriptors.make_room(place, &mut self.parts) {
             return Ok(Visited::Waiting);
@@ -152,7 +151,7 @@ impl SourceReader for FollowReader {
                     collector.caught_up(self.parts[place].partition);
                     idle += 1;
                 }
-                // What is in it is not known.
+                // Whether there is news is unknown.
                 Visited::Waiting | Visited::OutOfFiles => idle += 1,
             }
             self.next = (place + 1) % self.parts.len();
@@ -227,7 +226,7 @@ mod tests {
             polled
         }
 
-        /// Polls until there are `count` records, and a little longer to see that there are no more.
+        /// Polls until there are `count` records, and a little longer to check that there are no more.
         fn records(&mut self, count: usize) -> Vec<(u64, String)> {
             for _ in 0..2_000 {
                 let polled = self.poll().unwrap();
@@ -397,7 +396,7 @@ mod tests {
             let records = following.records(size / 8 + 2);
             let written = (size / 8 * 8) as u64;
             assert_eq!(records.len(), size / 8 + 2);
-            // The line begins with the hole, whose first byte comes after all that was there before.
+            // The line begins with the hole, whose first byte follows everything that was there before.
             assert_eq!(records[size / 8], (written, "after".to_owned()));
             assert_eq!(records[size / 8 + 1], (2 * written + 6, "and more".to_owned()));
             assert_eq!(following.heard.rejections(), []);

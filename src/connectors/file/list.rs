@@ -1,4 +1,4 @@
-//! The files that a finite source reads: made once per process, and shared by its workers.
+//! The files that a finite source reads: listed once per process, and shared by its workers.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::connectors::source::Collector;
 use crate::error::{Error, Result, Shown};
 use crate::telemetry::SkipReason;
 
-/// Files in the order of their paths, each once, and what was left out.
+/// Files in the order of their paths, each once, and what was skipped.
 #[derive(Debug)]
 pub(super) struct FileList {
     pub(super) files: Vec<Found>,
@@ -25,8 +25,8 @@ impl FileList {
     /// The files that `patterns` name and that can be read.
     ///
     /// # Errors
-    /// If a file that is named by its path cannot be read, or if none can that a pattern names: a mistake is told at
-    /// the start, not hours later.
+    /// If a file that is named by its path cannot be read, or if a pattern has no readable file: a mistake is reported
+    /// at the start, not hours later.
     pub(super) fn new(source: &str, patterns: &[String]) -> Result<Self> {
         let (mut skips, mut files) = (Skips::default(), Vec::new());
         for pattern in patterns {
@@ -65,7 +65,7 @@ impl FileList {
         Ok(FileList { files, skips: Mutex::new(skips) })
     }
 
-    /// Notes that the file at `path`, which is in the list, turned out to be unreadable.
+    /// Records that the file at `path`, which is in the list, turned out to be unreadable.
     pub(super) fn skip(&self, source: &str, path: &Path, why: &io::Error) {
         let mut skips = self.skips.lock().unwrap_or_else(PoisonError::into_inner);
         skips.add_unseen(source, path, why);
@@ -77,7 +77,7 @@ impl FileList {
     }
 }
 
-/// Whether a file can be read: `false` if it is gone. If it cannot, `skips` has it unless it is named.
+/// Whether a file can be read; `false` if it is gone. If it cannot, it is added to `skips` unless it is named.
 fn check(source: &str, found: &Found, skips: &mut Skips) -> Result<bool, Error> {
     let (path, named) = (&found.path, found.named);
     match probe(path) {

@@ -1,6 +1,6 @@
-//! How files are opened: without waiting, regular ones only, and how many at once.
+//! How files are opened: without blocking, regular ones only, and a bounded number of them.
 //!
-//! A path can become anything between being listed and being opened. A pipe, opened the usual way, would hold the
+//! A path can become anything between being listed and being opened. Opening a pipe the usual way would block the
 //! worker until somebody writes to it.
 
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use super::discover::FileKey;
 /// How many files a reader holds open at once.
 pub(super) const OPEN_FILES_MAX: usize = 512;
 
-/// What a compressed file begins with, and what a program that decompresses it is called.
+/// The first bytes of compressed files, and the programs that decompress them.
 const COMPRESSED: [(&[u8], &str); 5] = [
     (&[0x1f, 0x8b], "gzip"),
     (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
@@ -27,7 +27,7 @@ const COMPRESSED: [(&[u8], &str); 5] = [
     (&[0x04, 0x22, 0x4d, 0x18], "lz4"),
 ];
 
-/// How many bytes at the start of a file say whether it is compressed.
+/// How many bytes at the start of a file show whether it is compressed.
 pub(super) const MAGIC_BYTES_MAX: usize = 10;
 
 /// What follows `BZh` and a digit in a file of bzip2: a line of text can begin with `BZh`.
@@ -44,15 +44,14 @@ pub(super) fn open(path: &Path) -> io::Result<(File, FileKey)> {
     Ok((file, FileKey::of(&metadata)))
 }
 
-/// By what program the file at `path`, which begins with `head`, was compressed, if it was; `None` also if that is not
-/// certain yet.
+/// The program that compressed the file at `path`, which begins with `head`; `None` also if that is not certain yet.
 pub(super) fn compression(path: &Path, head: &[u8]) -> Option<&'static str> {
     let &(_, program) = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic))?;
     let is_bzip2 = || path.extension() == Some(OsStr::new("bz2")) || head.get(4..MAGIC_BYTES_MAX) == Some(BZIP2_BLOCK);
     (program != "bzip2" || is_bzip2()).then_some(program)
 }
 
-/// Whether the process, or the machine, has no room for another open file.
+/// Whether the process, or the machine, cannot open another file.
 pub(super) fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| [Errno::MFILE, Errno::NFILE].contains(&Errno::from_raw_os_error(code)))
 }
@@ -68,7 +67,7 @@ fn share(limit: usize, workers: usize) -> usize {
     (limit / 2 / workers.max(1)).clamp(1, OPEN_FILES_MAX)
 }
 
-/// The name, in the folder of `path`, of the file with the key `key`, which had the name `path`.
+/// The present path of the file `key`, in the folder of `path`, which was its path before.
 pub(super) fn renamed(path: &Path, key: FileKey) -> Option<PathBuf> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let has_key = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| FileKey::of(&found) == key);

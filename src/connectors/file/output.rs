@@ -1,7 +1,7 @@
 //! One output file: hidden while it is written, and whole when it appears.
 //!
 //! It is written as `.NAME.jsonl.partial` and becomes `NAME.jsonl` by a rename that overwrites nothing, after its bytes
-//! are on the disk. What another run or program left in the folder is never touched.
+//! are on disk. What another run or program left in the folder is never touched.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -14,20 +14,20 @@ use crate::connectors::sink::SinkContext;
 use crate::error::{Error, Result, Shown};
 use crate::time::Epoch;
 
-/// How many bytes of rows are gathered before they are written.
+/// How many bytes of rows are buffered before they are written.
 pub(super) const WRITE_BYTES: usize = 512 * 1024;
 
-/// Who may read rows: this user, and its group for programs that pass them on. They hold what was logged, so nobody
-/// else.
+/// The mode of files of rows: readable by this user, and by its group for programs that pass them on. They contain what
+/// was logged, so by nobody else.
 pub(super) const ROWS_MODE: u32 = 0o640;
 
-/// Who may read and write what only a run needs.
+/// The mode of files that only a run needs.
 pub(super) const OWN_MODE: u32 = 0o600;
 
-/// Who may list a folder of rows that is created.
+/// The mode of a folder of rows that is created.
 const FOLDER_MODE: u32 = 0o750;
 
-/// How many taken names in a row are stepped over before something must be wrong.
+/// How many taken names in a row are skipped before it counts as an error.
 const TAKEN_MAX: u32 = 10_000;
 
 /// When a file is complete.
@@ -45,7 +45,7 @@ impl Rolling {
     }
 }
 
-/// What the files of one shard of a sink are called.
+/// The names of the files of one shard of a sink.
 #[derive(Clone, Debug)]
 pub(super) struct Naming {
     sink: String,
@@ -84,17 +84,17 @@ impl Naming {
         name.strip_prefix('-')?.strip_suffix(".jsonl")?.parse().ok()
     }
 
-    /// What is committed of the shard.
+    /// The progress log of the shard.
     pub(super) fn progress(&self) -> PathBuf {
         self.folder.join(format!(".{}.progress", self.stem))
     }
 
-    /// A progress log that is about to take the place of the other.
+    /// A progress log that is about to replace the present one.
     pub(super) fn new_progress(&self) -> PathBuf {
         self.folder.join(format!(".{}.progress.new", self.stem))
     }
 
-    /// Locked by the one process that writes the shard.
+    /// The lock file of the one process that writes the shard.
     pub(super) fn lock(&self) -> PathBuf {
         self.folder.join(format!(".{}.lock", self.stem))
     }
@@ -124,7 +124,7 @@ impl Naming {
                 sink = self.sink,
                 files = orphans.len(),
                 first = %Shown::from(&**first),
-                "unfinished files of a run that is still going on or was killed: their rows are not part of the output"
+                "unfinished files of a run that still runs or was killed: their rows are not part of the output"
             );
         }
         Ok(())
@@ -193,7 +193,7 @@ impl Output {
         let Output { naming, file, path, sequence } = self;
         file.sync_all().map_err(|e| naming.error("cannot flush to disk", &path, e))?;
         let mut hidden = TempPath::try_from_path(&path).map_err(|e| naming.error("cannot finish", &path, e))?;
-        // From here on nothing may drop `hidden`: that would delete the rows.
+        // From here on `hidden` must not be dropped: that would delete the rows.
         for sequence in sequence..sequence.saturating_add(TAKEN_MAX) {
             let finished = naming.finished(sequence);
             match hidden.persist_noclobber(&finished) {
@@ -202,7 +202,7 @@ impl Output {
                     folder.map_err(|e| naming.error("cannot flush the folder", &naming.folder, e))?;
                     return Ok(finished);
                 }
-                // Another program took the name meanwhile.
+                // Another program has taken the name meanwhile.
                 Err(e) if e.error.kind() == ErrorKind::AlreadyExists => hidden = e.path,
                 Err(e) => {
                     let _kept = e.path.keep();
@@ -219,7 +219,7 @@ fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// `name` with nothing in it that means something in a path.
+/// `name` without characters that have a meaning in a path.
 fn file_safe(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' }).collect()
 }

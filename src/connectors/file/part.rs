@@ -1,4 +1,4 @@
-//! One followed path: the file that is read, and what becomes of it when the path becomes another one.
+//! One followed path: the file that is read, and the transitions when another file takes the path.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,20 +18,20 @@ pub(super) struct Part {
     pub(super) partition: Partition,
     path: PathBuf,
     initial: bool,
-    /// Whether a pattern is the path: the user said that it must be read.
+    /// Whether a pattern is the path: the user requires that it is read.
     named: bool,
-    /// The file that the path is now.
+    /// The file that has the path now.
     current: Option<FileKey>,
     reading: Reading,
     /// The offset at which the next file begins.
     base: u64,
-    /// Since when the file being read has ended and is no longer the path's.
+    /// Since when the file being read is at its end and no longer has the path.
     ended_at: Option<Instant>,
-    /// The compressed file that the path is now, which is not read.
+    /// The compressed file that has the path now, which is not read.
     ignored: Option<FileKey>,
-    /// When the file that the path is now could not be opened.
+    /// When the file that has the path now could not be opened.
     refused: Option<Instant>,
-    /// Bytes to the end of the file, if told in this poll.
+    /// Bytes to the end of the file, if measured in this poll.
     pub(super) lag: Option<u64>,
 }
 
@@ -39,19 +39,19 @@ pub(super) struct Part {
 enum Reading {
     Nothing,
     Open(Tail),
-    /// Closed to make room, and last looked at then.
+    /// Closed to make room, and last checked then.
     Parked(Parked, Instant),
 }
 
-/// What a visit to a part found.
+/// The result of a visit.
 pub(super) enum Visited {
-    /// So many bytes were taken.
+    /// This many bytes were read.
     Took(usize),
-    /// There is nothing for now.
+    /// There is nothing at present.
     Nothing,
-    /// It is not this part's turn to have a file open.
+    /// It is not this file's turn to be open.
     Waiting,
-    /// The operating system does not let another file be opened.
+    /// The operating system refused to open another file.
     OutOfFiles,
 }
 
@@ -62,20 +62,19 @@ impl Part {
         Part { partition, path, initial, named, current, reading, base, ended_at, ignored, refused, lag }
     }
 
-    /// The path is now `file`.
+    /// The path now leads to `file`.
     pub(super) fn becomes(&mut self, file: Option<FileKey>) {
         if self.current != file {
             (self.current, self.refused) = (file, None);
         }
     }
 
-    /// Whether it has a file open.
+    /// Whether its file is open.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.reading, Reading::Open(_))
     }
 
-    /// Whether the next visit opens a file; one that was closed, or that could not be opened, is looked at every
-    /// `look`.
+    /// Whether the next visit opens a file; one that was closed, or that could not be opened, is checked every `look`.
     pub(super) fn must_open(&self, look: Duration) -> bool {
         match &self.reading {
             Reading::Open(_) => false,
@@ -94,7 +93,7 @@ impl Part {
         is_idle
     }
 
-    /// The file to be opened.
+    /// The file to open.
     fn file(&self, look: Duration) -> Option<FileKey> {
         let was_just_refused = self.refused.is_some_and(|since| since.elapsed() < look);
         self.current.filter(|key| self.ignored != Some(*key) && !was_just_refused)
@@ -107,7 +106,7 @@ impl Part {
     }
 }
 
-/// What a visit to a part needs besides the part.
+/// What a visit needs besides the file.
 pub(super) struct Reader<'a> {
     pub(super) context: &'a SourceContext,
     pub(super) read_from: ReadFrom,
@@ -116,7 +115,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads on in `part`. There is room for a file if the part [must open](Part::must_open) one.
+    /// Continues to read `part`. There is room for a file if it [must open](Part::must_open) one.
     pub(super) fn visit(&mut self, part: &mut Part, buffer: &mut Vec<u8>, want: usize) -> Result<Visited> {
         let failed = |path: &PathBuf, cause| read_error(&self.context.name, path, cause);
         match std::mem::replace(&mut part.reading, Reading::Nothing) {
@@ -173,7 +172,7 @@ impl Reader<'_> {
         Ok(Visited::Nothing)
     }
 
-    /// Opens the file that the path is now; else says what came of the visit.
+    /// Opens the file that has the path now; otherwise returns the result of the visit.
     fn open(&self, part: &mut Part, buffer: &mut Vec<u8>) -> Result<Option<Visited>> {
         let Some(key) = part.file(self.catalog.rescan()) else { return Ok(Some(Visited::Nothing)) };
         let failed = |cause| read_error(&self.context.name, &part.path, cause);
@@ -186,14 +185,14 @@ impl Reader<'_> {
             }
             Err(e) if is_out_of_files(&e) => return Ok(Some(Visited::OutOfFiles)),
             Err(e) if part.initial && part.named => return Err(failed(e)),
-            // Whoever rotates may set the owner and the mode after creating the file, so it is tried again.
+            // Rotation may set the owner and the mode after creating the file, so it is retried.
             Err(e) => {
-                self.catalog.skip(&part.path, SkipReason::Unreadable, format_args!("{e}; trying again"));
+                self.catalog.skip(&part.path, SkipReason::Unreadable, format_args!("{e}; retried"));
                 part.refused = Some(Instant::now());
                 return Ok(Some(Visited::Nothing));
             }
         };
-        // Rotated since the last look-up: the next one will tell which file is whose.
+        // Rotated since the last look-up: the next one will tell which path it belongs to.
         if tail.key() != key {
             return Ok(Some(Visited::Nothing));
         }
@@ -204,7 +203,8 @@ impl Reader<'_> {
         Ok(None)
     }
 
-    /// Opens a file that was closed to make room, if there is anything to be read; else says what came of the visit.
+    /// Reopens a file that was closed to make room, if there is anything to read; otherwise returns the result of the
+    /// visit.
     fn open_again(&self, part: &mut Part, parked: Parked) -> Result<Option<Visited>> {
         let keep = |part: &mut Part, parked| part.reading = Reading::Parked(parked, Instant::now());
         if part.is_as_it_was(&parked) {
@@ -223,7 +223,7 @@ impl Reader<'_> {
             return Ok(Some(Visited::OutOfFiles));
         }
         if why.kind() != io::ErrorKind::NotFound {
-            self.catalog.skip(&part.path, SkipReason::Unreadable, format_args!("{why}; trying again"));
+            self.catalog.skip(&part.path, SkipReason::Unreadable, format_args!("{why}; retried"));
             keep(part, parked);
             return Ok(Some(Visited::Nothing));
         }
@@ -247,7 +247,7 @@ impl Reader<'_> {
         Ok(Some(Visited::Nothing))
     }
 
-    /// Closes a file that is no longer the path's, once it has had nothing new for a while.
+    /// Closes a file that no longer has the path, once it has had nothing new for a while.
     fn leave(&mut self, part: &mut Part, buffer: &mut Vec<u8>) -> Result<()> {
         let since = part.ended_at.get_or_insert_with(Instant::now);
         if since.elapsed() < self.catalog.rescan() {
@@ -257,7 +257,7 @@ impl Reader<'_> {
             let failed = |cause| read_error(&self.context.name, &part.path, cause);
             while let Visit::Took(_) = tail.visit(buffer, READ_BYTES, true, self.collector).map_err(failed)? {}
             part.base = tail.next_base();
-            // What comes after the first file is read whole, also if that one was empty.
+            // What comes after the first file is read from its start, also if that file was empty.
             part.initial = false;
         }
         part.ended_at = None;

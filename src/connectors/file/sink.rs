@@ -1,8 +1,8 @@
 //! The configured file sink and the writer of one shard.
 //!
 //! Files roll only between epochs, so the rows of an epoch are never split over files, and by the time of epochs, not
-//! of the wall clock. There is no file without rows. Without a state directory, what is reported durable is in the
-//! hands of the operating system, and readable once its file is finished; with one, the writer is that of `exact`.
+//! of the wall clock. Files without rows are not created. Without a state directory, what is reported durable has been
+//! handed to the operating system, and is readable once its file is finished; with one, the writer is that of `exact`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// Writes to `folder`, which is created if it is not there.
+    /// Writes to `folder`, which is created if it does not exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         let rolling = Rolling { bytes: ROLL_BYTES_DEFAULT, after_ms: 0 };
         FileSink { folder: folder.into(), rolling }.roll_after(ROLL_AFTER_DEFAULT)
@@ -50,12 +50,13 @@ impl FileSink {
         self
     }
 
-    /// Where it writes.
+    /// The folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Names of files that it will write as the sink `name`, of a run that begins at `run_ms`: one of each shard.
+    /// Examples of the names of files that it will write as the sink `name`, in a run that starts at `run_ms`: one per
+    /// shard.
     pub(crate) fn samples(&self, name: &str, run_ms: u64) -> Vec<String> {
         let sample = |shard| {
             let context =
@@ -187,7 +188,7 @@ impl SinkWriter for FileWriter {
                 format!("sink {:?} was finished with rows that are not sealed", self.sink),
             ));
         }
-        // The files before it first: it has the highest number.
+        // The earlier files first: this one has the highest number.
         self.finisher.take().map_or(Ok(()), Finisher::finish)?;
         if let Some(open) = self.open.take() {
             open.output.publish()?;

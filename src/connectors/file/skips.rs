@@ -1,4 +1,4 @@
-//! What is in the folders of a source and is not read: told once, counted once.
+//! Paths in the folders of a source that are not read: each is reported once and counted once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -12,32 +12,31 @@ use crate::connectors::source::Collector;
 use crate::error::Shown;
 use crate::telemetry::SkipReason;
 
-/// How many skipped paths of a source are remembered by each of those who look for files. Further ones are neither
-/// named nor counted.
+/// How many skipped paths of a source each reader or catalog remembers. Further ones are neither named nor counted.
 pub(super) const SKIPPED_PATHS_MAX: usize = 10_000;
 
-/// The skipped paths that were told.
+/// The skipped paths that were reported.
 #[derive(Debug, Default)]
 pub(super) struct Skips {
     told: BTreeSet<PathBuf>,
     is_full: bool,
-    /// What could not be looked at in the last look-up: whether there is anything is not known.
+    /// What could not be looked at in the last look-up: its content is unknown.
     unseen: Vec<PathBuf>,
-    /// Whether that was for want of room for another open file.
+    /// Whether that was because no further file could be opened.
     out_of_files: bool,
     /// Not reported to a collector yet.
     new: BTreeMap<SkipReason, u64>,
 }
 
 impl Skips {
-    /// Notes that `path` is not read, and warns of it the first time.
+    /// Records that `path` is not read, and warns the first time.
     pub(super) fn add(&mut self, source: &str, path: &Path, reason: SkipReason, why: impl Display) {
         if self.is_new(source, path, reason) {
             tracing::warn!(source, path = %Shown::from(path), reason = reason.as_str(), %why, "not read");
         }
     }
 
-    /// Notes that `path`, or what is in it, cannot be looked at.
+    /// Records that `path`, or its content, cannot be looked at.
     pub(super) fn add_unseen(&mut self, source: &str, path: &Path, why: &io::Error) {
         self.unseen.push(path.to_owned());
         self.out_of_files |= is_out_of_files(why);
@@ -46,18 +45,18 @@ impl Skips {
         self.add(source, path, reason, why);
     }
 
-    /// What could not be looked at since this was asked for the last time.
+    /// What could not be looked at since the last call.
     pub(super) fn take_unseen(&mut self) -> Vec<PathBuf> {
         self.out_of_files = false;
         std::mem::take(&mut self.unseen)
     }
 
-    /// Whether something could not be looked at since there is no room for another open file.
+    /// Whether something could not be looked at because no further file could be opened.
     pub(super) fn is_out_of_files(&self) -> bool {
         self.out_of_files
     }
 
-    /// Notes that the folder `path` matches, which is usual enough for `*`.
+    /// Records that the folder `path` matches, which is common for `*`.
     pub(super) fn add_folder(&mut self, source: &str, path: &Path) {
         let reason = SkipReason::NotAFile;
         if self.is_new(source, path, reason) {
@@ -83,19 +82,19 @@ impl Skips {
         true
     }
 
-    /// Takes over reporting what `other` has not reported.
+    /// Takes over what `other` has not reported to a collector.
     pub(super) fn take_new(&mut self, other: &mut Skips) {
         for (reason, paths) in std::mem::take(&mut other.new) {
             *self.new.entry(reason).or_default() += paths;
         }
     }
 
-    /// How many paths were told.
+    /// How many paths were reported.
     pub(super) fn len(&self) -> usize {
         self.told.len()
     }
 
-    /// Reports what was not reported before.
+    /// Reports new paths to the collector.
     pub(super) fn report(&mut self, collector: &mut dyn Collector) {
         for (reason, paths) in std::mem::take(&mut self.new) {
             collector.skipped(reason, paths);

@@ -19,26 +19,26 @@ use crate::settings::Section;
 /// How often the patterns of a followed source are looked up again.
 const RESCAN: Duration = Duration::from_secs(1);
 
-/// Where following begins in files that exist already at the start; files that appear later are read from their
-/// beginning.
+/// Where following starts in files that exist already at the start of the run; files that appear later are read from
+/// their beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadFrom {
     /// At the beginning.
     #[default]
     Start,
-    /// At the last line that is not ended yet.
+    /// At the beginning of the last, unfinished line.
     End,
 }
 
-/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its line's
-/// first byte. Unless it follows them, which files there are is found out once, when a worker first opens it.
+/// A source of kind `file`: the lines of files. Each file is a partition, and the offset of a record is the position of
+/// its line's first byte. Unless it follows them, the files are listed once, when a worker first opens the source.
 #[derive(Debug)]
 pub struct FileSource {
     patterns: Vec<String>,
     follow: bool,
     read_from: ReadFrom,
     rescan: Duration,
-    /// The workers of a process share what was found, so that they agree on it.
+    /// The workers of a process share the list, so that they agree on it.
     list: Mutex<Option<Arc<FileList>>>,
     catalog: Mutex<Weak<Catalog>>,
 }
@@ -56,7 +56,7 @@ impl FileSource {
         }
     }
 
-    /// Reads on as the files grow, are rotated and appear; the source then never ends.
+    /// Continues to read as the files grow, are rotated and appear; the source then never ends.
     #[must_use]
     pub fn follow(mut self, read_from: ReadFrom) -> Self {
         self.follow = true;
@@ -86,7 +86,7 @@ impl FileSource {
         Some(if follow { source.follow(read_from) } else { source })
     }
 
-    /// The pattern by which the source would read a file called `name` in `folder`, if one was there.
+    /// The pattern by which the source would read a file `name` in `folder`, if it existed.
     pub(crate) fn pattern_that_matches(&self, folder: &Path, name: &str) -> Option<&str> {
         let would_match = |pattern: &&String| Glob::new(pattern).is_ok_and(|glob| glob.would_match(folder, name));
         self.patterns.iter().find(would_match).map(String::as_str)
@@ -94,7 +94,7 @@ impl FileSource {
 
     fn shared_list(&self, context: &SourceContext) -> Result<Arc<FileList>> {
         let mut shared = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        // Kept, also when all that began with it have ended: a worker that opens later must number the files alike.
+        // Kept even when all workers that have opened it are done: one that opens later must number the files alike.
         let list = match &*shared {
             Some(list) => Arc::clone(list),
             None => Arc::new(FileList::new(&context.name, &self.patterns)?),

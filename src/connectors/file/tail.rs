@@ -1,8 +1,8 @@
-//! One open file and how far it has been read.
+//! One open file and the position up to which it has been read.
 //!
 //! No bytes are kept between reads: the beginning of an unfinished line is read again, so all files of a reader share
-//! one buffer, and a position is a whole description of where reading stands. The buffer never grows beyond
-//! `record_bytes_max` and one read.
+//! one buffer, and a position fully describes the progress. The buffer never grows beyond `record_bytes_max` and one
+//! read.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -26,36 +26,36 @@ pub(super) const READ_BYTES: usize = 256 * 1024;
 /// The least that is read at once, however small the budget.
 const READ_BYTES_MIN: usize = 4 * 1024;
 
-/// How far back the end of a line is looked for.
+/// How far back the end of a line is searched for.
 const LINE_END_WINDOW: usize = 4 * 1024;
 
-/// What one visit to a file found.
+/// The result of a visit to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Visit {
-    /// So many bytes were taken.
+    /// This many bytes were read.
     Took(usize),
-    /// Nothing was taken: the file ends here, for now.
+    /// Nothing was read: the file ends here, at present.
     AtEnd,
-    /// The file is compressed, with the program of this name; nothing was taken.
+    /// The file is compressed, with the program of this name; nothing was read.
     Compressed(&'static str),
 }
 
 #[derive(Debug)]
 pub(super) struct Tail {
     file: Arc<File>,
-    /// By which it was opened.
+    /// The path by which it was opened.
     path: PathBuf,
     key: FileKey,
     /// The offset, in the partition, of the first byte of this file.
     base: u64,
-    /// How many bytes of the file are done with.
+    /// How many bytes of the file are consumed.
     position: u64,
-    /// The size at which the end was last seen, with an unfinished line perhaps.
+    /// The size at which the end was last seen, perhaps with an unfinished line before it.
     seen_size: Option<u64>,
     splitter: Splitter,
 }
 
-/// A file that was closed, and how far it has been read.
+/// A file that was closed, and the position up to which it has been read.
 #[derive(Debug)]
 pub(super) struct Parked {
     key: FileKey,
@@ -66,7 +66,7 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// Which file it is.
+    /// Identifies the file.
     pub(super) fn key(&self) -> FileKey {
         self.key
     }
@@ -81,14 +81,14 @@ impl Parked {
         self.base + self.position.max(self.seen_size.unwrap_or(0))
     }
 
-    /// Opens the file under the name `path`, for [`resume`](Self::resume); it is not found if another one has that
+    /// Opens the file by the name `path`, for [`resume`](Self::resume); fails with `NotFound` if another file has that
     /// name.
     pub(super) fn reopen(&self, path: &Path) -> io::Result<File> {
         let (file, key) = open(path)?;
         if key == self.key { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
-    /// Reads on in the file, which was opened again as `path`.
+    /// Continues to read the file, which was reopened as `path`.
     pub(super) fn resume(self, file: File, path: &Path) -> Tail {
         let Parked { key, base, position, seen_size, splitter } = self;
         Tail { file: Arc::new(file), path: path.to_owned(), key, base, position, seen_size, splitter }
@@ -103,13 +103,13 @@ impl Tail {
         Ok(Tail { file: Arc::new(file), path: path.to_owned(), key, base, position: 0, seen_size: None, splitter })
     }
 
-    /// Closes it; what was not taken is read again later.
+    /// Closes it; bytes that were not consumed are read again later.
     pub(super) fn park(self) -> Parked {
         let Tail { key, base, position, seen_size, splitter, .. } = self;
         Parked { key, base, position, seen_size, splitter }
     }
 
-    /// Which file it is.
+    /// Identifies the file.
     pub(super) fn key(&self) -> FileKey {
         self.key
     }
@@ -130,7 +130,7 @@ impl Tail {
         }
     }
 
-    /// How many bytes are done with.
+    /// How many bytes are consumed.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
@@ -140,7 +140,7 @@ impl Tail {
         self.base + self.position.max(self.seen_size.unwrap_or(0))
     }
 
-    /// What the file system says about the file now.
+    /// The present metadata of the file.
     pub(super) fn metadata(&self) -> io::Result<Metadata> {
         self.file.metadata()
     }
@@ -156,7 +156,7 @@ impl Tail {
     }
 
     /// Starts over at the beginning of the file, which was truncated, and returns how many bytes of an unfinished line
-    /// are lost with it. Offsets go on where they were.
+    /// are lost with it. Offsets continue from where they were.
     pub(super) fn restart(&mut self, collector: &mut dyn Collector) -> u64 {
         let lost = self.size_min() - self.position;
         self.splitter.finish(self.base + self.position, b"", collector);
@@ -184,9 +184,9 @@ impl Tail {
         Ok(())
     }
 
-    /// Takes about `want` bytes of whole lines without reading them, and returns where they are. There is nothing to
-    /// take so where a line is too long to look for its end, at the beginning of the file (which may be compressed) and
-    /// near its end: then [`visit`](Self::visit) goes on.
+    /// Takes about `want` bytes of whole lines without reading them, and returns where they are. This is not possible
+    /// where a line is too long to search for its end, at the beginning of the file (which may be compressed) and near
+    /// its end: then [`visit`](Self::visit) continues.
     pub(super) fn take_lines(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -205,20 +205,20 @@ impl Tail {
         Ok(Some((Arc::clone(&self.file), position, size)))
     }
 
-    /// Where, from `position` on, the file next has bytes that were written: a hole can be as large as what was ever
-    /// logged.
+    /// The position of the next bytes, from `position` on, that were written: a hole can be as large as everything that
+    /// was ever logged.
     fn data_after(&self, position: u64) -> io::Result<u64> {
-        // Asked first: what is written from now on is not passed over.
+        // Asked first, so that what is written from now on is not skipped.
         let size = self.file.metadata()?.len();
         match seek(&self.file, SeekFrom::Data(position)) {
             Ok(data) => Ok(data.max(position)),
             Err(Errno::NXIO) => Ok(size.max(position)),
-            // A file system that does not know of holes.
+            // A file system without holes.
             Err(_) => Ok(position),
         }
     }
 
-    /// Reads about `want` bytes and hands over the lines that end in them; one line at least, unless the file ends
+    /// Reads about `want` bytes and hands over the lines that end in them; at least one line, unless the file ends
     /// first.
     ///
     /// `last` says that nothing more will be written: the end of the file then ends its last line too.
@@ -282,7 +282,7 @@ pub(super) fn read_error(source: &str, path: &Path, cause: io::Error) -> Error {
     Error::source(format!("source {source:?} cannot read {path:?}")).because(cause).hint(hint)
 }
 
-/// Whether the file at `path` can be read, and what speaks against it.
+/// Whether the file at `path` can be read; if it is compressed, by which program.
 pub(super) fn probe(path: &Path) -> io::Result<Option<&'static str>> {
     let (file, _) = open(path)?;
     let mut head = [0; MAGIC_BYTES_MAX];
@@ -357,7 +357,7 @@ mod tests {
             assert_eq!((heard.records(), heard.rejections()), (expected, vec![]));
             assert_eq!(tail.position(), size + text.len() as u64);
             assert!(buffer.capacity() <= 1024 + READ_BYTES + 1, "{}", buffer.capacity());
-            // 256 reads, where the file system does not know of holes.
+            // 256 reads, where the file system has no holes.
             assert!(!sparse || !(8..=250).contains(&visits), "{visits} reads");
         }
     }

@@ -1,8 +1,8 @@
-//! From a glob to the paths that match it.
+//! Finds the paths that match a glob.
 //!
-//! What stands in the way in one folder hides nothing of another: an entry that cannot be used is told and left out.
-//! Symbolic links to folders are followed where the glob names a folder or `*` stands for it, but not below `**`, so
-//! there are no loops.
+//! A problem in one folder hides nothing of another: an entry that cannot be used is reported and skipped. Symbolic
+//! links to folders are followed where the glob names a folder or `*` matches it, but not below `**`, so there are no
+//! loops.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -20,7 +20,7 @@ const OPTIONS: MatchOptions =
 /// How many folders deep `**` goes.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// A glob, taken apart at its slashes.
+/// A glob, split at its slashes.
 #[derive(Debug)]
 pub(super) struct Glob {
     root: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Glob {
 
 #[derive(Clone, Debug)]
 enum Part {
-    /// Without anything special in it.
+    /// Literal text.
     Name(String),
     /// With `*`, `?` or `[`.
     Matching(Pattern),
@@ -40,12 +40,12 @@ enum Part {
 }
 
 impl Glob {
-    /// Takes `text` apart.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// If it is no glob.
+    /// If it is not a glob.
     pub(super) fn new(text: &str) -> Result<Self, PatternError> {
-        // As a whole first: an error says where it is.
+        // Parsed as a whole first, so that an error has the right column.
         Pattern::new(text)?;
         let root = PathBuf::from(if text.starts_with('/') { "/" } else { "" });
         let mut parts = Vec::new();
@@ -63,7 +63,7 @@ impl Glob {
         Ok(Glob { root, parts, names_folders: text.ends_with('/') })
     }
 
-    /// The paths that match, in no order, some perhaps twice. What cannot be looked at is told to `skips`.
+    /// The paths that match, in no order, some perhaps twice. What cannot be looked at is added to `skips`.
     pub(super) fn walk(&self, source: &str, skips: &mut Skips) -> Vec<PathBuf> {
         let mut walk = Walk { source, skips, found: Vec::new() };
         if !self.names_folders {
@@ -72,8 +72,8 @@ impl Glob {
         walk.found
     }
 
-    /// Whether a file called `name` in the folder `folder`, there or not, would match. Both the folder and the
-    /// beginning of the glob may lead over symbolic links.
+    /// Whether a file `name` in the folder `folder`, existing or not, would match. Both the folder and the beginning of
+    /// the glob may contain symbolic links.
     pub(super) fn would_match(&self, folder: &Path, name: &str) -> bool {
         let Some((last, parents)) = self.parts.split_last() else { return false };
         let fits = match last {
@@ -85,7 +85,7 @@ impl Glob {
     }
 }
 
-/// Whether a part of a path with this text stands for others.
+/// Whether a component of a path is a pattern.
 pub(super) fn is_special(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
@@ -149,13 +149,13 @@ impl Walk<'_> {
         }
     }
 
-    /// What is in `folder`: names (lossy ones of those that are not UTF-8), paths, and whether they are folders, links
-    /// not counted.
+    /// The entries of `folder`: names (lossy ones if they are not UTF-8), paths, and whether they are folders, not
+    /// counting links.
     fn list(&mut self, folder: &Path) -> Vec<(Result<String, String>, PathBuf, bool)> {
         let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let entries = match fs::read_dir(here) {
             Ok(entries) => entries,
-            // It is a file, or gone: nothing is in it.
+            // It is a file, or gone: it has no entries.
             Err(why) if matches!(why.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Vec::new(),
             Err(why) => {
                 self.skips.add_unseen(self.source, folder, &why);
@@ -170,7 +170,7 @@ impl Walk<'_> {
                     let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
                     all.push((name, folder.join(entry.file_name()), is_folder));
                 }
-                // The rest of the folder; the next look-up may see it.
+                // The rest of the folder is unknown; the next look-up may see it.
                 Err(why) => {
                     self.skips.add_unseen(self.source, folder, &why);
                     break;
@@ -187,7 +187,7 @@ fn covers(from: &Path, parts: &[Part], folder: &Path) -> bool {
     let names = || folder.strip_prefix(from).ok().and_then(|below| below.iter().next()).and_then(|name| name.to_str());
     let matching = |fits: &dyn Fn(&str) -> bool| {
         let lexical = names().is_some_and(|name| fits(name) && covers(&from.join(name), rest, folder));
-        // A link in a folder that is there can lead to where `folder` is.
+        // A link in an existing folder can lead to where `folder` is.
         lexical || links(from).iter().any(|(name, to)| fits(name) && covers(to, rest, folder))
     };
     match part {
@@ -200,14 +200,14 @@ fn covers(from: &Path, parts: &[Part], folder: &Path) -> bool {
     }
 }
 
-/// The links to folders that are in `folder`, with where they lead.
+/// The links to folders in `folder`, with their targets.
 fn links(folder: &Path) -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
     links.filter_map(|link| Some((link.file_name().into_string().ok()?, fs::canonicalize(link.path()).ok()?))).collect()
 }
 
-/// `path` from the root, without links as far as it is there; what is not is taken as it is written.
+/// `path` from the root, without links as far as it exists; the rest is taken literally.
 fn resolve(path: &Path) -> PathBuf {
     let mut written = std::env::current_dir().unwrap_or_default().join(path);
     let mut missing = Vec::new();
@@ -223,7 +223,7 @@ fn resolve(path: &Path) -> PathBuf {
             return real;
         }
         missing.push(written.file_name().map(ToOwned::to_owned));
-        // `..` has no file name, and goes back up in what is not there.
+        // `..` has no file name, and goes back up in a path that does not exist.
         let mut parents = written.components();
         if parents.next_back().is_none() {
             return written;
@@ -244,7 +244,7 @@ mod tests {
         fs::write(path, "x").unwrap();
     }
 
-    /// What matches `glob` in `dir`, sorted, without `dir`; and how many paths were skipped.
+    /// What matches `glob` in `dir`, sorted, relative to `dir`; and how many paths were skipped.
     fn walked(dir: &Path, glob: &str) -> (Vec<String>, usize) {
         let mut skips = Skips::default();
         let found = Glob::new(&format!("{}/{glob}", dir.display())).unwrap().walk("s", &mut skips);
@@ -333,7 +333,7 @@ mod tests {
             ("**/*.jsonl", "out/alerts"),
             ("**", "out/alerts"),
             ("*/*/r*", "out/../out/./alerts"),
-            // Not there yet, below a link or not.
+            // Does not exist yet, below a link or not.
             ("out/new/*", "out/new"),
             ("out/*/*", "link/new"),
             ("out/new/**/*", "link/new/er"),

@@ -1,7 +1,8 @@
-//! The profile `auth-events`: JSON lines of what users do on servers, any of which can be made without those before it.
+//! The profile `auth-events`: JSON lines of what users do on servers, each of which can be generated without earlier
+//! ones.
 //!
-//! A few addresses fail most of the time, most rarely. A malformed line is cut short, is no JSON, lacks a field, or has
-//! one of the wrong type.
+//! A few addresses fail most of the time, most rarely. A malformed line is cut short, is not JSON, lacks a field, or
+//! has one of the wrong type.
 
 use std::io::Write;
 
@@ -17,7 +18,7 @@ const HOSTS: u64 = 200;
 /// Four of five records are at most this late, in milliseconds.
 const USUALLY_LATE_MAX_MS: u64 = 50;
 
-/// Writes records of any partition and number.
+/// Writes records by partition and number.
 #[derive(Clone, Debug)]
 pub(super) struct AuthEvents {
     config: GeneratorConfig,

@@ -1,5 +1,5 @@
-//! The profile `nexmark`: people, auctions and bids of an auction site, any of which can be made without those before
-//! it.
+//! The profile `nexmark`: people, auctions and bids of an auction site, each of which can be generated without earlier
+//! ones.
 //!
 //! The events are those of NEXMark (Tucker, Tufte, Papadimos, Maier: "NEXMark – A Benchmark for Queries over Data
 //! Streams", OGI/OHSU, 2002, revised 2008). What the paper leaves open (proportions, hot keys, prices, lengths, sizes)
@@ -7,8 +7,7 @@
 //! share. Two things are ours: texts are random letters, and sizes are those of the values, as there, to which JSON
 //! adds names.
 //!
-//! The number of an event is its place over all partitions, so the events are the same however many partitions share
-//! them.
+//! The number of an event counts over all partitions, so the events are the same however many partitions share them.
 
 mod ids;
 mod prices;
@@ -37,16 +36,16 @@ const LETTERS_MAX: usize = 600;
 /// Where a text may begin among the letters.
 const LETTERS_STARTS: usize = 2048;
 
-/// Writes events of any number.
+/// Writes events by number.
 #[derive(Debug)]
 pub(super) struct Nexmark {
     config: GeneratorConfig,
     prices: Prices,
-    /// Every text is a piece of these.
+    /// Every text is a slice of these.
     letters: Vec<u8>,
 }
 
-/// The line being written, and the chance that decides what is in it.
+/// The line being written, and the random numbers that decide its content.
 struct Writer<'a> {
     random: Random,
     line: &'a mut Vec<u8>,
@@ -67,7 +66,7 @@ impl Nexmark {
     pub fn write(&self, partition: u32, index: u64, line: &mut Vec<u8>) {
         line.clear();
         let nth = u128::from(index) * u128::from(self.config.partitions) + u128::from(partition);
-        // Beyond 2^64 the numbers begin anew; at the highest rate that is after centuries.
+        // Beyond 2^64 the numbers wrap around; at the highest rate that is after centuries.
         let number = nth as u64;
         let random = Random::new(self.config.seed, Purpose::NexmarkEvent, number, 0);
         let mut writer = Writer { random, line, letters: &self.letters, size: 0 };
@@ -86,7 +85,7 @@ impl Nexmark {
         }
     }
 
-    /// How long an auction is open, on average: until so many others have begun.
+    /// How long an auction is open, on average: until this many others have begun.
     fn open_ms(&self, nth: u128) -> u64 {
         let later = nth + u128::from(ACTIVE_AUCTIONS * CYCLE / AUCTIONS);
         (self.config.time_of(later) - self.config.time_of(nth)).unsigned_abs()
@@ -171,7 +170,7 @@ impl Writer<'_> {
         self.rest(BID_BYTES);
     }
 
-    /// The last field, which brings the values to `mean` bytes on average, and the end.
+    /// The last field, which pads the values to `mean` bytes on average, and the end.
     fn rest(&mut self, mean: usize) {
         let more = mean.saturating_sub(self.size);
         let spread = more / 5;

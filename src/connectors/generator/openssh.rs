@@ -1,7 +1,7 @@
 //! The profile `openssh`: authentication logs of several servers, with attacks planted among ordinary logins.
 //!
 //! Every host is a partition. Even ones write times as RFC 3164 (no year, no zone: UTC is meant), odd ones as RFC 3339,
-//! as mixed fleets do. A [`Plan`] says what was planted. Everyone else stays below it: no address but the planted ones
+//! as mixed fleets do. A [`Plan`] lists what was planted. Everyone else stays below it: no address but the planted ones
 //! fails more than [`ORDINARY_FAILURES_MAX`] times within [`ORDINARY_GAP`], so at most that often in any 5 minutes and
 //! for at most two users in any hour.
 //!
@@ -36,7 +36,7 @@ pub struct LogLine {
     pub partition: u32,
     /// The name of the host that writes it.
     pub host: Text,
-    /// The time that it states, if it is well-formed; in milliseconds, where the line may have whole seconds.
+    /// Its time, if it is well-formed; in milliseconds, where the line may have whole seconds.
     pub at: EventTime,
     /// The line without a line break; not always UTF-8.
     pub bytes: Vec<u8>,
@@ -46,7 +46,7 @@ pub struct LogLine {
 
 /// 60 000 lines of 4 hosts over 6 hours of event time, with 8 planted attacks: a demonstration's size.
 ///
-/// The lines without a year are of 2026, which a source of them has to be told (key `year`).
+/// The lines without a year are of 2026, which a source of them has to be configured with (key `year`).
 pub fn demo(seed: u64) -> GeneratorConfig {
     GeneratorConfig {
         events: Some(60_000),
@@ -68,14 +68,14 @@ fn in_range(config: &GeneratorConfig) -> GeneratorConfig {
     GeneratorConfig { profile: Profile::Openssh, ..config.clone() }.clamped()
 }
 
-/// The lines of all hosts, in the order in which they arrive: what the generator's partitions hold, merged.
+/// The lines of all hosts, in the order in which they arrive: the generator's partitions, merged.
 pub struct AuthLog {
-    /// Every host that has lines left, with its next one and the time of its arrival.
+    /// Every host that has lines left, with its next line and the time of its arrival.
     hosts: Vec<(i64, LogLine, HostLog)>,
 }
 
 impl AuthLog {
-    /// The logs that `config` describes; its profile does not matter, and neither does its rate.
+    /// The logs that `config` describes; its profile and its rate are ignored.
     pub fn new(config: &GeneratorConfig) -> Self {
         let config = in_range(config);
         let logs = (0..config.partitions).map(|partition| HostLog::new(&config, partition));

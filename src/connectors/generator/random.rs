@@ -1,4 +1,4 @@
-//! Chance that can be repeated: a generator of numbers per thing that is decided, seeded by what identifies the thing.
+//! Reproducible random numbers: a sequence per decision, seeded by what identifies the decision.
 //!
 //! SipHash and PCG are specified to the bit, so the numbers are the same everywhere and in every version. The helpers
 //! are our own because those of `rand` may change their numbers between versions.
@@ -9,12 +9,12 @@ use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// What is decided; keeps the numbers for different purposes apart.
+/// What is decided; keeps the sequences for different purposes apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
     /// A record of the profile `auth-events`, by partition and number.
     AuthEvent = 1,
-    /// What an address of the profile `auth-events` is like, by its rank.
+    /// The character of an address of the profile `auth-events`, by its rank.
     Character = 2,
     /// An attack, by cycle and number.
     Attack = 3,

@@ -1,4 +1,4 @@
-//! Hands generated records to the collector: in turn from every partition of this worker, at the configured rate.
+//! Hands generated records to the collector: from every partition of this worker in turn, at the configured rate.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::connectors::source::{Collector, Partition, Polled, SourceContext, Sou
 use crate::error::Result;
 use crate::record::Reason;
 
-/// As much of a record that is too long as is handed on, in bytes.
+/// How many bytes of a record that is too long are handed on.
 const HEAD_BYTES: usize = 256;
 
 /// Reads one worker's partitions.
@@ -21,7 +21,7 @@ pub(super) struct Reader {
     /// How many partitions all workers have together.
     all: usize,
     joined: bool,
-    /// Which of the partitions is next.
+    /// The index of the next partition.
     turn: usize,
     pace: Option<Pace>,
     line: Vec<u8>,
@@ -37,16 +37,16 @@ struct Generated {
 }
 
 enum Records {
-    /// Each can be made alone. `end` of them, if they end.
+    /// Each can be generated alone. `end` of them, if they end.
     Numbered { make: Rc<Make>, end: Option<u64> },
     /// Each follows from those before it.
     Openssh(Box<HostLog>),
 }
 
-/// Puts the record of a partition that has a number into a line.
+/// Writes the record of a partition and number into a line.
 type Make = dyn Fn(u32, u64, &mut Vec<u8>);
 
-/// How the records of a profile are made that can be made alone.
+/// The generator of a profile whose records can be generated alone.
 fn numbered(config: &GeneratorConfig) -> Option<Rc<Make>> {
     match config.profile {
         Profile::AuthEvents => {
@@ -76,7 +76,7 @@ impl Generated {
         Generated { partition: Partition(partition), label, next: 0, records }
     }
 
-    /// Leaves out the first `records` records.
+    /// Skips the first `records` records.
     fn skip(&mut self, records: u64) {
         if let Records::Openssh(log) = &mut self.records {
             (0..records).for_each(|_| drop(log.next()));
@@ -84,7 +84,7 @@ impl Generated {
         self.next = records;
     }
 
-    /// Puts the next record into `line` and tells its offset; `None` after the last one.
+    /// Writes the next record into `line` and returns its offset; `None` after the last one.
     fn next(&mut self, line: &mut Vec<u8>) -> Option<u64> {
         match &mut self.records {
             Records::Numbered { end: Some(end), .. } if self.next >= *end => return None,
@@ -115,8 +115,8 @@ impl Reader {
         }
     }
 
-    /// If the partition is this worker's, it goes on from where a checkpoint left it, and what an earlier run has read
-    /// since then is due at once: it was, when that run read it.
+    /// If the partition is this worker's, it resumes from its checkpoint, and what an earlier run has read since then
+    /// is due at once: it was, when that run read it.
     pub fn resume(&mut self, known: &KnownPartition) {
         let own = |generated: &&mut Generated| generated.partition.0 == known.partition;
         let Some(generated) = self.partitions.iter_mut().find(own) else { return };
@@ -126,7 +126,7 @@ impl Reader {
         }
     }
 
-    /// Hands over one record, or ends one partition; how many bytes that were.
+    /// Hands over one record, or ends one partition; returns the size of the record in bytes.
     fn step(&mut self, collector: &mut dyn Collector) -> usize {
         self.turn %= self.partitions.len();
         let generated = &mut self.partitions[self.turn];
@@ -182,7 +182,7 @@ impl SourceReader for Reader {
         Some(self.all)
     }
 
-    /// Since the first record was due: the pace does not wait for whoever reads.
+    /// Since the first record was due: the pace does not wait for the reader.
     fn waited(&self) -> Duration {
         self.waited
     }
@@ -198,7 +198,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// How many records should have been given by now and were not, and for how long the first of them.
+    /// How many records are due now, and for how long the first of them has been.
     fn due(&mut self) -> (u64, Duration) {
         let elapsed = self.since.get_or_insert_with(Instant::now).elapsed().as_secs_f64();
         let due = ((elapsed * self.per_second) as u64).saturating_add(self.at_once).saturating_sub(self.given);

@@ -1,4 +1,4 @@
-//! The generator's part of a configuration.
+//! The settings of the generator.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{
 use crate::settings::{Section, Setting, Value};
 use crate::time::EventTime;
 
-/// Reads the section; what is missing or faulty has its default.
+/// Reads the section; missing or faulty values have their defaults.
 pub(super) fn read(section: &mut Section<'_>) -> GeneratorConfig {
     let profiles = [("auth-events", Profile::AuthEvents), ("openssh", Profile::Openssh), ("nexmark", Profile::Nexmark)];
     let default = GeneratorConfig::of(section.choice("profile", &profiles, Profile::AuthEvents));

@@ -3,7 +3,7 @@ use crate::connectors::source::{Collector, Partition, Polled};
 use crate::record::Reason;
 use crate::settings::{Node, Value};
 
-/// What a collector was told, as text.
+/// The calls of a collector, as text.
 #[derive(Default)]
 struct Heard {
     joined: Vec<(u32, String)>,
@@ -248,7 +248,7 @@ fn times_are_exact_also_where_64_bits_are_too_few() {
     let config = GeneratorConfig { start: EventTime::from_millis(7), events_per_second: 0.003, ..events(1, 1) };
     // 3 events in 1 000 s.
     assert_eq!([0, 1, 2, 3].map(|nth| config.time_of(nth)), [7, 333_340, 666_673, 1_000_007]);
-    // A thousand a millisecond; their number times a million is more than 64 bits hold.
+    // A thousand per millisecond; their number times a million exceeds 64 bits.
     let config = GeneratorConfig { events_per_second: 1e6, ..config };
     assert!(18_446_744_074_000u64.checked_mul(1_000_000).is_none());
     assert_eq!(config.time_of(18_446_744_074_000), 7 + 18_446_744_074);

@@ -1,4 +1,4 @@
-//! The claim that how bytes were cut into pieces does not show, in a form that takes any bytes.
+//! Checks that the result does not depend on how bytes were cut into pieces, on arbitrary bytes.
 
 use super::Splitter;
 use crate::connectors::source::{Collector, Partition};
@@ -17,17 +17,17 @@ impl Collector for Said {
         self.0.push((offset, size, head.to_vec()));
     }
 
-    // Nothing else is said of lines.
+    // Not called for lines.
     fn joined(&mut self, _: Partition, _: &str) {}
     fn caught_up(&mut self, _: Partition) {}
     fn lag(&mut self, _: Partition, _: u64) {}
     fn ended(&mut self, _: Partition) {}
 }
 
-/// Splits what follows the first two bytes, which say how long a record and a piece may be.
+/// Splits what follows the first two bytes, which give the limit of a record and the size of a piece.
 ///
 /// # Panics
-/// If it depends on the pieces what comes out, or if something does that is not there.
+/// If the result depends on the pieces, or contains something that is not in the input.
 pub(crate) fn fuzz(bytes: &[u8]) {
     let Some((&[record_bytes_max, piece], bytes)) = bytes.split_first_chunk::<2>() else { return };
     let (record_bytes_max, piece) = (usize::from(record_bytes_max) + 1, usize::from(piece) + 1);

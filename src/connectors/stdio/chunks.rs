@@ -1,5 +1,4 @@
-//! A stream that can only be read by waiting for it: a thread waits, and reads ahead as much as a bounded channel
-//! holds.
+//! A stream that can only be read by blocking: a thread does, and reads ahead as much as a bounded channel holds.
 
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +11,13 @@ use crate::connectors::lines::Splitter;
 use crate::connectors::source::{Collector, Partition};
 use crate::error::{Error, Result};
 
-/// How much is read at once, in bytes: what a pipe holds on Linux.
+/// How much is read at once, in bytes: the size of a pipe on Linux.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How many chunks may be read ahead: 1 MiB.
 const CHUNKS_MAX: usize = 16;
 
-/// What has been read of a stream.
+/// The chunks that have been read of a stream.
 pub(super) struct Chunks {
     source: String,
     chunks: Receiver<Vec<u8>>,
@@ -27,7 +26,7 @@ pub(super) struct Chunks {
     failure: Arc<Mutex<Option<io::Error>>>,
 }
 
-/// What there is without waiting.
+/// The result of a read that does not block.
 pub(super) enum Ready {
     Chunk(Vec<u8>),
     Nothing,
@@ -36,7 +35,7 @@ pub(super) enum Ready {
 }
 
 impl Chunks {
-    /// Begins to read `stream` for the source of this name.
+    /// Starts to read `stream` for the source `source`.
     pub(super) fn start(source: &str, stream: impl Read + Send + 'static) -> Result<Self> {
         let (sender, chunks) = mpsc::sync_channel(CHUNKS_MAX);
         let ahead = Arc::new(AtomicU64::new(0));
@@ -62,7 +61,7 @@ impl Chunks {
                 }
             }
         };
-        // Nobody joins the thread: it may sit in a read that never returns, and ends with the process.
+        // The thread is never joined: it may block in a read that never returns, and ends with the process.
         std::thread::Builder::new()
             .name("stdin".to_owned())
             .spawn(read_all)
@@ -70,7 +69,7 @@ impl Chunks {
         Ok(Chunks { source: source.to_owned(), chunks, ahead, failure })
     }
 
-    /// What has been read next, if anything has.
+    /// The next chunk, if one has been read.
     pub(super) fn ready(&self) -> Ready {
         match self.chunks.try_recv() {
             Ok(chunk) => {
@@ -82,7 +81,7 @@ impl Chunks {
         }
     }
 
-    /// What is read next, however long that takes; nothing at the end.
+    /// The next chunk, however long that takes; `None` at the end.
     pub(super) fn wait(&self) -> Option<Vec<u8>> {
         let chunk = self.chunks.recv().ok()?;
         self.ahead.fetch_sub(chunk.len() as u64, Ordering::Relaxed);
@@ -94,7 +93,7 @@ impl Chunks {
         self.ahead.load(Ordering::Relaxed)
     }
 
-    /// Whether the end is the end of the stream.
+    /// Whether the chunks ended because the stream ended.
     ///
     /// # Errors
     /// If it could not be read any further.
@@ -108,7 +107,7 @@ impl Chunks {
     }
 }
 
-/// Makes lines of chunks.
+/// Splits chunks into lines.
 pub(super) struct Lines {
     splitter: Splitter,
     /// The beginning of an unfinished line; at most `record_bytes_max` bytes between chunks.

@@ -14,12 +14,12 @@ use crate::connectors::source::{
 use crate::error::{Error, Result};
 use crate::settings::{Bytes, Section};
 
-/// How soon an empty input is looked at again.
+/// How soon an empty input is checked again.
 pub(super) const IDLE_WAIT: Duration = Duration::from_millis(10);
 
 pub(super) const STDIN: Partition = Partition(0);
 
-/// What `journal_bytes_max` may be.
+/// The range of `journal_bytes_max`.
 const JOURNAL_BYTES: RangeInclusive<Bytes> = Bytes(1 << 20)..=Bytes(1 << 50);
 
 const JOURNAL_BYTES_DEFAULT: Bytes = Bytes(1 << 30);
@@ -30,10 +30,10 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// What the end of the input means in a run with a state directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtEnd {
-    /// There is no more: all windows close, and nothing can be added by later runs.
+    /// It is complete: all windows close, and later runs can add nothing.
     #[default]
     Close,
-    /// The run ends, and the next one goes on with its own input: windows stay open.
+    /// The run ends, and the next one continues with its own input: windows stay open.
     Keep,
 }
 
@@ -51,7 +51,7 @@ impl Default for StdinSource {
 }
 
 impl StdinSource {
-    /// Reads the source's section; what can be set is about runs with a state directory.
+    /// Reads the source's section; its settings concern runs with a state directory.
     pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
         let ends = [("close", AtEnd::Close), ("keep", AtEnd::Keep)];
         Some(StdinSource {
@@ -61,7 +61,7 @@ impl StdinSource {
     }
 }
 
-/// Standard input, for the one source that may have it.
+/// Takes standard input, for the one source that may have it.
 fn take(context: &SourceContext) -> Result<io::Stdin> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(Error::source(format!("source {:?}: standard input is already being read", context.name))
@@ -78,7 +78,7 @@ impl SourceConnector for StdinSource {
         Ok(Box::new(StreamReader::start(context, take(context)?)?))
     }
 
-    /// There is a journal of it where that is asked.
+    /// It has a journal in a run with a state directory.
     fn is_replayable(&self) -> bool {
         true
     }
@@ -94,7 +94,7 @@ impl SourceConnector for StdinSource {
     }
 }
 
-/// What workers get that do not own the partition.
+/// The reader of workers that do not own the partition.
 struct NothingToRead;
 
 impl SourceReader for NothingToRead {

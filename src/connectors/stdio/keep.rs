@@ -1,4 +1,4 @@
-//! The thread that appends lines to a journal, before anybody else sees them.
+//! The thread that appends lines to a journal, before they are read from there.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,22 +28,22 @@ impl Outcome {
     }
 }
 
-/// What is kept of the input.
+/// Copies the input to the journal.
 pub(super) struct Keeper {
     pub(super) source: String,
     pub(super) chunks: Chunks,
     pub(super) record_bytes_max: usize,
     pub(super) appender: Appender,
-    /// Whether an earlier run has said that there is no more.
+    /// Whether the input ended in an earlier run.
     pub(super) ended_before: bool,
 }
 
 impl Keeper {
-    /// Keeps everything up to the end of the input, in a thread of its own.
+    /// Copies everything up to the end of the input, in a thread of its own.
     pub(super) fn start(mut self) -> Result<Outcome> {
         let (source, outcome) = (self.source.clone(), Outcome::default());
         let told = outcome.clone();
-        // Nobody joins the thread: it may wait for input that never comes, and ends with the process.
+        // The thread is never joined: it may wait for input that never comes, and ends with the process.
         std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
@@ -59,7 +59,7 @@ impl Keeper {
         let mut filling = Filling::default();
         while let Some(chunk) = self.chunks.wait() {
             lines.take(&chunk, &mut filling);
-            // One flush for whatever waits.
+            // One flush for everything that waits.
             while filling.0.bytes() < FRAME_BYTES
                 && let Ready::Chunk(chunk) = self.chunks.ready()
             {
@@ -78,11 +78,11 @@ impl Keeper {
     fn append(&mut self, batch: &mut Batch) -> Result<bool> {
         if self.ended_before && batch.entries() > 0 {
             let message = format!(
-                "source {:?}: standard input ended in an earlier run, all windows were closed then, and now there is more of it",
+                "source {:?}: standard input ended in an earlier run, all windows were closed then, and there is more of it now",
                 self.source
             );
             let hint = format!(
-                "begin with a new state directory; with sources.{}.at_end = \"keep\" windows stay open at the end of the input",
+                "start with a new state directory; with sources.{}.at_end = \"keep\" windows stay open at the end of the input",
                 self.source
             );
             return Err(Error::source(message).hint(hint));
@@ -91,7 +91,7 @@ impl Keeper {
     }
 }
 
-/// Takes lines into a batch.
+/// Collects lines in a batch.
 #[derive(Default)]
 struct Filling(Batch);
 
@@ -104,7 +104,7 @@ impl Collector for Filling {
         self.0.push(Entry::Rejected { size, head });
     }
 
-    // Nothing else is said of lines.
+    // Not called for lines.
     fn joined(&mut self, _: Partition, _: &str) {}
     fn caught_up(&mut self, _: Partition) {}
     fn lag(&mut self, _: Partition, _: u64) {}

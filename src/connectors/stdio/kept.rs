@@ -1,20 +1,19 @@
-//! Lines that can be read again: in a run with a state directory, standard input goes through a
+//! A replayable standard input: in a run with a state directory, it goes through a
 //! [journal](crate::checkpoint::journal).
 //!
-//! One thread reads, one appends to the journal, and the reader here reads the journal, up to what is on the disk. So a
-//! record is seen by the dataflow only when it can be read again, and the reader does the same whether a record has
-//! just come or was read by a process that was killed.
+//! One thread reads, one appends to the journal, and the reader here reads the journal, up to what is on disk. So the
+//! dataflow sees a record only when it can be read again, and the reader does the same whether a record has just
+//! arrived or was read by a process that was killed.
 //!
 //! The inputs of all runs on a state directory are *one* partition, one after the other, as if one process had read
-//! them: a line is as late or as early as it would have been then. If each run's input were a partition, each would
-//! join where the watermark is by then, and what is out of order around a restart would be judged by when the restart
-//! was.
+//! them: a line is as late as it would have been then. If each run's input were a partition, each would join at the
+//! watermark of that moment, and the lateness of disorder around a restart would depend on when the restart was.
 //!
-//! What the end of an input means cannot be seen: that all is done, or that the program at the other end was stopped
-//! and will be started again. The setting says it ([`AtEnd`]). By default the partition ends, as it does without a
-//! state directory: all windows close, and with them the time of the dataflow is over, so a later run that gets more
-//! input refuses it, rather than call everything late. With `keep` the run ends as after a signal, and the next one
-//! goes on. A run that was killed has seen no end, and is always gone on from.
+//! The end of an input can mean two things: that everything is done, or that the program at the other end was stopped
+//! and will be started again. The setting chooses ([`AtEnd`]). By default the partition ends, as it does without a
+//! state directory: all windows close, the watermark is at the end of time, and a later run that gets more input
+//! refuses it, rather than treating everything as late. With `keep` the run ends as after a signal, and the next one
+//! resumes it. A run that was killed has seen no end, and can always be resumed.
 
 use std::io::Read;
 
@@ -28,7 +27,7 @@ use crate::connectors::source::{Collector, Partition, Polled, SourceContext, Sou
 use crate::error::Result;
 use crate::record::Reason;
 
-/// The lines of this run's input and of those before it, by way of a journal.
+/// Reads the lines of this run's input and of those before it, from a journal.
 pub(super) struct KeptReader {
     record_bytes_max: usize,
     at_end: AtEnd,
@@ -43,7 +42,7 @@ pub(super) struct KeptReader {
 }
 
 impl KeptReader {
-    /// Goes on with what is `known` of the partition, and with the lines of `stream` after that.
+    /// Resumes the partition as `known`, and continues with the lines of `stream`.
     pub(super) fn start(
         context: &SourceContext,
         journals: &Journals,
@@ -115,7 +114,7 @@ impl SourceReader for KeptReader {
                 if is_over {
                     break self.end(collector)?;
                 }
-                // An input that nobody looks at is not silent.
+                // An input that is not read is not idle.
                 if taken == 0 && !self.journal.is_full() {
                     collector.caught_up(STDIN);
                 }
@@ -155,7 +154,7 @@ impl SourceReader for KeptReader {
     }
 }
 
-/// Whoever is next on the state directory appends to a journal that nobody else does.
+/// The next run on the state directory must be the only one that appends.
 impl Drop for KeptReader {
     fn drop(&mut self) {
         self.journal.close();

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::settings::Section;
 use crate::time::Epoch;
 
-/// How many bytes of rows are gathered for one write.
+/// How many bytes of rows are buffered for one write.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// How many buffers may wait for a slow reader; beyond that rows gather in the writer, and the epochs that are not
+/// How many buffers may wait for a slow reader; beyond that rows accumulate in the writer, and the epochs that are not
 /// written yet hold the dataflow back.
 const BUFFERS_MAX: usize = 16;
 
@@ -22,7 +22,7 @@ const BUFFERS_MAX: usize = 16;
 pub struct StdoutSink;
 
 impl StdoutSink {
-    /// Reads the sink's section: there is nothing to set.
+    /// Reads the sink's section, which has no settings.
     pub fn from_section(_section: &mut Section<'_>) -> Option<Self> {
         Some(StdoutSink)
     }
@@ -45,17 +45,17 @@ struct Batch {
     sealed: Option<Epoch>,
 }
 
-/// What the writing thread has to tell.
+/// What the writing thread reports.
 #[derive(Default)]
 struct Progress {
     written: Option<Epoch>,
     failure: Option<Error>,
 }
 
-/// Writes rows to a stream that may make its writer wait.
+/// Writes rows to a stream that may block.
 struct StreamWriter {
     batch: Batch,
-    /// Gone once the sink is finished.
+    /// `None` once the sink is finished.
     thread: Option<(SyncSender<Batch>, JoinHandle<()>)>,
     progress: Arc<Mutex<Progress>>,
 }
@@ -88,7 +88,7 @@ impl StreamWriter {
         Ok(StreamWriter { batch, thread: Some((sender, thread)), progress })
     }
 
-    /// Offers what has gathered to the thread; it stays here if too much is waiting there.
+    /// Offers the buffered rows to the thread; they stay here if too much is waiting there.
     fn offer(&mut self) {
         let Some((sender, _)) = &self.thread else { return };
         if self.batch.rows.is_empty() && self.batch.sealed.is_none() {
@@ -108,7 +108,7 @@ impl StreamWriter {
 
 impl SinkWriter for StreamWriter {
     fn write(&mut self, _key: Option<&[u8]>, row: &[u8]) -> Result<()> {
-        // Rows of the next epoch must not travel under the seal of the one before.
+        // Rows of the next epoch must not travel under the seal of the previous one.
         if self.batch.sealed.is_some() {
             self.offer();
         }
@@ -136,7 +136,7 @@ impl SinkWriter for StreamWriter {
     fn finish(&mut self) -> Result<()> {
         if let Some((sender, thread)) = self.thread.take() {
             let rest = std::mem::replace(&mut self.batch, Batch { rows: Vec::new(), sealed: None });
-            // If the thread is gone, `check` says why.
+            // If the thread is gone, `check` reports why.
             let _ = sender.send(rest);
             drop(sender);
             if let Err(panic) = thread.join() {

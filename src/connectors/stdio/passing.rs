@@ -1,4 +1,4 @@
-//! Lines that are gone once they were handed over.
+//! Standard input without a journal: its lines are gone once they were handed over.
 
 use std::io::Read;
 
@@ -78,7 +78,7 @@ mod tests {
     use crate::connectors::lines::tests::{Heard, Said, naive};
     use crate::connectors::stdio::input::tests::context;
 
-    /// A stream that gives at most `.1` bytes at once.
+    /// A stream that returns at most `.1` bytes per read.
     struct Pieces(io::Cursor<Vec<u8>>, usize);
 
     impl Read for Pieces {

@@ -84,7 +84,7 @@ pub(super) struct PartitionState {
     pub(super) held: VecDeque<Held>,
     /// The reader was asked to hold it.
     pub(super) full: bool,
-    /// It was said that there is more of it than there should be.
+    /// The warning that it has grown past its end was logged.
     pub(super) beyond_end: bool,
     /// The offset after the last record that was taken.
     pub(super) next: u64,

@@ -1,20 +1,20 @@
-//! Who may ask: not a page of another site, although the browser that shows it is on this machine.
+//! Checks where a request comes from: pages of other sites are refused, although their browser is on this machine.
 //!
-//! A page can make its own host name point to the loopback, and then reads what is served there as if it were its own.
-//! It cannot make a browser send another `Host` than its name: so a request must be for an address, for `localhost`, or
-//! for a name that the configuration lists. Whoever is no browser says what it likes, and reaches the port anyway.
+//! A page can make its own host name resolve to the loopback, and then reads what is served there as if it were its
+//! own. It cannot make a browser send another `Host` than that name: so a request must be addressed to an IP address,
+//! to `localhost`, or to a name that the configuration lists. Other programs than browsers can send any `Host`, and can
+//! connect to the port anyway.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use hyper::header::{HOST, ORIGIN};
 use hyper::{Request, StatusCode};
 
-/// Refuses `request` with a status and a line for whoever sent it; `hosts` are the names that are allowed, in lower
-/// case.
+/// Refuses `request` with a status and a line for the client; `hosts` are the names that are allowed, in lower case.
 pub(super) fn refuse<B>(request: &Request<B>, hosts: &[String]) -> Option<(StatusCode, String)> {
     let header = |name| request.headers().get_all(name).iter();
     let mut named = header(HOST);
-    // What the request line says wins, as HTTP has it; a request of HTTP/1.0 need not say.
+    // The host of the request line takes precedence, as HTTP has it; a request of HTTP/1.0 need not have one.
     let asked = match request.uri().authority() {
         Some(authority) => Some(authority.as_str().to_owned()),
         None => named.next().map(|value| value.to_str().unwrap_or("?").to_owned()),
@@ -91,7 +91,7 @@ mod tests {
         ] {
             assert_eq!(status("/metrics", &[("host", host)]), 421, "{host}");
         }
-        // The request line wins over the header, and two headers are no answer.
+        // The request line takes precedence over the header, and two headers are refused.
         assert_eq!(status("http://attacker.example/metrics", &[("host", "localhost")]), 421);
         assert_eq!(status("http://localhost/metrics", &[("host", "attacker.example")]), 200);
         assert_eq!(status("/metrics", &[("host", "localhost"), ("host", "attacker.example")]), 400);

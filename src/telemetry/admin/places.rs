@@ -1,7 +1,7 @@
-//! The connections that are served at once: so many, and a new one never waits for an old one.
+//! The connections that are served at once: their number is bounded, and a new one never waits for an old one.
 //!
-//! Whoever opens connections and sends nothing takes up places, but cannot keep a health check out: the oldest of those
-//! that have asked for nothing makes room, and only where all have asked, the oldest of all.
+//! Clients that open connections and send nothing take up slots, but cannot keep a health check out: the oldest
+//! connection that has sent no request is closed, or if all have sent one, the oldest of all.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,7 +19,7 @@ pub(super) struct Places {
 
 struct Place {
     task: AbortHandle,
-    /// Whether a whole request has come.
+    /// Whether a complete request has arrived.
     asked: Arc<AtomicBool>,
 }
 
@@ -29,7 +29,7 @@ impl Places {
         Places { most: most.max(1), taken: VecDeque::new(), tasks: JoinSet::new() }
     }
 
-    /// Serves one more connection at once. `connection` gets the mark to set when it has been asked for something.
+    /// Serves one more connection at once. `connection` gets the flag to set when a request has arrived.
     pub(super) fn serve<F>(&mut self, connection: impl FnOnce(Arc<AtomicBool>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// Notes its number when it is closed.
+    /// Records its number when it is closed.
     struct Connection(usize, Arc<Mutex<Vec<usize>>>);
 
     impl Drop for Connection {
@@ -63,7 +63,7 @@ mod tests {
         }
     }
 
-    /// The connections that are closed when seven come for three places and none ends; `asked` says which have sent a
+    /// The connections that are closed when seven come for three slots and none ends; `asked` says which have sent a
     /// request.
     fn closed(asked: fn(usize) -> bool) -> Vec<usize> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -90,7 +90,7 @@ mod tests {
     fn the_oldest_that_asked_for_nothing_makes_room() {
         assert_eq!(closed(|number| [0, 2].contains(&number)), [1, 3, 4, 5]);
         assert_eq!(closed(|_| false), [0, 1, 2, 3]);
-        // Whoever asks and does not read the answer keeps nobody out either.
+        // Clients that send a request and do not read the answer keep nobody out either.
         assert_eq!(closed(|_| true), [0, 1, 2, 3]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the admin server answers: fixed paths, matched whole. Bodies are not read and queries are ignored.
+//! The responses of the admin server: fixed paths, matched whole. Bodies are not read and queries are ignored.
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -26,7 +26,7 @@ pub(super) fn respond(request: &Request<Incoming>, served: &Served) -> Response<
     if let Some((status, text)) = callers::refuse(request, hosts) {
         return answer(status, TEXT, text);
     }
-    // The body of an answer to HEAD is left out by the server, its headers are the same.
+    // The server omits the body of a response to HEAD; the headers are the same.
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".into());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

@@ -44,7 +44,7 @@ impl Server {
     }
 }
 
-/// What comes until the server closes the connection.
+/// Everything until the server closes the connection.
 fn read_all(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     match socket.read_to_end(&mut bytes) {
@@ -103,12 +103,12 @@ fn only_get_and_head_and_no_bodies() {
         assert!(response.starts_with("HTTP/1.1 405"), "{method}: {response}");
         assert!(response.to_lowercase().contains("\r\nallow: get, head\r\n"), "{method}: {response}");
     }
-    // A body is announced and never sent: the answer does not wait for it.
+    // A body is announced and never sent: the response does not wait for it.
     let response = server.send(b"POST /metrics HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n");
     assert!(response.starts_with("HTTP/1.1 405"), "{response}");
     let response = server.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n");
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
-    // One request per connection, so nothing comes of sending more at once.
+    // One request per connection, so further ones are ignored.
     let response = server.send(&b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(50));
     assert_eq!(response.matches("HTTP/1.1 200").count(), 1, "{response}");
     let response = server.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -189,7 +189,7 @@ fn slow_connections_keep_nobody_out() {
         assert_eq!(server.get("/healthz").0, 200);
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    // The first one that came had to make room.
+    // The first one was closed for the new one.
     assert_eq!(read_all(&mut idle[0]), "");
 }
 

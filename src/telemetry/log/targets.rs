@@ -1,4 +1,4 @@
-//! The targets that a log filter can name, to tell apart a directive that chooses something from one that never will.
+//! The targets that a log filter can name, to detect directives that match nothing.
 
 use crate::settings::suggest;
 
@@ -29,9 +29,9 @@ const TARGETS: [&str; 20] = [
 /// Crates that a misspelt target may have been meant for.
 const CRATES: [&str; 2] = ["tidewatch", "librdkafka"];
 
-/// One line for each directive of `filter` whose target is none of Tidewatch's although it looks like one.
+/// One line for each directive of `filter` whose target looks like one of Tidewatch's and does not exist.
 ///
-/// Targets of other crates, such as the one that a dataflow is written in, are not judged.
+/// Targets of other crates, such as the one that a dataflow is written in, are not checked.
 pub fn unknown_targets(filter: &str) -> Vec<String> {
     targets(filter).filter_map(judge).collect()
 }
@@ -44,7 +44,7 @@ fn judge(target: &str) -> Option<String> {
     let (first, last) = (target.split("::").next()?, target.rsplit("::").next()?);
     let named = TARGETS.iter().find(|known| known.rsplit("::").next() == Some(last)).copied();
     let ours = first == CRATES[0];
-    // A crate of the user's may well be called "tidewatch-rules".
+    // A user's crate may well be called "tidewatch-rules".
     let slip = !first.starts_with(CRATES[0]) && suggest(first, CRATES).is_some();
     if !(ours || slip || (named.is_some() && !target.contains("::"))) {
         return None;

@@ -13,7 +13,7 @@ impl Clock for Stopped {
     }
 }
 
-/// Touches every handle there is.
+/// Uses every handle.
 fn busy() -> Metrics {
     let metrics = Metrics::with_clock("flow", Arc::new(Stopped(10_000)));
     for worker in 0..2 {
@@ -114,7 +114,7 @@ fn text_has_help_type_and_the_series() {
 #[test]
 fn every_family_is_in_the_table_and_every_row_is_used() {
     let metrics = busy();
-    // The log of a worker's operators has tests of its own; here its rows only have to be possible.
+    // The log of a worker's operators has tests of its own; here its rows only have to be plausible.
     *lock(&metrics.worker_graph(0)) = WorkerGraph { operators: vec![operator(9_000)], ..WorkerGraph::default() };
     let families = metrics.families();
     let labels = ["map", "0"];

@@ -1,8 +1,8 @@
-//! Adds up log events, and makes a graph of the sums.
+//! Sums log events, and builds a graph of the sums.
 //!
 //! Events are frequent and publications are rare: an event is an addition at an index, and whatever needs a search,
 //! such as which operators a channel joins, waits for the publication. Identifiers come from one counter per worker, so
-//! they index.
+//! they serve as indexes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use timely::logging::{ChannelsEvent, OperatesEvent, ParkEvent, StartStop, Timely
 use super::frontiers::Pointstamps;
 use crate::telemetry::graph::{Arrangement, Channel, Frontier, Operator, WorkerGraph};
 
-/// What a worker's logs add up to.
+/// The sums of a worker's log events.
 #[derive(Default)]
 pub(super) struct Collected {
     operators: Vec<Option<OperatorSums>>,
@@ -171,8 +171,8 @@ fn records_in(channels: &[Channel]) -> BTreeMap<usize, u64> {
     sums
 }
 
-/// Every reader of an output has a channel that carries all of it, so an output has sent what its fullest channel
-/// carried.
+/// Every reader of an output has a channel that carries all of it, so an output has sent as many records as the channel
+/// that carried most.
 fn records_out(channels: &[Channel]) -> BTreeMap<usize, u64> {
     let mut outputs: BTreeMap<(usize, usize), u64> = BTreeMap::new();
     for channel in channels {

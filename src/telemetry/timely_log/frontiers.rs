@@ -1,9 +1,9 @@
 //! Input frontiers of operators, from timely's reachability log.
 //!
-//! The log says how many messages are on their way to each input, and how many capabilities are held at each output, by
+//! The log says how many messages are in flight to each input, and how many capabilities are held at each output, by
 //! epoch and over all workers. What can still arrive at an operator is the oldest of these anywhere upstream. It is
-//! taken for granted that every input of an operator leads to each of its outputs at the same epoch: where that is not
-//! so, the frontier found is older than the true one, never newer.
+//! assumed that every input of an operator leads to each of its outputs at the same epoch: where that is not so, the
+//! frontier found is older than the true one, never newer.
 
 use std::collections::{BTreeMap, HashMap};
 

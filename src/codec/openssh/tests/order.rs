@@ -1,4 +1,4 @@
-//! What a line means because of the lines before it: repetitions, and failures that are reported twice.
+//! What a line means in the light of earlier lines: repetitions, and failures that are reported twice.
 
 use super::*;
 

@@ -1,5 +1,5 @@
 //! The thread of a shard. It takes everything that waits, writes it, and makes it durable with one pair of flushes, so
-//! that more epochs share a pair the slower the disk is.
+//! that more epochs share a pair of flushes the slower the disk is.
 
 use std::fs::File;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -12,13 +12,13 @@ use crate::connectors::file::output::WRITE_BYTES;
 use crate::error::{Error, Result};
 use crate::time::Epoch;
 
-/// How many bytes of rows are taken, at most, before what is sealed is made durable.
+/// How many bytes of rows are taken, at most, before sealed epochs are made durable.
 const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// How many empty buffers are kept for the worker.
 const SPARE_MAX: usize = 8;
 
-/// What the thread is to do next.
+/// A command to the thread.
 pub(super) enum Job {
     /// Add rows.
     Rows(Vec<u8>),
@@ -31,7 +31,7 @@ pub(super) enum Job {
 /// The worker's handle. If it is dropped, the thread commits what it has and ends, and the current file stays hidden.
 pub(super) struct Committer {
     sink: String,
-    /// `None` once it is told to finish.
+    /// `None` once it is finishing.
     jobs: Option<Sender<Job>>,
     spare: Receiver<Vec<u8>>,
     done: Arc<Mutex<Done>>,
@@ -65,7 +65,7 @@ impl Committer {
         self.spare.try_recv().unwrap_or_default()
     }
 
-    /// Has `job` done. Never waits.
+    /// Submits `job`. Never blocks.
     pub(super) fn give(&mut self, job: Job) -> Result<()> {
         let given = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
         if given { Ok(()) } else { self.stopped() }
@@ -80,7 +80,7 @@ impl Committer {
         Ok(held(&self.done).committed)
     }
 
-    /// Has the last file finished, and waits until everything is done.
+    /// Finishes the last file, and waits until everything is done.
     pub(super) fn finish(&mut self) -> Result<()> {
         if let Some(jobs) = self.jobs.take()
             && jobs.send(Job::Finish).is_err()
@@ -91,7 +91,7 @@ impl Committer {
         held(&self.done).failure.take().map_or(Ok(()), Err)
     }
 
-    /// Why the thread is gone although nobody told it to finish.
+    /// The error of a thread that ended without being told to finish.
     fn stopped(&mut self) -> Result<()> {
         self.join();
         let failure = held(&self.done).failure.take();
@@ -127,7 +127,7 @@ fn run<D: Disk>(
                     shard.append(&rows)?;
                     rows.clear();
                     rows.shrink_to(2 * WRITE_BYTES);
-                    // Enough are kept: this one is not needed.
+                    // There are enough spare ones: this one is dropped.
                     let _ = empty.try_send(rows);
                 }
                 Job::Seal(epoch) => shard.seal(epoch)?,

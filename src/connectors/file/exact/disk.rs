@@ -1,4 +1,4 @@
-//! What the sink asks of a file system. Nothing is durable before the flush that says so: neither bytes nor names.
+//! The operations of a file system that the sink uses. Neither bytes nor names are durable before they are flushed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -18,19 +18,19 @@ pub(super) trait Disk: Send + 'static {
     /// The names in `folder`.
     fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
 
-    /// The bytes of a file; `None` if it is not there.
+    /// The content of a file; `None` if it does not exist.
     fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>>;
 
-    /// How many bytes a file has; `None` if it is not there.
+    /// The size of a file in bytes; `None` if it does not exist.
     fn length(&self, path: &Path) -> io::Result<Option<u64>>;
 
-    /// Whether two names mean one file.
+    /// Whether two names are the same file.
     fn same(&self, one: &Path, other: &Path) -> io::Result<bool>;
 
-    /// Makes a file whose name must be free.
+    /// Creates a file; its name must be free.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
 
-    /// Opens a file that is there.
+    /// Opens an existing file.
     fn open(&self, path: &Path) -> io::Result<Self::File>;
 
     /// Adds `bytes` at the end.
@@ -42,10 +42,10 @@ pub(super) trait Disk: Send + 'static {
     /// Makes the bytes of a file and its length durable.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
 
-    /// Gives a file another name, which is taken from the file that has it.
+    /// Renames a file, replacing the one that has the new name.
     fn rename_over(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Gives a file another name, which must be free.
+    /// Renames a file; the new name must be free.
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a name.
@@ -63,7 +63,7 @@ impl Disk for LocalDisk {
     type File = File;
 
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
-        // A name that is not UTF-8 is none of ours.
+        // A name that is not UTF-8 is not one of ours.
         fs::read_dir(folder)?.filter_map(|entry| entry.map(|e| e.file_name().into_string().ok()).transpose()).collect()
     }
 
@@ -121,12 +121,12 @@ impl Disk for LocalDisk {
     }
 }
 
-/// Makes `folder` itself durable, and the folders it is in, any of which may have been made for it just now.
+/// Makes `folder` itself durable, and the folders above it, any of which may have been created for it just now.
 pub(super) fn keep_folder(folder: &Path) -> io::Result<()> {
     let folder = fs::canonicalize(folder)?;
     let device = fs::metadata(&folder)?.dev();
     for parent in folder.ancestors().skip(1) {
-        // Neither a file system nor a folder that is closed to us was made by us.
+        // We created neither another file system nor a folder that we may not enter.
         if fs::metadata(parent)?.dev() != device {
             break;
         }

@@ -1,11 +1,11 @@
-//! The parser of progress logs, on any bytes.
+//! Runs the parser of progress logs on arbitrary bytes.
 
 use super::progress::{Progress, parse};
 
-/// Reads `bytes` as a progress log; if it is to be sealed, after the checksums of its lines were made right.
+/// Parses `bytes` as a progress log; if it is to be sealed, after correcting the checksums of its lines.
 ///
 /// # Panics
-/// If what was read contradicts itself.
+/// If what was parsed contradicts itself.
 pub(crate) fn fuzz(sealed: bool, bytes: &[u8]) {
     let seal = |line: &[u8]| {
         let (json, end) = line.strip_suffix(b"\n").map_or((line, &b""[..]), |json| (json, b"\n"));

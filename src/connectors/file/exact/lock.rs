@@ -1,8 +1,8 @@
-//! One writer per shard: whoever opens it waits until the one before is gone.
+//! One writer per shard: opening it waits until the previous writer is gone.
 //!
-//! The state directory lets no two generations run at once, but it can be copied, and the copy names the same files.
-//! The lock is a file of its own because the progress log is replaced now and then, and a lock would go with it. The
-//! operating system drops it with the process, however that ends.
+//! The state directory does not let two generations run at once, but it can be copied, and the copy names the same
+//! files. The lock is a file of its own because the progress log is replaced now and then, and a lock on it would be
+//! lost. The operating system releases it when the process ends, however that happens.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,10 +13,10 @@ use rustix::fs::OFlags;
 use crate::connectors::file::output::{Naming, OWN_MODE};
 use crate::error::Result;
 
-/// How long to wait for the writer before to be gone.
+/// How long to wait for the previous writer to exit.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// How often to look.
+/// How often to check.
 const LOCK_POLL: Duration = Duration::from_millis(10);
 
 /// Locks the shard that `naming` names, until the file is dropped.

@@ -1,9 +1,9 @@
-//! A disk that loses its power at a chosen step, and what it may then have kept.
+//! A disk that loses its power at a chosen step, and what it may have kept then.
 //!
-//! It keeps to the letter of what is promised: bytes are durable after the flush of their file, names after the flush
-//! of their folder. Before, anything goes: any of the changed names may be the old or the new one, and a file may end
-//! anywhere behind the bytes that did not change, with rubbish in place of those that did. Bytes whose flush failed are
-//! still read by whoever comes after, and no later flush writes them: that is what Linux does.
+//! It implements exactly what is promised: bytes are durable after the flush of their file, names after the flush of
+//! their folder. Before that, anything goes: any of the changed names may be the old or the new one, and a file may end
+//! anywhere behind the bytes that did not change, with garbage in place of those that did. Bytes whose flush failed can
+//! still be read later, and no later flush writes them: that is what Linux does.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use rand::Rng;
 
 use super::disk::Disk;
 
-/// A disk, or one more handle of it.
+/// A handle to a disk.
 #[derive(Clone, Default)]
 pub(super) struct ModelDisk(Arc<Mutex<World>>);
 
@@ -35,7 +35,7 @@ struct World {
 struct Bytes {
     now: Vec<u8>,
     durable: Vec<u8>,
-    /// Those whose flush failed.
+    /// The range whose flush failed.
     forgotten: Range<usize>,
 }
 
@@ -45,7 +45,7 @@ struct Change {
     new: Option<(PathBuf, usize)>,
 }
 
-/// What was done so far.
+/// The operations so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     /// Everything that changes the disk or makes it durable.
@@ -55,12 +55,12 @@ pub(super) struct Counts {
 }
 
 impl ModelDisk {
-    /// Takes the power away instead of step number `step`, from 0.
+    /// Cuts the power instead of step number `step`, from 0.
     pub(super) fn stop_at(&self, step: u64) {
         self.world().stop_at = Some(step);
     }
 
-    /// Has flush number `sync` of a file, from 0, fail.
+    /// Makes flush number `sync` of a file, from 0, fail.
     pub(super) fn fail_sync(&self, sync: u64) {
         self.world().failing_sync = Some(sync);
     }
@@ -69,13 +69,13 @@ impl ModelDisk {
         self.world().counts
     }
 
-    /// The disk after the process died: nothing is lost that was done.
+    /// The disk after the process died: nothing that was done is lost.
     pub(super) fn after_kill(&self) -> ModelDisk {
         let World { files, names, durable_names, changes, .. } = self.world().clone();
         ModelDisk(Arc::new(Mutex::new(World { files, names, durable_names, changes, ..World::default() })))
     }
 
-    /// The disk after the power came back.
+    /// The disk after the power was restored.
     pub(super) fn after_power_loss(&self, random: &mut impl Rng) -> ModelDisk {
         let mut world = self.world().clone();
         let mut names = world.durable_names.clone();
@@ -97,7 +97,7 @@ impl ModelDisk {
         world.names.iter().map(|(path, file)| (name(path), world.files[*file].now.clone())).collect()
     }
 
-    /// What another program does: writes a file, or deletes it.
+    /// Another program's doing: writes a file, or deletes it.
     pub(super) fn meddle(&self, path: &Path, bytes: Option<&[u8]>) {
         let mut world = self.world();
         world.names.remove(path);
@@ -122,7 +122,7 @@ impl ModelDisk {
         self.0.lock().unwrap()
     }
 
-    /// One step, or the end.
+    /// Counts a step, or fails if the power is off.
     fn step(&self) -> io::Result<MutexGuard<'_, World>> {
         let mut world = self.world();
         if world.stop_at.is_some_and(|stop| world.counts.steps >= stop) {
@@ -215,7 +215,7 @@ impl Disk for ModelDisk {
         match self.step() {
             Ok(mut world) => world.files[*file].now.extend_from_slice(bytes),
             Err(off) => {
-                // Some of it was written, but only the first time: after that there is no process.
+                // Some of it was written, but only the first time: after that the process is gone.
                 let mut world = self.world();
                 if world.stop_at == Some(world.counts.steps) {
                     world.stop_at = Some(0);

@@ -1,8 +1,8 @@
-//! The progress log of a shard: what is committed.
+//! The progress log of a shard: the record of what is committed.
 //!
-//! A frame is one line: a CRC-32 in hexadecimal, a space, and JSON. The first says whose log it is; each further one
-//! replaces what the one before said. Only the last can be torn, since each is flushed before the next is written. So
-//! that the log stays small, it is now and then replaced, whole, by one with a single frame.
+//! A frame is one line: a CRC-32 in hexadecimal, a space, and JSON. The first identifies the shard; each further one
+//! replaces the one before. Only the last can be torn, since each is flushed before the next is written. To keep it
+//! small, the log is now and then replaced by one with a single frame.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::connectors::sink::{Generation, SinkContext};
 use crate::error::Result;
 use crate::time::Epoch;
 
-/// The version of the frames.
+/// The version of the format.
 const VERSION: u32 = 1;
 
 /// The size beyond which the log is replaced by a new one, in bytes.
@@ -25,7 +25,7 @@ const LOG_BYTES_MAX: u64 = 64 * 1024;
 /// Digits of the checksum.
 const CHECKSUM_DIGITS: usize = 8;
 
-/// Whose log it is.
+/// Identifies the shard of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     progress: u32,
@@ -35,7 +35,7 @@ pub(super) struct Header {
     shards: usize,
 }
 
-/// The part of every version's header that says which version it is.
+/// The field that the header of every version has.
 #[derive(Deserialize)]
 struct Versioned {
     progress: u32,
@@ -56,10 +56,10 @@ impl fmt::Display for Header {
     }
 }
 
-/// How far a shard is.
+/// What is committed of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
-    /// Who wrote this.
+    /// The generation that wrote this.
     pub generation: u64,
     /// The newest epoch with rows that is committed.
     pub epoch: Option<Epoch>,
@@ -67,24 +67,25 @@ pub(super) struct Progress {
     pub file: u32,
     /// How many of its bytes are committed.
     pub bytes: u64,
-    /// The first epoch with rows in it.
+    /// The first epoch with rows in the current file.
     pub first: Option<Epoch>,
-    /// Whether it is complete, and is being given its final name: a reader may have seen it, and even taken it away.
+    /// Whether the current file is complete, and is being renamed to its final name: a reader may have seen it, and
+    /// even moved it away.
     pub finishing: bool,
 }
 
 impl Progress {
-    /// That of a shard that never wrote.
+    /// The progress of a shard that never wrote.
     pub(super) fn begin(generation: u64) -> Self {
         Progress { generation, epoch: None, file: 0, bytes: 0, first: None, finishing: false }
     }
 
-    /// The current file is finished and the next one begins.
+    /// The progress once the current file is finished and the next one is current.
     pub(super) fn next_file(self) -> Self {
         Progress { file: self.file.saturating_add(1), bytes: 0, first: None, finishing: false, ..self }
     }
 
-    /// Whether `later` can come after it in a log.
+    /// Whether `later` can follow it in a log.
     fn precedes(&self, later: &Progress) -> bool {
         self.generation <= later.generation
             && self.epoch <= later.epoch
@@ -95,13 +96,13 @@ impl Progress {
 /// Why a log cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unusable {
-    /// Something in it is wrong that no crash explains.
+    /// It has damage that no crash explains.
     Damaged { offset: usize, why: String },
-    /// Another release of Tidewatch made it.
+    /// Another release of Tidewatch wrote it.
     Version(u32),
 }
 
-/// What the text of a log says. A torn end is left out.
+/// Parses a log. A torn end is ignored.
 pub(super) fn parse(text: &[u8]) -> Result<(Header, Progress), Unusable> {
     let mut offset = 0;
     let mut frames = text.split_inclusive(|byte| *byte == b'\n').map(|frame| {
@@ -119,7 +120,7 @@ pub(super) fn parse(text: &[u8]) -> Result<(Header, Progress), Unusable> {
     let (mut last, mut torn) = (None::<Progress>, None);
     for (offset, frame) in frames {
         match (content(frame), torn.take()) {
-            // Behind it there was something, so it was not torn while it was written.
+            // Something followed it, so it is not a torn end.
             (Ok(_), Some((offset, why))) => return Err(damaged(offset, why)),
             (Ok(json), None) => {
                 let progress: Progress = decode(offset, json)?;
@@ -139,7 +140,7 @@ pub(super) fn parse(text: &[u8]) -> Result<(Header, Progress), Unusable> {
     }
     match (last, torn) {
         (Some(last), _) => Ok((header, last)),
-        // A log begins its life with a frame, in one piece.
+        // A log is created with a frame, atomically.
         (None, Some((offset, why))) => Err(damaged(offset, why)),
         (None, None) => Err(damaged(text.len(), "there is nothing after the header")),
     }
@@ -158,7 +159,7 @@ fn content(frame: &[u8]) -> Result<&[u8], &'static str> {
     if checksum == Some(crc32fast::hash(json)) { Ok(json) } else { Err("its checksum does not match") }
 }
 
-/// Whether a whole frame begins inside of `frame`, which is none: a newline was damaged.
+/// Whether a complete frame begins inside of the invalid `frame`: a newline was damaged.
 fn hides_frame(frame: &[u8]) -> bool {
     let begins = |at: &usize| frame[at + CHECKSUM_DIGITS..].starts_with(b" {");
     (1..frame.len().saturating_sub(CHECKSUM_DIGITS)).filter(begins).any(|at| content(&frame[at..]).is_ok())
@@ -182,7 +183,7 @@ pub(super) struct Log<D: Disk> {
 }
 
 impl<D: Disk> Log<D> {
-    /// Begins a log that says `progress`; it takes the place of the one that is there, if there is one.
+    /// Starts a log with `progress`; it replaces an existing one.
     pub(super) fn begin(disk: &D, naming: &Naming, header: Header, progress: &Progress) -> Result<Self> {
         let (path, new) = (naming.progress(), naming.new_progress());
         let text = [frame(&header), frame(progress)].concat();
@@ -198,7 +199,7 @@ impl<D: Disk> Log<D> {
         Ok(Log { header, naming: naming.clone(), path, file, bytes: text.len() as u64 })
     }
 
-    /// Says `progress`; it is durable when this returns.
+    /// Appends `progress`; it is durable when this returns.
     pub(super) fn record(&mut self, disk: &D, progress: &Progress) -> Result<()> {
         let frame = frame(progress);
         if self.bytes + frame.len() as u64 > LOG_BYTES_MAX {
@@ -211,7 +212,7 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// As [`record`](Self::record), and forgets all before.
+    /// As [`record`](Self::record), dropping all earlier frames.
     pub(super) fn replace(&mut self, disk: &D, progress: &Progress) -> Result<()> {
         *self = Log::begin(disk, &self.naming, self.header.clone(), progress)?;
         Ok(())
@@ -248,7 +249,7 @@ mod tests {
         let (short, long) = (log(1..3), log(1..4));
         for end in short.len()..long.len() {
             assert_eq!(parse(&long[..end]), Ok((header(), committed(2))), "cut at {end}");
-            // A file can have got its length before its bytes.
+            // A file can get its length before its bytes.
             let mut zeros = long[..end].to_vec();
             zeros.resize(long.len() + 100, 0);
             assert_eq!(parse(&zeros), Ok((header(), committed(2))), "zeros from {end}");

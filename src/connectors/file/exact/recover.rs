@@ -1,8 +1,8 @@
-//! How a shard begins: from what its log says and what is in the folder, to files that hold what is committed and
-//! nothing else.
+//! The start of a shard: turns what its log says and what is in the folder into files that contain what is committed
+//! and nothing else.
 //!
-//! A crash can have come between any two steps of `shard`. Each of the states that leaves is one of the cases here, and
-//! is put right; what no crash explains is an error, because only a person can know what happened to the rows.
+//! A crash can have happened between any two steps of `shard`. Each state that it can leave is one of the cases here,
+//! and is repaired; what no crash explains is an error, because only a person can know what happened to the rows.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use super::shard::{Shard, publish};
 use crate::connectors::file::output::{Naming, Rolling};
 use crate::error::{Error, Result};
 
-/// What to do when a name is taken or rows are gone.
+/// The hint for names that are taken and rows that are gone.
 const ELSEWHERE: &str = "put the folder back as it was; or give the sink another folder, and the dataflow another state \
                          directory, and so begin anew";
 
-/// Opens the shard called `naming` for the run number `generation` of its state directory.
+/// Opens the shard of `naming` in generation `generation` of its state directory.
 pub(super) fn open<D: Disk>(
     disk: D,
     naming: Naming,
@@ -28,8 +28,8 @@ pub(super) fn open<D: Disk>(
     let mut progress = recovering.read_log(&header, generation)?;
     recovering.check_names(&progress)?;
     let found = recovering.look(&progress)?;
-    // Up to here nothing is touched. Then, before anything that relies on it, the log is written anew: a process that
-    // was killed, or a flush that failed, may have left its end in memory only. This also cuts off a torn end.
+    // Up to here nothing is modified. Then, before anything that relies on it, the log is rewritten: a process that was
+    // killed, or a flush that failed, may have left its end in memory only. This also cuts off a torn end.
     progress.generation = generation;
     let mut log = Log::begin(&disk, &naming, header, &progress)?;
     let partial = match recovering.settle(&progress, found)? {
@@ -48,26 +48,26 @@ struct Recovering<'a, D> {
     naming: &'a Naming,
 }
 
-/// What there is of the current file.
+/// The state of the current file on disk.
 #[derive(Clone, Copy)]
 enum Found {
-    /// Nothing, and nothing is missing.
+    /// It does not exist, and nothing is missing.
     Nothing,
-    /// Rows, none of which is committed.
+    /// It has rows, none of which is committed.
     Leftover,
-    /// As many bytes, all that are committed among them.
+    /// It has this many bytes, and all committed ones are among them.
     Rows(u64),
     /// It has its final name.
     Finished,
-    /// It has both names, as for a moment where a file system cannot rename without overwriting.
+    /// It has both names, briefly, where a file system cannot rename without overwriting.
     Both,
-    /// It had its final name, and a reader took it away.
+    /// It had its final name, and a reader moved it away.
     Taken,
 }
 
-/// The current file once it is as it should be.
+/// The current file after recovery.
 enum Current<F> {
-    /// It goes on, if it has rows; else it is not there.
+    /// It is continued; `None` if it has no rows, and does not exist.
     Goes(Option<F>),
     /// It is finished, and the next one is current.
     Finished,
@@ -140,7 +140,7 @@ impl<D: Disk> Recovering<'_, D> {
         }
     }
 
-    /// Makes the current file one that has exactly the committed rows.
+    /// Leaves a current file that has exactly the committed rows.
     fn settle(&self, progress: &Progress, found: Found) -> Result<Current<D::File>> {
         let partial = self.naming.partial(progress.file);
         match found {
@@ -161,7 +161,7 @@ impl<D: Disk> Recovering<'_, D> {
                 self.remove(&partial)?;
                 Ok(Current::Finished)
             }
-            // The log was written anew, and that flushed the folder: the name stays.
+            // Rewriting the log has flushed the folder: the name is durable.
             Found::Finished | Found::Taken => Ok(Current::Finished),
         }
     }
@@ -173,7 +173,7 @@ impl<D: Disk> Recovering<'_, D> {
 
     fn reopen(&self, partial: &Path, bytes: u64, committed: u64) -> Result<D::File> {
         let file = self.disk.open(partial).map_err(|why| self.naming.error("cannot open", partial, why))?;
-        // Flushed with whatever comes next: until then the file may be as long as it was, and the log says what counts.
+        // Flushed with what is written next: until then the file may have its old length, and the log says what counts.
         if bytes > committed {
             let cut = self.disk.truncate(&file, committed);
             cut.map_err(|why| self.naming.error("cannot cut off what is not committed of", partial, why))?;
@@ -181,7 +181,7 @@ impl<D: Disk> Recovering<'_, D> {
         Ok(file)
     }
 
-    /// Refuses files that the shard would come upon later.
+    /// Refuses files whose names the shard would need later.
     fn check_names(&self, progress: &Progress) -> Result<()> {
         match self.names()?.iter().find(|name| self.naming.sequence(name) > Some(progress.file)) {
             None => Ok(()),
@@ -193,7 +193,7 @@ impl<D: Disk> Recovering<'_, D> {
         }
     }
 
-    /// The names of rows of the shard, finished or not.
+    /// The names of the shard's files of rows, finished or not.
     fn names(&self) -> Result<Vec<String>> {
         let folder = self.naming.folder();
         let mut names =

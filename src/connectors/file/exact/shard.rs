@@ -1,5 +1,5 @@
-//! What is done to the files of a shard, step by step. A step that fails leaves it unusable: nothing is tried twice,
-//! and the next run finds out what is there.
+//! The operations on the files of a shard, step by step. A step that fails makes it unusable: nothing is retried, and
+//! the next run recovers what is there.
 
 use super::disk::Disk;
 use super::progress::{Log, Progress};
@@ -13,7 +13,7 @@ pub(super) struct Shard<D: Disk> {
     naming: Naming,
     rolling: Rolling,
     log: Log<D>,
-    /// What the log says.
+    /// The progress in the log.
     progress: Progress,
     /// The current file, once it has rows.
     partial: Option<D::File>,
@@ -26,7 +26,7 @@ pub(super) struct Shard<D: Disk> {
 }
 
 impl<D: Disk> Shard<D> {
-    /// Goes on where `log` says; `partial` is the current file, if it has rows, of exactly the committed length.
+    /// Resumes from `log`; `partial` is the current file, if it has rows, of exactly the committed length.
     pub(super) fn resume(
         disk: D,
         naming: Naming,
@@ -52,7 +52,7 @@ impl<D: Disk> Shard<D> {
             Some(partial) => partial,
             none => {
                 let created = disk.create(&path).map_err(|why| naming.error("cannot create", &path, why))?;
-                // A file that is durable and has no name is gone.
+                // A file whose name is not durable can vanish although its bytes are.
                 let synced = disk.sync_folder(naming.folder());
                 synced.map_err(|why| naming.error("cannot flush the folder", naming.folder(), why))?;
                 none.insert(created)
@@ -76,7 +76,7 @@ impl<D: Disk> Shard<D> {
         Ok(())
     }
 
-    /// Makes durable what is sealed.
+    /// Makes sealed epochs durable.
     pub(super) fn commit(&mut self) -> Result<()> {
         match self.sealed {
             Some(_) => self.record(false),
@@ -84,13 +84,13 @@ impl<D: Disk> Shard<D> {
         }
     }
 
-    /// Commits what is sealed and finishes the last file.
+    /// Commits sealed epochs and finishes the last file.
     pub(super) fn finish(&mut self) -> Result<()> {
         if self.partial.is_some() { self.roll() } else { Ok(()) }
     }
 
     fn roll(&mut self) -> Result<()> {
-        // Readers may take a file away as soon as they see it, so the log knows that it is complete before they can.
+        // Readers may move a file away as soon as they see it, so the log records that it is complete before they can.
         self.record(true)?;
         self.partial = None;
         self.written = 0;
@@ -100,7 +100,7 @@ impl<D: Disk> Shard<D> {
         self.log.replace(&self.disk, &self.progress)
     }
 
-    /// Flushes the rows, and only then says so in the log.
+    /// Flushes the rows, and only then records them in the log.
     fn record(&mut self, finishing: bool) -> Result<()> {
         let Shard { disk, naming, .. } = self;
         if let Some(partial) = &self.partial {
@@ -117,7 +117,7 @@ impl<D: Disk> Shard<D> {
     }
 }
 
-/// Gives file number `file`, which is complete and durable, its final name.
+/// Renames file number `file`, which is complete and durable, to its final name.
 pub(super) fn publish<D: Disk>(disk: &D, naming: &Naming, file: u32) -> Result<()> {
     let (partial, finished) = (naming.partial(file), naming.finished(file));
     disk.rename_new(&partial, &finished).map_err(|why| naming.error("cannot finish", &finished, why))?;

@@ -1,4 +1,4 @@
-//! What all tests of exactly-once files have in common.
+//! What all tests of exactly-once files share.
 
 mod crashes;
 mod refusals;
@@ -36,7 +36,7 @@ fn open(disk: &ModelDisk, number: u64) -> Result<Shard<ModelDisk>> {
     recover::open(disk.clone(), naming(), Header::new(&context(number), &generation(number)), number, ROLLING)
 }
 
-/// The error that opening ends with.
+/// The error of an open that must fail.
 fn refusal(disk: &ModelDisk, number: u64) -> String {
     open(disk, number).err().expect("must not open").to_string()
 }

@@ -1,7 +1,7 @@
-//! Which person, auction or bid an event is, and whom it refers to.
+//! The person, auction or bid that an event is, and the ones that it refers to.
 //!
-//! Identifiers count up from [`FIRST_ID`]. A reference goes to a hot one most of the time, else to any of the newest
-//! ones, or to one of the next few that do not exist yet, as if two events had changed places.
+//! Identifiers count up from [`FIRST_ID`]. A reference goes to a hot one most of the time, otherwise to any of the
+//! newest ones, or to one of the next few that do not exist yet, as if two events had changed places.
 
 use super::super::random::Random;
 
@@ -12,11 +12,11 @@ pub(super) const AUCTIONS: u64 = 3;
 /// The identifier of the first person and of the first auction.
 pub(super) const FIRST_ID: u64 = 1000;
 
-/// One in so many references is not to a hot one.
+/// One in this many references is not to a hot one.
 const HOT_AUCTION_RATIO: u64 = 2;
 const HOT_SELLER_RATIO: u64 = 4;
 const HOT_BIDDER_RATIO: u64 = 4;
-/// One in so many can be hot: the first, or of bidders the second, so that hot bidders are no hot sellers.
+/// One in this many can be hot: the first, or of bidders the second, so that hot bidders are not hot sellers.
 const HOT_EVERY: u64 = 100;
 const HOT_BIDDER: u64 = 1;
 
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Bid,
 }
 
-/// What an event is, and the newest person and auction when it happens, itself included, counted from 0.
+/// The kind of an event, and the newest person and auction when it happens, itself included, counted from 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub kind: Kind,
@@ -43,7 +43,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The event of that number.
+    /// The event with that number.
     #[inline]
     pub fn of(number: u64) -> Place {
         let (cycle, step) = (number / CYCLE, number % CYCLE);
@@ -55,22 +55,22 @@ impl Place {
         Place { kind, person: cycle, auction: (cycle * AUCTIONS + step.min(AUCTIONS)).saturating_sub(1) }
     }
 
-    /// The identifier of the person that this is.
+    /// The identifier of this person.
     pub fn person(self) -> u64 {
         FIRST_ID + self.person
     }
 
-    /// The identifier of the auction that this is.
+    /// The identifier of this auction.
     pub fn auction(self) -> u64 {
         FIRST_ID + self.auction
     }
 
-    /// Who sells at this auction.
+    /// The seller of this auction.
     pub fn seller(self, random: &mut Random) -> u64 {
         FIRST_ID + refer(random, self.person, HOT_SELLER_RATIO, 0, ACTIVE_PEOPLE - 1)
     }
 
-    /// Who makes this bid.
+    /// The bidder of this bid.
     #[inline]
     pub fn bidder(self, random: &mut Random) -> u64 {
         FIRST_ID + refer(random, self.person, HOT_BIDDER_RATIO, HOT_BIDDER, ACTIVE_PEOPLE - 1)

@@ -1,7 +1,7 @@
-//! Prices, as likely to be between 1 and 10 as between 10 and 100: powers of ten with an even exponent.
+//! Prices, as likely to be between 1 and 10 as between 10 and 100: powers of ten with a uniformly distributed exponent.
 //!
-//! The powers come from a table, by products and square roots, which every platform rounds alike; its own powers might
-//! differ in the last bit. Between two entries a price is interpolated, at most 0.02 % from the power.
+//! The powers come from a table, computed by products and square roots, which every platform rounds alike; its own
+//! powers might differ in the last bit. Between two entries a price is interpolated, at most 0.02 % from the power.
 
 use super::super::random::Random;
 

@@ -1,7 +1,7 @@
-//! One host's log, made block by block.
+//! One host's log, generated block by block.
 //!
 //! Lines arrive in the order of their times plus a delay that is at most the configured disorder, so that is how far
-//! one can be behind an earlier one. A line is handed out once no later block can have one that arrives before it.
+//! one can be behind an earlier one. A line is emitted once no later block can have one that arrives before it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -18,7 +18,7 @@ use super::sessions::{Client, Said, Session};
 use super::{LogLine, ORDINARY_FAILURES_MAX, ORDINARY_GAP, host_name};
 use crate::time::{EventTime, millis};
 
-/// How many lines are made at once.
+/// How many lines are generated at once.
 const BLOCK_LINES: u64 = 2048;
 /// The longest stay of an ordinary login, in milliseconds; it is also at most a block long.
 const STAY_MAX_MS: i64 = 20 * 60_000;
@@ -49,7 +49,7 @@ pub(in super::super) struct HostLog {
     next_cycle: Option<u64>,
     /// When an ordinary address last failed.
     failed_ms: BTreeMap<Ipv4Addr, i64>,
-    /// Lines that are made but not given, by arrival.
+    /// Lines that are generated but not emitted, by arrival.
     waiting: BinaryHeap<Reverse<Waiting>>,
 }
 
@@ -110,7 +110,7 @@ impl HostLog {
         Some((arrives_ms, LogLine { partition: self.host, host: self.name.clone(), at, bytes, malformed }))
     }
 
-    /// When the first line of `block` is written, on average; no line of it is earlier.
+    /// The mean time of the first line of `block`; no line of it is earlier.
     fn block_start_ms(&self, block: u64) -> i64 {
         let nth = u128::from(block) * u128::from(BLOCK_LINES);
         self.config.time_of(nth * u128::from(self.config.partitions))
@@ -138,7 +138,7 @@ impl HostLog {
         let mut said = Vec::new();
         let mut left = ordinary;
         while left > 0 {
-            // Sessions begin as evenly as their lines are many.
+            // Sessions are spread evenly over the block.
             let step_ms = (u128::from(ordinary - left) * (end_ms - start_ms) as u128 / u128::from(ordinary)) as i64;
             said.clear();
             self.ordinary(start_ms + step_ms, stay_ms, &mut random, &mut said);
@@ -168,7 +168,7 @@ impl HostLog {
         }
     }
 
-    /// One ordinary thing that happens at `now_ms`.
+    /// One ordinary activity at `now_ms`.
     fn ordinary(&mut self, now_ms: i64, stay_ms: u64, random: &mut Random, said: &mut Vec<Said>) {
         let (pid, port) = (random.between(1_000, 60_999), random.between(1_024, 65_023));
         let rank = (self.ranks.sample(random.raw()) as u64).clamp(1, self.config.keys) - 1;

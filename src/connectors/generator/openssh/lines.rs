@@ -13,7 +13,7 @@ pub(super) enum Style {
     Rfc3339,
 }
 
-/// What is written before the message.
+/// What precedes the message.
 pub(super) struct Head<'a> {
     pub style: Style,
     pub at_ms: i64,
@@ -50,7 +50,7 @@ impl Head<'_> {
         Ok(())
     }
 
-    /// The line that says `message`.
+    /// The line with `message`.
     pub fn line(&self, message: &str) -> Vec<u8> {
         let mut line = Vec::with_capacity(64 + message.len());
         self.write(message, &mut line).expect("writing to memory does not fail");

@@ -1,10 +1,10 @@
-//! What is planted: attacks that certainly exceed the thresholds of the shipped detectors, and when.
+//! The planted attacks, which certainly exceed the thresholds of the shipped detectors, and their times.
 //!
 //! A brute force makes at least [`BRUTE_FAILURES_MIN`] failures within one window of 5 minutes, a spraying tries at
 //! least [`SPRAY_USERS_MIN`] users within one window of an hour, windows being aligned to the Unix epoch as those of
 //! the engine are. A spraying stays below 5 failures in any window of 5 minutes, so it is no brute force as well.
 //!
-//! An attack that would not fit, because the log is too short or has too few lines, is left out.
+//! An attack that would not fit, because the log is too short or has too few lines, is omitted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,7 +37,7 @@ const KINDS: [AttackKind; 8] = [
     AttackKind::SuccessAfterFailures,
     AttackKind::BruteForce,
 ];
-/// The attack of a cycle that goes on for three windows.
+/// The attack of a cycle that lasts for three windows.
 const LONG: usize = 5;
 /// The most lines that one failure takes.
 const LINES_PER_FAILURE: u64 = 6;
@@ -87,11 +87,11 @@ pub enum AttackKind {
 pub struct Attack {
     /// What kind of attack.
     pub kind: AttackKind,
-    /// Where it comes from; nothing else does.
+    /// The address that it comes from, and nothing else does.
     pub source_ip: IpAddr,
     /// The time of its first line, at the earliest.
     pub from: EventTime,
-    /// No line is this late.
+    /// Every line is earlier.
     pub until: EventTime,
     /// How many logins fail.
     pub failures: u64,
@@ -120,7 +120,7 @@ impl Attempt {
     }
 }
 
-/// Everything that is planted.
+/// All planted attacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     attacks: Vec<Attack>,
@@ -130,8 +130,8 @@ pub struct Plan {
 const PLAN_CYCLES_MAX: u64 = 1000;
 
 impl Plan {
-    /// What is planted in the logs that `config` describes; of endless logs in the first 6 hours, of others in the
-    /// first 250 days.
+    /// The attacks in the logs that `config` describes: in the first 6 hours of endless logs, in the first 250 days of
+    /// others.
     pub fn new(config: &GeneratorConfig) -> Self {
         let config = in_range(config);
         let cycles = if config.events.is_some() { PLAN_CYCLES_MAX } else { 1 };
@@ -161,7 +161,7 @@ pub(super) fn cycle_start_ms(config: &GeneratorConfig, number: u64) -> Option<i6
 /// The attacks that begin in cycle `number`; `None` if it is after the end.
 pub(super) fn attacks_of(config: &GeneratorConfig, number: u64) -> Option<Vec<Attack>> {
     let start_ms = cycle_start_ms(config, number)?;
-    // Delayed lines, and those that an attempt's last line follows.
+    // Delayed lines, and lines that follow an attempt's last one.
     let margin_ms = millis(config.disorder) + 60_000;
     let end_ms = end_ms(config).map_or(i64::MAX, |end| end.saturating_sub(margin_ms));
     let slot_ms = (end_ms.saturating_sub(start_ms).min(CYCLE_MS) / KINDS.len() as i64).max(1);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::super::random::Random;
 use super::plan::Attempt;
 
-/// One line to be: when, by which process, and the message.
+/// A future line: its time, process and message.
 #[derive(Debug)]
 pub(super) struct Said {
     pub at_ms: i64,
@@ -156,7 +156,7 @@ impl Session<'_> {
         self.say("CRON", Some(self.pid), format!("pam_unix(cron:session): session closed for user {user}"));
     }
 
-    /// Someone on the internet who looks what is there and asks for nobody.
+    /// Someone on the internet who connects without trying to log in.
     pub fn probe(&mut self, ip: IpAddr, port: u64) {
         match self.random.below(3) {
             0 => self.sshd(format!("Connection closed by {ip} port {port} [preauth]")),

@@ -35,7 +35,7 @@ fn read_all(mut reader: KeptReader) -> Result<Heard> {
     Ok(heard)
 }
 
-/// Polls until so many records were handed over in all.
+/// Polls until `records` records were handed over in all.
 fn read(reader: &mut KeptReader, heard: &mut Heard, records: usize) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while heard.records().len() < records {

@@ -1,4 +1,4 @@
-//! A crash at every step, and then another, with every kind of disk that may be left.
+//! A crash at every step, and then another, with every state of the disk that may be left.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::*;
 
 const EPOCHS: Epoch = 16;
 
-/// The rows of an epoch, some of which have none: the same whenever they are made.
+/// The rows of an epoch, some of which have none: the same at each replay.
 fn rows(epoch: Epoch) -> String {
     let count = [2, 0, 1, 3, 0, 0, 9][epoch as usize % 7];
     (0..count).map(|row| format!("{{\"epoch\":{epoch},\"row\":{row}}}\n")).collect()
@@ -21,13 +21,13 @@ fn rows_to(epoch: Option<Epoch>) -> String {
 
 /// How a run ended.
 struct Run {
-    /// The newest epoch that it said to be durable.
+    /// The newest epoch that it reported as durable.
     durable: Option<Epoch>,
-    /// Whether it got to its end.
+    /// Whether it ran to its end.
     finished: bool,
 }
 
-/// One generation, which makes `group` epochs durable at a time. It ends where the power does.
+/// One generation, which makes `group` epochs durable at a time. It ends when the power is cut.
 fn run(disk: &ModelDisk, generation: u64, group: u64) -> Run {
     let mut durable = None;
     let ended = (|| {
@@ -57,7 +57,7 @@ fn run(disk: &ModelDisk, generation: u64, group: u64) -> Run {
     Run { durable, finished: ended.is_ok() }
 }
 
-/// Checks a disk as the next generation finds it, and the files that readers have seen and perhaps taken.
+/// Checks a disk as the next generation finds it, and the files that readers have seen and perhaps moved away.
 struct Reader {
     /// Finished files that were seen once.
     seen: BTreeMap<String, Vec<u8>>,
@@ -99,7 +99,7 @@ impl Reader {
     }
 }
 
-/// The steps of a run that nothing disturbs.
+/// The steps of an uninterrupted run.
 fn steps(group: u64) -> u64 {
     let disk = ModelDisk::default();
     assert!(run(&disk, 1, group).finished);
@@ -140,7 +140,7 @@ fn crash_after_crash_loses_and_repeats_nothing() {
         loop {
             disk.stop_at(u64::from(random.next_u32() % 40));
             let Run { durable, finished } = run(&disk, generation, group);
-            // A reader may look while it runs, but what it deleted then may come back with the power.
+            // A reader may look while it runs, but what it deleted then may come back after the power loss.
             if !reader.takes {
                 reader.look(&disk);
             }
@@ -164,7 +164,8 @@ fn a_file_with_both_names_is_a_rename_that_was_not_complete() {
         let durable = run(&disk, 1, 1).durable;
         let disk = disk.after_kill();
         let before = rows_of(&disk, true);
-        // The crash came in between where the next generation gives a file its name before it writes anything else.
+        // The crash came between the steps after which the next generation renames a file before it writes anything
+        // else.
         let mut found = open(&disk.after_kill(), 2).map(|_| rows_of(&disk, false)).unwrap();
         let next = disk.after_kill();
         open(&next, 2).unwrap();
@@ -210,7 +211,7 @@ fn a_flush_that_fails_ends_the_run_and_is_not_counted() {
         let error = error.to_string();
         assert!(error.contains("\"alerts\"") && error.contains("a flush failed") && error.contains("hint:"), "{error}");
         Reader { seen: BTreeMap::new(), takes: false }.check(&disk.after_power_loss(&mut random), 2, durable);
-        // A process that comes after it reads what was not written, and must not rely on that.
+        // The next process reads what was not written, and must not rely on it.
         let next = disk.after_kill();
         let Run { durable, finished } = run(&next, 2, 3);
         assert!(finished && durable == run(&next, 3, 1).durable);

@@ -44,7 +44,7 @@ fn a_damaged_log_names_the_byte() {
     assert_refused(&disk, 4, &[&format!("damaged at byte {}", lines[0]), "checksum", ".progress\"", "another folder"]);
     disk.meddle(&path, Some(b""));
     assert_refused(&disk, 4, &["damaged at byte 0", "empty"]);
-    // The end alone may be torn: then less is committed.
+    // Only the end may be torn: then less is committed.
     disk.meddle(&path, Some(&log[..log.len() - 1]));
     assert_eq!(open(&disk, 4).unwrap().committed(), Some(1));
 }
@@ -92,7 +92,7 @@ fn a_file_of_another_in_the_way_is_not_stepped_over() {
         assert_refused(&disk, 4, &["did not write", &format!("{later:?}")]);
         disk.meddle(&later, None);
     }
-    // One that comes while the file is written is found when that is finished, and the rows stay.
+    // A file that appears later is found when the current one is finished, and the rows stay.
     let mut shard = open(&disk, 4).unwrap();
     disk.meddle(&finished, Some(b"other"));
     let error = shard.seal(20).unwrap_err().to_string();

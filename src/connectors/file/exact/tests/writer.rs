@@ -1,4 +1,4 @@
-//! The whole writer, with its thread, on the disk of this machine.
+//! The complete writer, with its thread, on the disk of this machine.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn a_run_goes_on_where_the_one_before_was_killed() {
     writer.write(None, b"one").unwrap();
     writer.seal(1).unwrap();
     wait_for(&mut *writer, 1);
-    // Rows that nobody sealed reach the file, and do not count.
+    // Rows that were not sealed reach the file, and do not count.
     writer.write(None, &vec![b'x'; 600_000]).unwrap();
     drop(writer);
 
@@ -70,7 +70,7 @@ fn rows_larger_than_the_buffer_are_one_epoch() {
             writer.write(None, b"short").unwrap();
         }
         writer.seal(epoch).unwrap();
-        // Without rows: durable with the epoch before.
+        // Without rows: durable with the previous epoch.
         writer.seal(epoch + 100).unwrap();
         wait_for(&mut *writer, epoch + 100);
         assert_eq!(finished(folder.path()).len() as u64, epoch);
@@ -121,7 +121,7 @@ fn a_failure_of_the_thread_is_the_writers() {
         assert!(began.elapsed() < Duration::from_secs(60));
     };
     assert!(is_flush(&error), "{error}");
-    // It is over: nothing is tried again.
+    // The writer is unusable: nothing is retried.
     for result in [writer.seal(2), writer.durable().map(|_| ()), writer.finish()] {
         assert!(result.unwrap_err().to_string().contains("has failed before"));
     }
