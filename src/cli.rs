@@ -1,7 +1,7 @@
 //! The command line: `tidewatch list | check | run | cluster | checkpoint | bench | demo`.
 //!
 //! A user's own binary gets all of it: `tidewatch::main([dataflow("mine", mine)])`. Rows may go to standard output, so
-//! everything that is for people (logs, progress, the summary) goes to standard error.
+//! everything for people (logs, progress, the summary) goes to standard error.
 
 #[macro_use]
 mod out;
@@ -55,7 +55,7 @@ pub fn main(dataflows: impl IntoIterator<Item = Dataflow>) -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             let code = if error.use_stderr() { 2 } else { 0 };
-            // Printing fails only where nobody reads.
+            // Printing fails only if there is no reader.
             let _ = error.print();
             return ExitCode::from(code);
         }

@@ -1,8 +1,8 @@
 //! The configuration of a dataflow: from TOML text, files and `--set` to one tree, and from faults to one report.
 //!
-//! [`Layers`] merges; what the tree *means* is read elsewhere, by whoever owns a section: the engine's own settings
-//! here in [`EngineConfig`], a connector's beside the connector. Nothing stops at the first mistake: all faults are
-//! collected, and [`report`] shows them together.
+//! [`Layers`] merges; the sections of the tree are read by their owners: the engine's own settings here in
+//! [`EngineConfig`], a connector's beside the connector. Nothing stops at the first mistake: all faults are collected,
+//! and [`report`] shows them together.
 
 mod bench;
 mod engine;
@@ -59,7 +59,7 @@ pub fn fuzz(bytes: &[u8]) {
             Err(more) => faults.extend(more),
         }
     }
-    // The heading, and how many are left out.
+    // The heading, and the number of omitted faults.
     let lines = faults.len() + 2;
     let report = report("fuzz", &faults).to_string();
     assert!(report.lines().count() <= lines, "a fault takes more than one line: {report}");

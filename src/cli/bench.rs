@@ -1,7 +1,7 @@
-//! `bench`: how fast a dataflow is, what it costs, and how long its records are under way.
+//! `bench`: how fast a dataflow is, what it costs, and how long its records are in flight.
 //!
-//! Every measurement is a fresh process, or cluster, of this very program. Combinations of processes and workers take
-//! turns (A B A B …), so that what else the machine does falls on all of them, and every run must give the same answer.
+//! Every measurement is a fresh process, or cluster, of this program. Combinations of processes and workers take turns
+//! (A B A B …), so that other load on the machine affects all of them, and every run must give the same results.
 
 mod args;
 mod collection;
@@ -61,7 +61,7 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
         config.replay.push(replay);
         generated.push(input);
     }
-    // The dataflow knows of most sinks itself whether their rows are changes.
+    // The dataflow knows for most sinks itself whether their rows are changes.
     let named = args.changes.iter().map(String::as_str);
     let changes: BTreeSet<String> = parts.sinks_with(Cut::Changes).chain(named.clone()).map(str::to_owned).collect();
     let varying = parts.sinks_with(Cut::Changes).chain(parts.sinks_with(Cut::OfChanges)).chain(named);
@@ -75,7 +75,7 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
     }
     let results = bench.results;
     write(&results, args.json.as_deref())?;
-    // After they were shown: whoever looks for a difference needs them.
+    // After they were shown, since they help to find the difference.
     summary::agree(&results)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -83,7 +83,7 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
 /// The folder in the temporary one that a run writes to.
 const RUN: &str = "run";
 
-/// What is measured, and what was.
+/// What is measured, and the results.
 struct Bench {
     /// The configuration of every run.
     config: ConfigArgs,
@@ -91,13 +91,13 @@ struct Bench {
     requests: StopRequests,
     /// Sinks whose rows are changes, which are compared by what they add up to.
     changes: BTreeSet<String>,
-    /// What makes a warm-up write those to files whose rows go nowhere by default.
+    /// Settings by which a warm-up writes the changes to files of sinks whose rows are dropped by default.
     looked_at: Vec<String>,
     results: Results,
 }
 
 impl Bench {
-    /// Measures every combination `repeats` times, in turn; whether it was not interrupted.
+    /// Measures every combination `repeats` times, in turn; returns false if it was interrupted.
     fn run(&mut self, repeats: u16) -> Result<bool> {
         let rounds = u32::from(self.results.warmup) + u32::from(repeats);
         for round in 0..rounds {
@@ -127,13 +127,13 @@ impl Bench {
             let collections = self.collections(&folder)?;
             self.results.combinations[index].collections.extend((!collections.is_empty()).then_some(collections));
         }
-        // What one run wrote must not be in the way of the next.
+        // One run's output must not affect the next.
         std::fs::remove_dir_all(&folder).map_err(no_room)?;
         Ok(report.map(|report| Run::of(&report, self.results.rate.is_some())))
     }
 
-    /// What the changes add up to in the sinks that the run wrote here; of those that the user has written elsewhere it
-    /// is not known.
+    /// The collections in the sinks that the run wrote here; for those that the user has configured elsewhere they are
+    /// unknown.
     fn collections(&self, folder: &Path) -> Result<BTreeMap<String, Collection>> {
         let mut collections = BTreeMap::new();
         for sink in self.changes.iter().filter(|sink| folder.join(sink).is_dir()) {
@@ -163,7 +163,7 @@ impl Bench {
 }
 
 impl Results {
-    /// None yet.
+    /// Without results.
     fn new(dataflow: &Dataflow, args: &MeasureArgs, changes: Vec<String>, generated: Vec<Generated>) -> Result<Self> {
         let began = i64::try_from(SystemClock.now_ms()).unwrap_or(i64::MAX);
         let of = |processes: &u16| {
@@ -190,11 +190,10 @@ impl Results {
     }
 }
 
-/// What holds for a run unless the user wrote something else: rows go to files that nobody keeps, and nothing else is
-/// done.
+/// The settings of a run unless the user has configured them: rows go to temporary files, and nothing else is done.
 fn defaults(prepared: &Prepared, sinks: &[String], folder: &Path) -> Vec<String> {
     let mut set = Vec::new();
-    // Rows that go nowhere by default need no file.
+    // Rows that are dropped by default need no file.
     for sink in sinks.iter().filter(|sink| !is_written(prepared, &["sinks", sink]) && !is_nowhere(prepared, sink)) {
         set.push(file_sink(sink, folder));
     }
@@ -209,12 +208,12 @@ fn defaults(prepared: &Prepared, sinks: &[String], folder: &Path) -> Vec<String>
     set
 }
 
-/// Whether the user wrote anything under these keys.
+/// Whether the user configured anything under these keys.
 fn is_written(prepared: &Prepared, path: &[&str]) -> bool {
     prepared.environment.node(path).is_some_and(input::is_written)
 }
 
-/// Whether the rows of a sink go nowhere.
+/// Whether the rows of a sink are dropped.
 fn is_nowhere(prepared: &Prepared, sink: &str) -> bool {
     prepared.environment.node(&["sinks", sink]).is_some_and(|node| input::is_of(node, "null"))
 }

@@ -1,4 +1,4 @@
-//! `check`: every fault of a configuration, or what it comes to and what is odd about it.
+//! `check`: every fault of a configuration, or what it resolves to and what is odd about it.
 
 use super::args::ConfigArgs;
 use super::prepare::{Prepared, prepare};
@@ -20,7 +20,7 @@ pub(super) fn check(dataflow: &Dataflow, args: &ConfigArgs) -> Result<()> {
     Ok(())
 }
 
-/// Patterns of sources that match no file at this moment.
+/// Patterns of sources that match no file at present.
 fn without_input(prepared: &Prepared) -> Vec<Fault> {
     let mut warnings = Vec::new();
     let sources = prepared.environment.node(&["sources"]);

@@ -22,7 +22,7 @@ pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode> {
         CheckpointCommand::Inspect(args) => inspect(args),
         CheckpointCommand::Verify(args) => verify(args),
         CheckpointCommand::Prune(args) => {
-            // Whatever a run is taking is newer than what is complete, and stays.
+            // Whatever a run is taking is newer than every complete one, and stays.
             let pruned = prune(&store(&args.place)?, usize::from(args.keep), 0)?;
             show!("{} deleted", pruned.deleted);
             Ok(ExitCode::SUCCESS)
@@ -30,7 +30,7 @@ pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode> {
     }
 }
 
-/// The store that is meant; it must be there.
+/// The store of the arguments, which must exist.
 fn store(args: &CheckpointArgs) -> Result<CheckpointStore> {
     if let Some(store) = &args.store {
         return CheckpointStore::at(store);
@@ -77,7 +77,7 @@ fn inspect(args: &OneCheckpointArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What each stage keeps.
+/// The state of each stage.
 fn stages(restored: &Restored) -> Table {
     let mut table = table(&["kept of", "entries", "size"]);
     for (slot, name) in (0..).zip(&restored.slots) {
@@ -87,7 +87,7 @@ fn stages(restored: &Restored) -> Table {
     table
 }
 
-/// Where the sources were.
+/// The positions of the sources.
 fn positions(restored: &Restored) -> Result<Table> {
     let mut table = table(&["source", "partition", "next offset", "greatest event time", ""]);
     for slot in &restored.slots {

@@ -1,4 +1,4 @@
-//! The command line of another process of this very program.
+//! The command line of another process of this program.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -9,8 +9,8 @@ use super::args::ConfigArgs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::path;
 
-/// The very program that runs, even if its file was replaced or deleted since: processes of different builds refuse
-/// each other, and a measurement is one of this build.
+/// The running program itself, even if its file was replaced or deleted since: processes of different builds refuse
+/// each other, and a measurement must measure this build.
 pub(super) fn this_program() -> Result<Command> {
     let path = std::env::current_exe()
         .map_err(|why| Error::new(ErrorKind::Mesh, "cannot find the program that runs").because(why))?;

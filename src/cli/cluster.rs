@@ -1,8 +1,8 @@
 //! `cluster`: several local processes of this program under a supervisor.
 //!
-//! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is gone when
-//! the cluster is, or when the next one begins if this one is killed. Standard input belongs to process 0. With a state
-//! directory the loss of a process, or its failure, is followed by a new generation of all of them.
+//! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is deleted
+//! with the cluster, or when the next one starts if this one is killed. Standard input belongs to process 0. With a
+//! state directory the loss or failure of a process is followed by a new generation of all of them.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
@@ -38,7 +38,7 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     let mut restarts = Restarts::default();
     loop {
         let generation = state.as_ref().map_or(prepared.environment.run_ms, StateDirectory::generation);
-        // All processes go on from the same, so it is chosen here.
+        // All processes resume from the same checkpoint, so it is chosen here.
         let chosen = match &state {
             Some(state) => choose(&prepared, state, &purpose, from)?,
             None => None,
@@ -52,7 +52,7 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
             Ok(Ending::Forced) => return Ok(ExitCode::from(signals::EXIT_FORCED)),
             Err(error) => error,
         };
-        // Without a state directory nobody knows what was done and what was not.
+        // Without a state directory nobody knows what was written and what was not.
         let Some(state) = &mut state else { return Err(error) };
         let mut begun = Err(error);
         while let Err(error) = begun {
@@ -66,7 +66,7 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     }
 }
 
-/// What all processes of a generation go on from.
+/// The checkpoint that all processes of a generation resume from.
 fn choose(prepared: &Prepared, state: &StateDirectory, purpose: &Purpose, from: From) -> Result<Option<From>> {
     let restored = prepared.engine.checkpoints().restore(state, purpose, from)?;
     Ok(Some(restored.map_or(From::Bindings, |restored| From::Checkpoint(restored.name))))

@@ -1,7 +1,7 @@
 //! `demo`: brute-force detection end to end, with nothing installed.
 //!
 //! An embedded broker, a log in a Kafka topic, the shipped dataflow over it with alerts to a topic *and* to files, and
-//! the topic read back and held against what was planted in the log. Everything between is what `run` runs.
+//! the topic read back and compared with what was planted in the log. Everything between is what `run` runs.
 
 mod log;
 mod report;

@@ -1,14 +1,14 @@
-//! How many files the process may have open.
+//! The limit of open files of the process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the limit of open files as far as this user may: the usual one of 1 024 is for programs that wait with
-/// `select`, and nothing here does. Child processes inherit it. Where it cannot be raised, readers get along with what
-/// there is.
+/// `select`, and nothing here does. Child processes inherit it. Where it cannot be raised, readers get by with the
+/// present limit.
 pub(super) fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // Some systems refuse more than they could give.
+        // Some systems refuse more than they could provide.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }

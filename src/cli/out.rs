@@ -1,9 +1,9 @@
-//! What the command line prints, for people on standard error and as its answer on standard output.
+//! The output of the command line, for people on standard error and as its result on standard output.
 //!
-//! Standard error that cannot be written (a full disk, a reader that is gone) changes nothing: no run ends because
-//! nobody can be told about it. Of standard output the same holds if its reader is gone, as in `tidewatch list | head
-//! -1`; any other failure is an error of the command once it has ended. Rows are no business of this module: a sink
-//! reports its own failures.
+//! Standard error that cannot be written (a full disk, a reader that is gone) changes nothing: a failure to report
+//! never ends a run. The same holds for standard output if its reader is gone, as in `tidewatch list | head -1`; any
+//! other failure is an error of the command once it has ended. Rows do not pass through this module: a sink reports its
+//! own failures.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind as IoErrorKind, Write};
@@ -26,7 +26,7 @@ macro_rules! show {
 
 /// Writes a line to standard error, in one piece.
 pub(super) fn note(line: Arguments<'_>) {
-    // Whoever should read why it cannot be written would read it there.
+    // A failure of standard error could only be reported on standard error.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
@@ -43,7 +43,7 @@ fn write(to: &mut impl Write, line: Arguments<'_>) -> io::Result<()> {
     to.flush()
 }
 
-/// Whether standard output took everything, or nobody reads it any more.
+/// Whether standard output took everything, or its reader is gone.
 ///
 /// # Errors
 /// Of kind `Sink`, once: with the first failure.
@@ -61,7 +61,7 @@ pub(super) fn checked() -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Takes a line, but cannot pass it on.
+    /// Accepts a line, but cannot write it.
     struct Full;
 
     impl Write for Full {

@@ -41,7 +41,7 @@ pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<ExitCode> {
         }
         Err(error) => {
             let code = error.kind().exit_code();
-            // The supervisor says it, once for all processes.
+            // The supervisor reports it, once for all processes.
             let told = link.tell(&Report::Failed { code, message: error.to_string() });
             if told { Ok(ExitCode::from(code)) } else { Err(error) }
         }
@@ -58,7 +58,7 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
     let process = place.as_ref().map(|place| place.index);
     let mut session = Session::start(&prepared, process, link)?;
     if link.is_none() {
-        // A supervisor has said it, once for all processes.
+        // A supervisor has reported it, once for all processes.
         warn(&prepared);
     }
     prepared.environment.durability =
@@ -79,7 +79,7 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
     Ok((session.dataflow.clone(), outcome))
 }
 
-/// Enters the state directory, if there is one: for a run of its own, or as part of a cluster that has begun.
+/// Opens the state directory, if there is one: as a run of its own, or joining the generation that a cluster began.
 fn durability(prepared: &Prepared, args: &RunArgs, processes: usize, supervised: bool) -> Result<Option<Durability>> {
     let Some(path) = &prepared.engine.state_dir else {
         return args.recovery.needs_state().map(|()| None);
@@ -107,7 +107,7 @@ fn durability(prepared: &Prepared, args: &RunArgs, processes: usize, supervised:
 }
 
 impl RecoveryArgs {
-    /// Refuses what has no meaning without a state directory.
+    /// Refuses options that need a state directory without one.
     pub(super) fn needs_state(&self) -> Result<()> {
         if self.from.is_none() && !self.from_scratch {
             return Ok(());
@@ -172,7 +172,7 @@ pub(super) struct Outcome {
     pub stopped: bool,
 }
 
-/// Begins to log, as process `process` of several or as the only one.
+/// Starts to log, as process `process` of several or as the only one.
 pub(super) fn log(engine: &EngineConfig, process: Option<usize>) -> Result<()> {
     init_log(&LogOptions { format: engine.log_format, filter: engine.log.clone(), process }).map(drop)
 }
@@ -208,7 +208,7 @@ impl Session {
         Ok(Session { dataflow, readiness, control, admin, _io: io })
     }
 
-    /// Where metrics are served, if they are.
+    /// The address of the admin server, if it runs.
     #[cfg(feature = "kafka")]
     pub(super) fn admin(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)

@@ -1,7 +1,7 @@
-//! Folders for as long as a command runs, in that for temporary files (`TMPDIR`).
+//! Temporary folders for as long as a command runs, in `TMPDIR`.
 //!
-//! A command that is killed cannot delete its own, so the next one does. Whose owner is gone is seen by a lock, which
-//! the operating system drops with the process.
+//! A command that is killed cannot delete its folder, so the next one does. A lock shows whether a folder's owner is
+//! alive: the operating system releases it with the process.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -13,19 +13,19 @@ use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use tempfile::TempDir;
 
-/// What the names of all such folders begin with.
+/// The prefix of the names of all such folders.
 const PREFIX: &str = "tidewatch-";
 
 /// The file that the owner of a folder has locked.
 const LOCK: &str = "owner.lock";
 
-/// How old a folder must be for it to be deleted: a younger one may not be locked yet.
+/// How old a folder must be to be deleted: a younger one may not be locked yet.
 const AGE_MIN: Duration = Duration::from_secs(60);
 
-/// How many folders are deleted at a time: one is made now and then, and whoever makes it does not wait for long.
+/// How many folders are deleted at a time, so that creating one never takes long.
 const SWEPT_MAX: usize = 100;
 
-/// A folder that only this user can enter, and that is gone when it is dropped.
+/// A folder that only this user can enter, and that is deleted when it is dropped.
 pub(super) struct Scratch {
     // Dropped first, so that the folder is locked while it is there.
     folder: TempDir,
@@ -33,7 +33,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Makes a folder, whose name has `what` in it, and deletes those whose owner is gone.
+    /// Creates a folder, whose name contains `what`, and deletes those whose owners are gone.
     pub(super) fn new(what: &str) -> io::Result<Self> {
         Self::within(&std::env::temp_dir(), what)
     }
@@ -48,12 +48,12 @@ impl Scratch {
         Ok(Scratch { folder, _lock: lock })
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The file called `name` in it.
+    /// The path of the file `name` in it.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
@@ -70,7 +70,7 @@ fn sweep(temporary: &Path, age_min: Duration) {
 }
 
 fn is_abandoned(folder: &Path, age_min: Duration) -> bool {
-    // Anybody may make a link, or a folder of such a name, where temporary files are.
+    // Anybody may create a link, or a folder of such a name, where temporary files are.
     let Ok(metadata) = fs::symlink_metadata(folder) else { return false };
     let is_own = metadata.is_dir() && metadata.uid() == geteuid().as_raw();
     let is_old = metadata.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age >= age_min));

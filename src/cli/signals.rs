@@ -1,11 +1,11 @@
-//! SIGTERM and SIGINT: the first one stops reading and lets what was read come out; the second one ends the process at
-//! once.
+//! SIGTERM and SIGINT: the first one stops reading, and what was read is still written; the second one ends the process
+//! at once.
 //!
-//! Signals within a second are one: `timeout` and service managers send one to the process and one to its group, and
-//! what was meant as a request to finish must not cut the run short.
+//! Signals within a second count as one: `timeout` and service managers send one to the process and one to its group,
+//! and a request to finish must not cut the run short.
 //!
-//! A process under a supervisor passes signals on and does nothing by itself: a terminal sends Ctrl-C to all processes
-//! at once, and service managers may do the same, so only the supervisor can tell a second signal from the same one.
+//! A process under a supervisor only passes signals on: a terminal sends Ctrl-C to all processes at once, and service
+//! managers may do the same, so only the supervisor can tell a second signal from the same one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ use crate::runtime::control::Control;
 use crate::runtime::supervise::{Link, Report, StopRequests};
 use crate::telemetry::{IoThread, Readiness};
 
-/// The exit code of a process that was told twice to end, or did not end in time.
+/// The exit code of a process that got two requests to end, or did not end in time.
 pub(super) const EXIT_FORCED: u8 = 130;
 
 /// How long after a signal others count as the same one.
 pub(super) const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
-/// What a stop does to a running dataflow.
+/// What a stop needs to know of a running dataflow.
 #[derive(Clone)]
 pub(super) struct Stopping {
     pub control: Control,
@@ -46,7 +46,7 @@ pub(super) fn watch(io: &IoThread, stopping: Stopping) -> Result<()> {
     io.handle().spawn(async move {
         signals.next().await;
         if stopping.readiness.is_starting() {
-            // Nothing was read, so that there is nothing to wait for: not even for the other processes of a mesh.
+            // Nothing was read, so there is nothing to wait for: not even for the other processes of a mesh.
             tracing::info!("stopped before the dataflow ran");
             std::process::exit(0);
         }
@@ -103,7 +103,7 @@ pub(super) fn count(io: &IoThread) -> Result<StopRequests> {
     Ok(requests)
 }
 
-/// Waits for `time`, or until a signal; says whether there was none.
+/// Waits for `time`, or until a signal; returns whether there was none.
 pub(super) fn wait(requests: &StopRequests, time: Duration) -> bool {
     let until = Instant::now() + time;
     while requests.count() == 0 && Instant::now() < until {
@@ -152,7 +152,7 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that is not the last one over again.
+    /// Waits for a signal that does not count as the last one.
     async fn next(&mut self) {
         loop {
             tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }

@@ -4,7 +4,7 @@ use crate::flow::DEAD_LETTERS;
 use crate::runtime::supervise::Finished;
 use crate::telemetry::{StageTotals, Totals};
 
-/// Records after which it is odd that no row was written. Fewer may well hold nothing of interest.
+/// Records after which it is odd that no row was written. Fewer may well contain nothing of interest.
 const READ_MUCH: u64 = 1_000;
 
 /// Prints the summary.
@@ -49,7 +49,7 @@ fn lines(dataflow: &str, finished: &Finished, stopped: bool) -> Vec<String> {
     lines
 }
 
-/// A warning about a run that read much and wrote no row, with where most of it went.
+/// A warning about a run that read much and wrote no row, with where most of it was dropped.
 fn nothing_kept(totals: &Totals) -> Option<String> {
     let rows: u64 = totals.sinks.iter().filter(|(name, _)| *name != DEAD_LETTERS).map(|(_, sink)| sink.records).sum();
     if rows > 0 || totals.read() < READ_MUCH {
@@ -71,7 +71,8 @@ mod tests {
     use crate::record::Reason;
     use crate::telemetry::{SinkTotals, SourceTotals};
 
-    /// So many read and dead, dropped by the stages `a` and `b`, and written.
+    /// `read` records read and `dead` dead letters, with the given counts dropped by the stages `a` and `b`, and
+    /// written.
     fn finished(read: u64, dead: u64, [a, b]: [u64; 2], rows: u64) -> Finished {
         let stage = |filtered| StageTotals { records_in: read, filtered, ..StageTotals::default() };
         let source = SourceTotals { read, dead_letters: [(Reason::Malformed, dead)].into(), ..SourceTotals::default() };
@@ -119,7 +120,7 @@ mod tests {
         assert!(said.ends_with("no stage dropped any"), "{said}");
         assert_eq!(warning(&finished(READ_MUCH - 1, 1, [7, 900], 0), false), None);
         assert_eq!(warning(&finished(READ_MUCH, 1, [7, 900], 1), false), None);
-        // What is in a window that is still open was not dropped.
+        // Records in a window that is still open were not dropped.
         let mut open = finished(READ_MUCH, 0, [0, 1], 0);
         open.totals.stages.get_mut("a").unwrap().windows_open = 1;
         assert_eq!(warning(&open, true), None);

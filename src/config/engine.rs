@@ -23,24 +23,24 @@ pub struct EngineConfig {
     pub epochs_in_flight_max: usize,
     /// `records_per_epoch_max`: records that a worker reads in one epoch, from 1 to 1 000 000 000; default 1 000 000.
     pub records_per_epoch_max: usize,
-    /// `state_dir`: where the run keeps what the next one needs to go on exactly where it stopped or was killed;
-    /// default none. A folder on a local disk that all processes see, and no other dataflow uses.
+    /// `state_dir`: the folder from which the next run resumes exactly where this one stopped or was killed; default
+    /// none. A folder on a local disk that all processes see, and no other dataflow uses.
     pub state_dir: Option<PathBuf>,
-    /// `checkpoint_interval`: how much time is between two checkpoints of a run with a state directory, from 100 ms to
-    /// 24 h; default 10 s. After a failure about as much has to be read again.
+    /// `checkpoint_interval`: the time between two checkpoints of a run with a state directory, from 100 ms to 24 h;
+    /// default 10 s. After a failure about as much is replayed.
     pub checkpoint_interval: Duration,
     /// `checkpoints_kept`: how many checkpoints are kept, from 1 to 1 000; default 3.
     pub checkpoints_kept: usize,
-    /// `checkpoint_store`: where checkpoints are: a folder that all processes see, or the URL of an object store;
-    /// default the folder `checkpoints` in `state_dir`.
+    /// `checkpoint_store`: where checkpoints are stored: a folder that all processes see, or the URL of an object
+    /// store; default the folder `checkpoints` in `state_dir`.
     pub checkpoint_store: Option<String>,
     /// `keys_max`: entries (keys, times open windows) that a stage keeps on one worker before the dataflow stops, from
     /// 1 to 1 000 000 000; default 10 000 000.
     pub keys_max: usize,
     /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.
     pub admin: Admin,
-    /// `admin_hosts`: names under which the admin port may be asked for, beside addresses and `localhost`; default
-    /// none. A browser is told apart by it from a page that only pretends to be on this machine.
+    /// `admin_hosts`: host names that requests to the admin port may be addressed to, beside IP addresses and
+    /// `localhost`; default none. They tell apart a browser from a page that only pretends to be on this machine.
     pub admin_hosts: Vec<String>,
     /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::runtime::mesh=debug"`; default
     /// `"info"`.
@@ -49,8 +49,8 @@ pub struct EngineConfig {
     pub log_format: LogFormat,
     /// `shutdown_grace`: how long a stop waits for sinks to finish, from 0 s to 1 h; default 30 s.
     pub shutdown_grace: Duration,
-    /// `drain`: whether a stop closes the windows that are open and writes their rows, as the end of the input would;
-    /// default false. Not with a state directory: there the next run goes on with them.
+    /// `drain`: whether a stop closes open windows and writes their rows, as the end of the input would; default false.
+    /// Not with a state directory: there the next run resumes them.
     pub drain: bool,
 }
 
@@ -59,7 +59,7 @@ pub struct EngineConfig {
 pub struct Admin {
     /// The address, or `None` for `"off"`.
     pub address: Option<SocketAddr>,
-    /// Whether it was written in a configuration. If not, and the port is taken, another one will do.
+    /// Whether it was written in a configuration. If not, and the port is taken, another one is used.
     pub explicit: bool,
 }
 
@@ -92,7 +92,7 @@ impl EngineConfig {
         CheckpointRules { place, interval: self.checkpoint_interval, keep: self.checkpoints_kept }
     }
 
-    /// Reads and finishes the `[engine]` section; what is missing or faulty has its default.
+    /// Reads and finishes the `[engine]` section; missing or faulty values have their defaults.
     pub fn read(mut section: Section<'_>) -> Self {
         let default = EngineConfig::default();
         let s = &mut section;
@@ -132,7 +132,7 @@ impl EngineConfig {
         if config.drain && config.state_dir.is_some() {
             section.fault(
                 "drain",
-                "is not for a run with a state directory, whose next run goes on with the windows that are open",
+                "is not for a run with a state directory, whose next run resumes the open windows",
             );
         }
         if !config.tick.subsec_nanos().is_multiple_of(1_000_000) {
@@ -168,7 +168,7 @@ impl Setting for Store {
     }
 }
 
-/// A name of the machine, as a URL has it.
+/// A name of the machine, as in a URL.
 struct Host(String);
 
 impl Setting for Host {
@@ -183,7 +183,7 @@ impl Setting for Host {
     }
 }
 
-/// The text of a log filter that was parsed once, so that it will parse again.
+/// The text of a log filter that was parsed successfully.
 struct Filter(String);
 
 impl Setting for Filter {

@@ -1,4 +1,4 @@
-//! A short name for what a configuration says, so that the processes of a cluster can tell whether theirs agree.
+//! A short hash of a configuration, so that the processes of a cluster can tell whether theirs agree.
 
 use std::fmt::Write;
 

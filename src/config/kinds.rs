@@ -73,7 +73,7 @@ fn kind(node: &Node) -> Option<(&str, &Location)> {
     }
 }
 
-/// Keeps of `node` only what `layer` wrote, and says whether anything is left.
+/// Keeps only what `layer` wrote in `node`, and returns whether anything is left.
 fn keep_written(node: &mut Node, layer: &Layer<'_>) -> bool {
     let written = layer.wrote(&node.location);
     match &mut node.value {

@@ -14,7 +14,7 @@ use crate::settings::{Fault, Location, Node, Value, regular};
 /// The largest configuration file that is read, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What a dataflow's configuration is made of: its defaults, then files, then single keys.
+/// The layers of a dataflow's configuration: its defaults, then files, then single keys.
 ///
 /// ```
 /// use tidewatch::config::Layers;
@@ -36,7 +36,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// No layers yet; `dataflow` names the defaults in messages.
+    /// Without layers; `dataflow` names the defaults in messages.
     pub fn new(dataflow: impl Into<String>) -> Self {
         Layers { dataflow: dataflow.into(), defaults: None, files: Vec::new(), sets: Vec::new() }
     }
@@ -68,7 +68,7 @@ impl Layers {
     /// Reads and merges the layers.
     ///
     /// # Errors
-    /// Every file that cannot be read, every syntax error, every assignment that makes no sense.
+    /// Every file that cannot be read, every syntax error, every invalid assignment.
     pub fn merge(&self) -> Result<Node, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut tree = Node::empty();
@@ -95,7 +95,7 @@ impl Layers {
                 Err(fault) => faults.push(fault),
             }
         }
-        // An index means nothing in a tree that a faulty layer is missing from.
+        // An index is meaningless in a tree that lacks a faulty layer.
         if faults.is_empty() {
             let before = tree.clone();
             let applied = assignments.into_iter().map(|assignment| assignment.apply(&mut tree));

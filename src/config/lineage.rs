@@ -1,4 +1,4 @@
-//! What a dataflow and its configuration must have in common with those that a state directory was made for.
+//! The properties that a dataflow and its configuration must share with those that a state directory was created for.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use crate::checkpoint::identity::Fingerprint;
 use crate::flow::launch::Parts;
 use crate::settings::{Node, Value};
 
-/// Keys of a source that do not decide what earlier runs read or how it was judged, and may change from run to run.
+/// Keys of a source that do not affect what earlier runs read or how it was judged, and may change from run to run.
 const MAY_CHANGE: [&str; 6] = ["brokers", "properties", "discover_after", "on_gap", "journal_bytes_max", "at_end"];
 
-/// The tables that decide what the epochs of a dataflow come to.
+/// The tables that the results of a dataflow depend on.
 const TABLES: [&str; 2] = ["params", "sources"];
 
 /// The fingerprint of the dataflow `name`: its parts, its parameters and its sources. Sinks may be wired elsewhere.
@@ -27,7 +27,7 @@ pub(crate) fn lineage(name: &str, parts: &Parts, settings: &Node) -> Fingerprint
     Fingerprint(entries)
 }
 
-/// Paths count as what they stand for: another value of a variable is other input.
+/// Paths count expanded: another value of a variable is other input.
 fn flatten(path: &str, key: &str, node: &Node, paths: bool, entries: &mut BTreeMap<String, String>) {
     match &node.value {
         Value::Table(_) => {

@@ -1,7 +1,7 @@
 //! Sources that would read what the same dataflow writes: its rows, its dead letters, its state.
 //!
-//! Such a dataflow feeds itself, without end if the files are followed. The folders are compared as they are on the
-//! disk, so a symbolic link, `..` or a relative path hides nothing.
+//! Such a dataflow feeds itself, without end if the files are followed. Folders are compared as they are on disk, so a
+//! symbolic link, `..` or a relative path hides nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -11,15 +11,15 @@ use crate::settings::{Fault, Node, Section, Value};
 
 /// A folder that the dataflow writes to.
 struct Written {
-    /// Who writes there, for a fault.
+    /// The writer, for a fault.
     by: String,
     folder: PathBuf,
     /// Files of the kinds that are written, below the folder.
     samples: Vec<String>,
 }
 
-/// A fault for each file source that would read what a file sink, or the engine, writes. Sections that are faulty
-/// otherwise are passed over: whoever reads them says so.
+/// A fault for each file source that would read what a file sink, or the engine, writes. Sections with other faults are
+/// skipped: those are reported where the section is read.
 pub(super) fn overlaps(settings: &Node, engine: &EngineConfig, run_ms: u64) -> Vec<Fault> {
     let written = written(settings, engine, run_ms);
     let mut faults = Vec::new();

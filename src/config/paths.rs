@@ -1,4 +1,4 @@
-//! The paths in a configuration, for whoever shows or compares them: what was written, and what it was expanded to.
+//! The paths in a configuration, to show or compare them: what was written, and what it was expanded to.
 
 use crate::settings::{Node, Value, join, path};
 
@@ -15,11 +15,11 @@ pub(crate) struct ExpandedPath {
     pub(crate) key: String,
     /// What was written.
     pub(crate) written: String,
-    /// What it stands for.
+    /// The path that it was expanded to.
     pub(crate) expanded: String,
 }
 
-/// The paths of `tree` that stand for another text than was written, in the order of their keys.
+/// The paths of `tree` that differ from what was written, in the order of their keys.
 pub(crate) fn expanded_paths(tree: &Node) -> Vec<ExpandedPath> {
     let mut found = Vec::new();
     for table in TABLES {
@@ -45,7 +45,7 @@ fn walk(path: &str, key: &str, node: &Node, found: &mut Vec<ExpandedPath>) {
     }
 }
 
-/// What the value `written` under `key` is read as: a path that can be expanded is, everything else stays.
+/// What the value `written` under `key` is read as: a path that can be expanded is, everything else is unchanged.
 pub(super) fn expanded(key: &str, written: &str) -> String {
     let path = KEYS.contains(&key).then(|| path::expand(written).ok()).flatten();
     path.unwrap_or_else(|| written.to_owned())

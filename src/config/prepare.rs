@@ -1,5 +1,5 @@
-//! From layers of configuration to what can be run: merges them, reads what the engine needs, and checks the dataflow
-//! against them. All faults are reported together.
+//! From layers of configuration to a runnable dataflow: merges them, reads the settings of the engine, and checks the
+//! dataflow against them. All faults are reported together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use crate::runtime::source::FlowControl;
 use crate::settings::{Fault, Node, Section, Value};
 use crate::time::Clock;
 
-/// A dataflow that was checked, and what it runs in.
+/// A dataflow that was checked, and its environment.
 pub(crate) struct Prepared {
     pub(crate) dataflow: Dataflow,
     pub(crate) environment: Environment,
     pub(crate) engine: EngineConfig,
     /// The same for the same configuration, whatever its layers.
     pub(crate) fingerprint: String,
-    /// What is allowed and hardly meant.
+    /// What is allowed and probably not meant.
     pub(crate) warnings: Vec<Fault>,
-    /// What to generate for which source, to measure the dataflow.
+    /// The generators of `bench`, by source.
     pub(crate) bench: BTreeMap<String, GeneratorConfig>,
 }
 
 impl Prepared {
-    /// What a state directory must be for, if `workers` run the dataflow.
+    /// The purpose to open a state directory with, if `workers` workers run the dataflow.
     pub(crate) fn purpose(&self, workers: usize) -> Purpose {
         let environment = &self.environment;
         let parts = launch::parts(&self.dataflow, environment);
@@ -72,7 +72,7 @@ pub(crate) fn prepare(
         root.fault("dataflow", format!("this configuration is for {named:?}, not for {:?}", dataflow.name()));
     }
     for key in ["sources", "sinks", "engine"] {
-        // These are tables of tables; a part that is no table is reported by whoever reads it.
+        // These are tables of tables; a part that is not a table is reported where it is read.
         if let Some(node) = root.node(key)
             && !matches!(node.value, Value::Table(_))
         {
@@ -104,8 +104,8 @@ pub(crate) fn prepare(
     Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint, warnings, bench })
 }
 
-/// Checks the dataflow; with faulty parameters it cannot be built, so its other parts are checked with the default
-/// ones.
+/// Checks the dataflow; it cannot be built with faulty parameters, so its other parts are checked with the default ones
+/// then.
 fn check_all(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
     let mut faults = check(dataflow, environment);
     let of_params = |fault: &Fault| fault.key == PARAMS || fault.key.starts_with("params.");

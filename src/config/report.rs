@@ -10,14 +10,14 @@ pub const FAULTS_SHOWN_MAX: usize = 100;
 /// up to [`FAULTS_SHOWN_MAX`].
 pub fn report(dataflow: &str, faults: &[Fault]) -> Error {
     let mut sorted: Vec<&Fault> = faults.iter().collect();
-    // What was written nowhere comes last.
+    // Faults without a location come last.
     sorted.sort_by_key(|fault| (fault.location.is_none(), &fault.location, &fault.key, &fault.message));
     sorted.dedup();
     let plural = if sorted.len() == 1 { "" } else { "s" };
     let mut text = format!("{} fault{plural} in the configuration of dataflow {dataflow:?}:", sorted.len());
     for fault in sorted.iter().take(FAULTS_SHOWN_MAX) {
         text.push_str("\n  ");
-        // A path or a parser's message may hold line ends, or worse.
+        // A path or a parser's message may contain line ends or control characters.
         text.extend(fault.to_string().replace(HINT, "; hint: ").chars().map(|c| if c.is_control() { ' ' } else { c }));
     }
     if let Some(more) = sorted.len().checked_sub(FAULTS_SHOWN_MAX).filter(|more| *more > 0) {

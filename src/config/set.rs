@@ -40,7 +40,7 @@ impl Assignment {
         Ok(Assignment { path, node })
     }
 
-    /// Lays the value into the tree. Tables merge; a plain value on the way becomes a table.
+    /// Puts the value into the tree. Tables merge; a plain value on the way becomes a table.
     pub(super) fn apply(self, tree: &mut Node) -> Result<(), Fault> {
         let location = self.node.location.clone();
         let mut node = tree;
@@ -94,7 +94,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 /// The parts of a dotted key, read by the TOML parser so that the rules are those of files.
 fn path(key: &str) -> Option<Vec<String>> {
-    // Anything but a key, such as a header before it, takes one of these.
+    // Anything but a key, such as a header before it, contains one of these.
     if key.contains(['\n', '\r']) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Faulty configurations as golden text, and what merging promises, as properties.
+//! Faulty configurations as golden text, and the properties of merging.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ struct Allowed {
     network: String,
 }
 
-/// Reads a tree as a dataflow with one source and one sink would.
+/// Reads a tree as a dataflow with one source and one sink does.
 fn read(tree: &Node) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut root = Section::new("", Some(tree), &mut faults);

@@ -1,7 +1,7 @@
 //! TOML text to a tree of located values.
 //!
-//! Its depth is bounded, because trees are walked recursively, by the parser's own clean-up first of all: the parser
-//! limits brackets and dots each, but not their product.
+//! Its depth is bounded, because trees are walked recursively, not least when the parser drops them: the parser limits
+//! brackets and dots each, but not their product.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -52,7 +52,7 @@ pub(super) fn parse(origin: &Origin, bytes: &[u8]) -> Result<Node, Vec<Fault>> {
         .iter()
         .map(|e| fault(e.span().map_or(0, |span| span.start), format!("not TOML: {}", e.message())))
         .collect();
-    // Stable, so that of each line the first error stays, which is the cause of the others.
+    // Stable, so that the first error of each line stays, which is the cause of the others.
     faults.sort_by(|a, b| a.location.cmp(&b.location));
     faults.dedup_by(|a, b| a.location == b.location);
     faults.truncate(SYNTAX_FAULTS_MAX);
@@ -65,7 +65,7 @@ pub(super) fn parse(origin: &Origin, bytes: &[u8]) -> Result<Node, Vec<Fault>> {
     Err(faults)
 }
 
-/// Reads a single value, every part of it at `location`; `None` if it is none.
+/// Reads a single value, every part of it at `location`; `None` if it is not TOML.
 pub(super) fn value(text: &str, location: &Location) -> Option<Node> {
     if overlong_key(text).is_some() {
         return None;
@@ -89,7 +89,7 @@ fn overlong_key(text: &str) -> Option<usize> {
     })
 }
 
-/// Goes through what the parser found, down to [`NESTING_MAX`].
+/// Converts the parser's tree, down to [`NESTING_MAX`].
 struct Convert<'a> {
     locate: &'a dyn Fn(usize) -> Location,
     depth: usize,

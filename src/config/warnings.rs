@@ -1,4 +1,4 @@
-//! What is allowed in a configuration and is hardly meant: it holds nothing up, but somebody should know.
+//! What is allowed in a configuration and probably not meant: it is no fault, but should be known.
 
 use crate::settings::{Fault, Node, Value, join, path};
 use crate::telemetry::unknown_targets;

@@ -1,8 +1,8 @@
-//! What the changes in a sink add up to: the collection after the last one, as a figure to compare.
+//! The collection that the changes in a sink add up to, as a hash to compare.
 //!
 //! How many changes there are depends on the cut into epochs, and so on workers and chance; what they add up to does
-//! not. Rows are not kept: each is hashed, and the hashes add up as often as the row is there, in whatever order it was
-//! written.
+//! not. Rows are not kept: each is hashed, and the hashes are summed as often as the row is there, in whatever order it
+//! was written.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::flow::Change;
 
-/// How many rows a collection has, and a hash that two collections have in common only if they are the same.
+/// How many rows a collection has, and a hash that only equal collections share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Collection {
     pub rows: i64,
@@ -25,14 +25,14 @@ pub(super) struct Collection {
 /// The collection that the rows in the files of `folder` add up to.
 ///
 /// # Errors
-/// In words: a file that cannot be read, or a row that is no [`Change`].
+/// A description: a file that cannot be read, or a row that is not a [`Change`].
 pub(super) fn of(folder: &Path) -> Result<Collection, String> {
     let cannot = |path: &Path, why: &dyn std::fmt::Display| format!("cannot read {path:?}: {why}");
     let mut sum = Sum::default();
     for entry in std::fs::read_dir(folder).map_err(|why| cannot(folder, &why))? {
         let path = entry.map_err(|why| cannot(folder, &why))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // What begins with a dot is the sink's own.
+        // Names that begin with a dot are the sink's own.
         if name.starts_with('.') || !path.is_file() {
             continue;
         }
@@ -57,7 +57,7 @@ impl Sum {
         let mut hasher = SipHasher13::new();
         // Keys are in order, however they were written.
         std::hash::Hasher::write(&mut hasher, change.row.to_string().as_bytes());
-        // A row that is taken away as often as it was put in leaves nothing: arithmetic is modulo 2^128.
+        // A row that is removed as often as it was inserted adds nothing: arithmetic is modulo 2^128.
         let times = i128::from(change.by).cast_unsigned();
         self.hash = self.hash.wrapping_add(hasher.finish128().as_u128().wrapping_mul(times));
         self.rows += change.by;

@@ -26,7 +26,7 @@ fn read(file: &Path) -> Result<Results> {
     serde_json::from_slice(&text).map_err(|why| Error::config(cannot()).because(why).hint(hint))
 }
 
-/// A figure that is compared: what it is called, how it is shown, and what it is.
+/// A figure that is compared: its name, its format, and its value.
 type Row = (&'static str, fn(f64) -> String, fn(&Figures) -> Option<Spread>);
 
 const ROWS: [Row; 7] = [
@@ -77,12 +77,12 @@ fn render(a: &Results, b: &Results) -> String {
     text
 }
 
-/// Whether some run of one is between two runs of the other, so that the medians may differ by chance.
+/// Whether the spreads overlap, so that the medians may differ by chance.
 fn overlap(a: Spread, b: Spread) -> bool {
     a.min <= b.max && b.min <= a.max
 }
 
-/// What else differs between the two, since it may be what the ratios are of.
+/// What else differs between the two results, since it may explain the ratios.
 fn differences(a: &Results, b: &Results) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: &str, a: String, b: String| {

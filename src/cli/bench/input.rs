@@ -1,4 +1,4 @@
-//! What is read while a dataflow is measured: what the user wired, and generated files for everything else.
+//! The input of a measured dataflow: what the user configured, and generated files for every other source.
 //!
 //! Generated once, before anything is measured: generating an event costs about as much as processing it.
 
@@ -17,16 +17,16 @@ use crate::error::{Error, Result};
 use crate::record::Reason;
 use crate::settings::{Location, Node, Section, Value};
 
-/// Records of each source if nobody says how many, at full speed.
+/// Records of each source by default, at full speed.
 const EVENTS_DEFAULT: u64 = 1_000_000;
 
-/// How long a measurement at a rate takes if nobody says how many records there are, in seconds.
+/// How long a measurement at a rate takes by default, in seconds.
 const SECONDS_DEFAULT: u64 = 10;
 
 /// How much is generated at a time, in bytes.
 const BUDGET: usize = 1 << 20;
 
-/// Makes the input for every source of `sources` that is not wired, in `folder`.
+/// Generates the input for every source of `sources` that is not wired, in `folder`.
 pub(super) fn make(
     prepared: &Prepared,
     sources: &[String],
@@ -39,7 +39,7 @@ pub(super) fn make(
         let events = args.events.or(args.rate.map(|rate| rate.saturating_mul(SECONDS_DEFAULT)));
         config.events = Some(events.unwrap_or(EVENTS_DEFAULT));
         config.rate = None;
-        // What arrives now happened now, unless somebody says how fast the events' own time is.
+        // Events happen when they arrive, unless their own rate is configured.
         let own = |table: &[&str]| {
             let path = [table, &[name, "events_per_second"]].concat();
             prepared.environment.node(&path).is_some_and(is_written)
@@ -65,17 +65,17 @@ pub(super) fn make(
     Ok(made)
 }
 
-/// What generates a source's records; `None` if the user said what it reads.
+/// The generator of a source's records; `None` if the user configured what it reads.
 fn generator_of(prepared: &Prepared, name: &str) -> Result<Option<GeneratorConfig>> {
     let node = prepared.environment.node(&["sources", name]);
     if let Some(node) = node
         && is_of(node, "generator")
     {
-        // It was checked before; keys that every source has are none of the generator's.
+        // It was checked before; keys that every source has do not belong to the generator.
         let mut checked = Vec::new();
         return Ok(Some(Generator::from_section(&mut Section::new("", Some(node), &mut checked)).config().clone()));
     }
-    // How late a record may be, for example, does not say what is read.
+    // How late a record may be, for example, does not determine what is read.
     let wired = |node: &Node| node.entries().any(|(key, entry)| !SOURCE_KEYS.contains(&key) && is_written(entry));
     if node.is_some_and(wired) {
         return Ok(None);
@@ -88,7 +88,7 @@ fn generator_of(prepared: &Prepared, name: &str) -> Result<Option<GeneratorConfi
     })
 }
 
-/// Whether a source or a sink is of this kind.
+/// Whether a source or a sink has this kind.
 pub(super) fn is_of(node: &Node, kind: &str) -> bool {
     matches!(node.get("kind"), Some(Node { value: Value::String(named), .. }) if named == kind)
 }

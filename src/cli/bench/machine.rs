@@ -6,7 +6,7 @@ use std::thread;
 use super::results::Machine;
 
 impl Machine {
-    /// This one, as far as its operating system tells.
+    /// This machine, as far as its operating system reports it.
     pub(super) fn this() -> Self {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Machine {
@@ -18,14 +18,14 @@ impl Machine {
     }
 }
 
-/// The memory that `/proc/meminfo` states.
+/// The memory in `/proc/meminfo`.
 fn memory(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }
 
-/// The first model that `/proc/cpuinfo` names.
+/// The first model in `/proc/cpuinfo`.
 fn cpu(text: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())

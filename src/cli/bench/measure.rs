@@ -1,4 +1,4 @@
-//! One measurement: fresh processes of this very program, so that their time and memory are their own.
+//! One measurement: fresh processes of this program, so that their time and memory are their own.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::cli::report::Report;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::supervise::StopRequests;
 
-/// How often a running measurement is looked after.
+/// How often a running measurement is checked.
 const POLL: Duration = Duration::from_millis(10);
 
 /// Runs the dataflow once, with what it writes in `folder`; `None` if it was interrupted.
@@ -36,7 +36,7 @@ pub(super) fn measure(
     };
     command.arg("--workers").arg(workers.to_string()).arg(path_option("--report", &report));
     config.pass_on(&mut command);
-    // A file, not a pipe: nobody has to read it while the measurement runs.
+    // A file, not a pipe: nothing has to read it while the measurement runs.
     let stderr = File::create(&said).map_err(failed)?;
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().map_err(failed)?;
     let status = wait(child, requests).map_err(failed)?;
@@ -63,14 +63,14 @@ fn wait(mut child: Child, requests: &StopRequests) -> std::io::Result<ExitStatus
         if asked > told {
             told = asked;
             let signal = if asked == 1 { Signal::TERM } else { Signal::KILL };
-            // It may end by itself at this moment; then there is nothing to tell.
+            // It may exit by itself at this moment; then there is nothing to signal.
             let _ = Pid::from_raw(child.id().cast_signed()).map(|pid| kill_process(pid, signal));
         }
         thread::sleep(POLL);
     }
 }
 
-/// Why a run failed, in its own words.
+/// Why a run failed, by its own error message.
 fn not_finished(dataflow: &str, combination: Combination, status: ExitStatus, said: &str) -> Error {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let kind = code.and_then(ErrorKind::of_exit_code).unwrap_or(ErrorKind::Internal);

@@ -1,4 +1,4 @@
-//! Files that take the place of a source, as they are named to the processes that are measured.
+//! Files that replace a source, as they are passed to the measured processes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use crate::connectors::file::FileSource;
 use crate::connectors::paced::Paced;
 use crate::connectors::source::SourceConnector;
 
-/// What a source reads instead of what is configured. As text it is JSON, so that any path can be named.
+/// What a source reads instead of what is configured. As text it is JSON, so that any path can be passed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::cli) struct Replay {
     /// The source's name.
     pub source: String,
     /// Each file is a partition.
     pub files: Vec<PathBuf>,
-    /// At what pace; without one as fast as it is read.
+    /// The pace; without one as fast as possible.
     pub bytes_per_second: Option<f64>,
 }
 

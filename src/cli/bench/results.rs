@@ -15,7 +15,7 @@ use crate::telemetry::Distribution;
 pub(super) struct Results {
     /// The version of this program.
     pub version: String,
-    /// Which build of it: a hash of the executable.
+    /// The build: a hash of the executable.
     pub build: String,
     /// When the first run began.
     pub began: String,
@@ -74,13 +74,14 @@ impl fmt::Display for Combination {
     }
 }
 
-/// The runs of a combination that count, in their order.
+/// The counted runs of a combination, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Measured {
     #[serde(flatten)]
     pub combination: Combination,
     pub runs: Vec<Run>,
-    /// What the changes add up to, by sink, of each run that wrote them to files of its own, warm-ups included.
+    /// The collections that the changes add up to, by sink, for each run that wrote them to files of its own, warm-ups
+    /// included.
     #[serde(default)]
     pub collections: Vec<BTreeMap<String, Collection>>,
 }
@@ -102,12 +103,12 @@ pub(super) struct Run {
     pub latency: Option<Latency>,
 }
 
-/// What has to be the same in every run.
+/// The results that have to be the same in every run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Answer {
     /// Records read, by source.
     pub records: BTreeMap<String, u64>,
-    /// By source and reason; only those there were.
+    /// By source and reason; only those that occurred.
     pub dead_letters: BTreeMap<String, BTreeMap<Reason, u64>>,
     /// Rows written, by sink.
     pub rows: BTreeMap<String, u64>,
@@ -123,7 +124,7 @@ pub(super) struct Latency {
 }
 
 impl Run {
-    /// What a run's report says; its latency only if that means something.
+    /// From a run's report; with latency only if that is meaningful.
     pub fn of(report: &Report, at_rate: bool) -> Self {
         let (finished, totals) = (&report.finished, &report.finished.totals);
         let dead = |letters: &BTreeMap<Reason, u64>| letters.clone().into_iter().filter(|(_, n)| *n > 0).collect();
@@ -178,7 +179,7 @@ impl Latency {
 }
 
 impl Answer {
-    /// What is different in `other`, in words; how many rows the sinks `changes` have may be.
+    /// What is different in `other`, in words; the number of rows of the sinks `changes` may be.
     pub fn difference(&self, other: &Answer, changes: &[String]) -> Option<String> {
         let counts = |answer: &Answer| {
             let mut counts = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! From runs to figures: medians with what they vary by, and whether the runs agree.
+//! Computes the figures of runs: medians with their spread, and whether the runs agree.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::collection::Collection;
 use super::results::{Combination, Latency, Measured, Results, Run};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The middle of some values, and the least and the greatest.
+/// The median of some values, with the least and the greatest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Spread {
     pub median: f64,
@@ -15,7 +15,8 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of some values; `None` of none. The median of an even number of values is the mean of the two in the middle.
+    /// Of some values; `None` if there are none. The median of an even number of values is the mean of the two in the
+    /// middle.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
@@ -76,7 +77,7 @@ impl Figures {
         self.events_per_second.median / first.events_per_second.median
     }
 
-    /// How much of the speed of a worker of `first` a worker of this has.
+    /// The speed per worker as a share of that of `first`.
     pub fn per_worker(&self, first: &Figures) -> f64 {
         self.speed_up(first) * first.combination.workers_in_all() / self.combination.workers_in_all()
     }
@@ -87,8 +88,8 @@ pub(super) fn figures(results: &Results) -> Vec<Figures> {
     results.combinations.iter().filter_map(Figures::of).collect()
 }
 
-/// Holds every run to the first one: a benchmark of wrong answers is worth nothing. Combinations are held to each
-/// other, too, since neither workers nor processes may change an answer.
+/// Compares every run with the first one: a benchmark with wrong results is worthless. Combinations are compared with
+/// each other, too, since neither workers nor processes may change a result.
 pub(super) fn agree(results: &Results) -> Result<()> {
     let mut runs = results.combinations.iter().flat_map(|m| m.runs.iter().zip(1..).map(|run| (m.combination, run)));
     let Some((first, (reference, _))) = runs.next() else { return Ok(()) };

@@ -9,11 +9,11 @@ use super::results::Results;
 use super::summary::{Figures, Spread, figures};
 
 /// How much longer than its records took to arrive a run may take until it counts as too slow for them: a share, and
-/// seconds for its beginning and its end, where a replay waits for a moment.
+/// seconds for its start and its end, where a replay waits for a moment.
 const BEHIND_SHARE: f64 = 1.05;
 const BEHIND_SECONDS: f64 = 1.0;
 
-/// The results as text: what was measured, the table, and what to make of it.
+/// The results as text: what was measured, the table, and remarks.
 pub(super) fn render(results: &Results) -> String {
     let all = figures(results);
     let mut text = heading(results);
@@ -88,7 +88,7 @@ fn memory(figures: &Figures) -> String {
     figures.memory_peak_bytes.map_or_else(|| "–".to_owned(), shown)
 }
 
-/// The median, and below it what it lies between.
+/// The median, and below it the spread.
 fn shown(spread: Spread, number: impl Fn(f64) -> String) -> String {
     let (median, min, max) = (number(spread.median), number(spread.min), number(spread.max));
     if min == max { median } else { format!("{median}\n{min} – {max}") }

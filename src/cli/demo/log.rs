@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// The year of the generated log, which half of its hosts do not write.
 const GENERATED_YEAR: i32 = 2026;
 
-/// Lines of a user's log that go into one partition, in bytes: an embedded broker forgets what a partition cannot hold.
+/// How many bytes of a user's log go into one partition: an embedded broker forgets what a partition cannot hold.
 const CHUNK_BYTES: usize = PARTITION_BYTES_MAX / 2;
 
 /// The largest log that the demo reads, in bytes.
@@ -21,7 +21,7 @@ const LOG_BYTES_MAX: usize = 64 * CHUNK_BYTES;
 pub(super) struct Log {
     /// Lines with the key that decides their partition.
     lines: Vec<(Option<String>, Vec<u8>)>,
-    /// What it is, for people.
+    /// Its description.
     pub about: String,
     /// Partitions it needs.
     pub partitions: u32,
@@ -70,7 +70,7 @@ impl Log {
         Ok(Log { lines, about: file.display().to_string(), partitions: partition + 1, year, planted: Vec::new() })
     }
 
-    /// Writes the log to a topic and says how many lines it has.
+    /// Writes the log to a topic and returns how many lines it has.
     pub(super) fn produce(&self, topic: &Connection, deadline: Duration) -> Result<u64> {
         client::produce(topic, self.lines.iter().map(|(key, line)| (key.as_deref(), line)), deadline)
     }

@@ -7,7 +7,7 @@ use crate::connectors::generator::openssh::{Attack, AttackKind};
 use crate::detect::alert::Alert;
 use crate::time::EventTime;
 
-/// Alerts that the table shows when nothing is known of the log.
+/// How many alerts the table shows where it is unknown what the log contains.
 const SHOWN_MAX: usize = 40;
 
 /// Prints the alerts, beside what was planted if that is known.

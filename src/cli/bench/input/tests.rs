@@ -14,7 +14,7 @@ fn flow(defaults: &'static str) -> Dataflow {
     dataflow("copies", copies).defaults(defaults)
 }
 
-/// What is made for `flow` if `typed` follows `bench copies`.
+/// What is generated for `flow` with the arguments `typed` after `bench copies`.
 fn made(flow: &Dataflow, typed: &[&str], folder: &Path) -> Result<Vec<(Replay, Generated)>> {
     let typed = [&["tidewatch", "bench", "copies"], typed].concat();
     let Command::Bench(args) = Args::try_parse_from(typed).unwrap().command else { panic!("it is bench") };
@@ -94,7 +94,7 @@ fn what_the_user_wired_is_left_alone() {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains(&format!("hint: {} is for generated input", more[0])), "{error}");
     }
-    // How late a record may be does not say what is read.
+    // How late a record may be does not determine what is read.
     let made = made(&flow(NAMED), &["--events", "5", "--set", "sources.lines.out_of_order=1s"], folder.path()).unwrap();
     assert_eq!(made[0].1.records, 5);
 }

@@ -119,7 +119,7 @@ fn changes_add_up_to_the_same_in_every_run() {
     let mut results = results(vec![(1, 1, vec![run(1.0, 1.0)]), (1, 2, vec![run(1.0, 1.0)])]);
     let add_up_to = |sink: &str, hash: &str| [(sink.to_owned(), Collection { rows: 3, hash: hash.to_owned() })].into();
     results.combinations[0].collections = vec![add_up_to("out", "a")];
-    // Another sink, or none, says nothing of this one.
+    // Another sink, or none, does not affect this one.
     results.combinations[1].collections = vec![add_up_to("other", "b"), add_up_to("out", "a")];
     assert!(agree(&results).is_ok());
     results.combinations[1].collections.push(add_up_to("out", "b"));
