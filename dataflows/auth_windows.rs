@@ -17,13 +17,13 @@ struct AuthEvent {
     message: Ignored<Text>,
 }
 
-/// How it ended.
+/// The outcome of the event.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Outcome {
     Success,
     Failure,
-    /// Whatever else a host may say.
+    /// Any other value that a host may write.
     #[serde(other)]
     Other,
 }
@@ -48,7 +48,7 @@ struct FailureAlert {
     failures: u64,
 }
 
-/// What `config/auth-windows.toml` sets.
+/// The parameters in `config/auth-windows.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Params {

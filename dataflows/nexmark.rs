@@ -3,9 +3,8 @@
 //!
 //! The queries are those of Tucker, Tufte, Papadimos and Maier, "NEXMark – A Benchmark for Queries over Data Streams"
 //! (OGI/OHSU, 2002, revised 2008), in the form that Apache Beam and Flink have made common, with windows of seconds.
-//! Where time is what a query asks about (q5, q7, q8) it is windows on streams; where it asks for a view of all that
-//! has been (q3, q4, q6), a differential collection that is kept up to date, whose rows are changes. Prices are whole
-//! hundredths.
+//! Queries about time (q5, q7, q8) are windows on streams; queries for a view of everything so far (q3, q4, q6) are
+//! differential collections that are kept up to date, whose rows are changes. Prices are whole hundredths.
 //!
 //! All nine read the source `events` and write the sink `rows`, so that one configuration does for all.
 

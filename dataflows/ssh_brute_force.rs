@@ -1,8 +1,8 @@
 //! Brute force, password spraying, probing for users, and the success that follows failures, from OpenSSH's logs.
 //!
 //! Rows are of tumbling windows, each failure in one. Alerts are of hopping windows, so that an attack across the
-//! boundary of one lies in another. Of the windows that hold the same attack, those raise an alert in whose last hop
-//! something happened: a window in whose last hop nothing did holds no more than the one before it.
+//! boundary of one is whole in another. Of the windows that contain the same attack, those raise an alert in whose last
+//! hop something happened: a window without anything in its last hop contains no more than the one before it.
 
 mod attempt;
 mod guess;
@@ -33,7 +33,7 @@ struct Spraying {
     failures: u64,
 }
 
-/// What `config/ssh-brute-force.toml` sets.
+/// The parameters in `config/ssh-brute-force.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
@@ -120,7 +120,8 @@ fn brute_force<'s>(failed: &Stream<'s, Attempt>, params: &Params) -> Stream<'s, 
         })
 }
 
-/// Passwords for many users from one source in an hour; or, if they are fewer, many names of users that there are not.
+/// Passwords for many users from one source in an hour; or, with a lower threshold, many names of users that do not
+/// exist.
 fn many_users<'s>(tried: &Stream<'s, Attempt>, params: &Params) -> Stream<'s, Alert> {
     let (users_min, unknown_min) = (params.users_min, params.unknown_users_min);
     tried

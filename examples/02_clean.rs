@@ -1,4 +1,4 @@
-//! Cleaning: typed records, checks that keep what they refuse, filters, and records that become others.
+//! Cleaning: typed records, checks that turn what they refuse into dead letters, filters, and mapping.
 
 use tidewatch::prelude::*;
 
@@ -32,7 +32,7 @@ pub fn clean(flow: &Flow, _: &NoParams) -> Result<()> {
         _ => Ok(()),
     });
     let failures = logins.filter("failures", |login| login.outcome == Outcome::Failure);
-    // Nothing, one record or many: an Option, a Vec, any iterator. Stages of one name twice are an error.
+    // None, one or many records: an Option, a Vec, any iterator. Two stages of one name are an error.
     let accounts = failures.flat_map("account", |login| {
         let (at, account) = (login.at, format!("{}@{}", login.user, login.host));
         (login.user != "monitor").then_some(Failure { at, account })

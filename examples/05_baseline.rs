@@ -35,7 +35,7 @@ out_of_order = "30s"
 
 /// Users who send more than they usually do.
 pub fn exfiltration(flow: &Flow, params: &Params) -> Result<()> {
-    // A megabyte more or less is no news, however regular a user is.
+    // A difference of a megabyte is not news, however regular a user is.
     let baseline = Baseline { warm_up: params.warm_up, floor: 1e6, ..Baseline::default() };
     let deviations = params.deviations;
     let transfers = flow.source::<Transfer>("transfers")?;

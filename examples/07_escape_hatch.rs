@@ -1,4 +1,4 @@
-//! The ways out: a stage in timely, and one in differential dataflow that keeps a recursive query up to date.
+//! Escapes: a stage in timely, and one in differential dataflow that keeps a recursive query up to date.
 
 use tidewatch::flow::differential_dataflow::operators::iterate::Iterate;
 use tidewatch::flow::timely::dataflow::operators::vec::Map;
@@ -15,7 +15,7 @@ struct Session {
 /// The table `[params]` of the configuration.
 #[derive(Debug, Deserialize)]
 pub struct Params {
-    /// The host that is known to be in the wrong hands.
+    /// The host that is known to be compromised.
     entry: Text,
 }
 
@@ -28,7 +28,7 @@ pub fn reach(flow: &Flow, params: &Params) -> Result<()> {
         .with_timely("hops", |sessions| sessions.map(|session| (session.from.to_string(), session.to.to_string())));
 
     // Differential: every host that can be reached from the entry over any number of sessions. New sessions make the
-    // answer grow; only what changes is worked out again, and leaves as a change.
+    // result grow; only what changes is recomputed, and leaves as a change.
     let entry = params.entry.to_string();
     let reached = hops.with_collection("reached", move |hops| {
         let entry = hops.clone().map(move |(from, _)| from).filter(move |from| *from == entry).distinct();

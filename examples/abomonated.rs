@@ -31,7 +31,7 @@ pub fn first_seen(flow: &Flow, _: &NoParams) -> Result<()> {
         let mut seen = BTreeSet::new();
         by_user.filter(move |login| seen.insert(login.user.clone()))
     });
-    // Which of a user's logins came first depends on how records of different partitions meet; the user does not.
+    // Which of a user's logins came first depends on how records of different partitions interleave; the user does not.
     first.map("user", |login| login.user).sink("users")
 }
 

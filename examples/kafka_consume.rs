@@ -1,5 +1,5 @@
-//! Reads a topic from its beginning to its present end with librdkafka alone, and counts: what a Kafka source cannot be
-//! faster than. `scripts/bench-kafka` measures Tidewatch against it.
+//! Reads a topic from its beginning to its present end with librdkafka alone, and counts: the upper bound for a Kafka
+//! source. `scripts/bench-kafka` measures Tidewatch against it.
 //!
 //! ```sh
 //! cargo run --release --example kafka_consume -- localhost:9092 auth

@@ -1,6 +1,5 @@
-//! Copies authentication events from one topic to another: decoded, checked, brought into one spelling, and keyed by
-//! source address. The hardest flow for a connector, since every event that comes in goes out again;
-//! `scripts/bench-kafka` measures it.
+//! Copies authentication events from one topic to another: decoded, checked, normalised, and keyed by source address.
+//! The hardest flow for a connector, since every event is written again; `scripts/bench-kafka` measures it.
 //!
 //! ```sh
 //! cargo run --release --example kafka_copy -- run kafka-copy \

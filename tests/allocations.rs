@@ -1,7 +1,8 @@
-//! The path of a record costs no allocation: neither where it is decoded, nor in its windows, nor between workers.
+//! Processing a record costs no allocation: neither where it is decoded, nor in its windows, nor between workers.
 //!
-//! This program is the command line itself, under an allocator that counts. As a test it runs itself over two inputs of
-//! the same keys, one with more records, so that what a run, a key or a window costs falls out of the difference.
+//! This program is the command line itself, under an allocator that counts. As a test it runs itself over two inputs
+//! with the same keys, one with more records, so that the cost of a run, a key or a window cancels out in the
+//! difference.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it has no test harness, and speaks for itself")]

@@ -80,7 +80,7 @@ fn rows_that_are_changes_may_differ_in_number() {
         let results: Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!(of(&results, "/changes"), &Value::from(vec!["rows"]));
         assert!(of(&results, "/combinations/1/runs/0/rows/rows").as_u64().unwrap() > 0);
-        // The warm-ups are looked at: what is measured writes nothing, as the dataflow has it.
+        // Only the warm-ups write their changes to files: measured runs write nothing, as configured by the dataflow.
         let [one, two] = [0, 1].map(|i| of(&results, &format!("/combinations/{i}/collections/0/rows")).clone());
         assert!(of(&one, "/rows").as_u64().unwrap() > 0);
         assert_eq!(one, two);
@@ -115,7 +115,7 @@ fn a_rate_is_kept_and_latency_is_shown() {
 fn runs_that_disagree_fail_after_they_were_shown() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("in.jsonl"), events(500)).unwrap();
-    // More input comes all the while.
+    // More input arrives all the while.
     let (input, ended) = (format!("sources.events.path={}/*.jsonl", folder.path().display()), AtomicBool::new(false));
     let ended = thread::scope(|scope| {
         scope.spawn(|| {

@@ -62,8 +62,8 @@ fn an_unknown_dataflow_is_an_error_that_names_the_known() {
 fn workers_and_processes_do_not_change_the_rows() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.jsonl");
-    // Among the events, in every thousand: an empty line, one that is no event, one that is too long, and one that is
-    // late.
+    // Among the events, in every thousand: an empty line, one that is not an event, one that is too long, and one that
+    // is late.
     let late = "{\"ts\":1700000000000,\"host\":\"h\",\"src_ip\":\"10.0.0.1\",\"user\":\"u\",\"action\":\"login\",\
                 \"outcome\":\"success\",\"bytes\":1,\"message\":\"m\"}";
     let odd = format!("\n{{\"ts\":\n{}\n{late}\n", "x".repeat(1_100));

@@ -1,5 +1,5 @@
-//! Runs with a state directory are killed, by signal and at every flush to the disk, and what they leave is compared
-//! with what one undisturbed run must come to. Over files here; over a real Kafka broker in `kafka_broker`.
+//! Runs with a state directory are killed, by signal and at every flush to the disk, and their results are compared
+//! with those of one uninterrupted run. Over files here; over a real Kafka broker in `kafka_broker`.
 //!
 //! `TIDEWATCH_SEED=N` chooses the moments and `TIDEWATCH_ROUNDS=N` how many there are; a failure prints both.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

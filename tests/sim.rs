@@ -1,6 +1,6 @@
 //! Deterministic simulation: the workers of whole generations run one step at a time in an order that a seed chooses,
 //! which also chooses when they crash, what of their writes a crash leaves, and how the broker and the store of their
-//! rows behave. What is committed in the end is compared with what one pass over the input comes to.
+//! rows behave. What is committed in the end is compared with the results of one pass over the input.
 //!
 //! `TIDEWATCH_SEED=N` chooses the first seed and `TIDEWATCH_ROUNDS=N` how many follow; a failure prints its seed.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -74,7 +74,7 @@ fn seeds_come_to_what_one_pass_over_the_input_comes_to() {
     assert!(rounds < 200 || happened.into_iter().all(|times| times > 5), "{sum:?}");
 }
 
-/// Also that all chance is drawn from the seed, or a failure could not be repeated.
+/// All random choices must come from the seed, or a failure could not be repeated.
 #[test]
 fn the_same_seed_is_the_same_simulation() {
     for seed in 1..=20 {

@@ -13,7 +13,7 @@ mod tree;
 use rules::{FILE_LINES_MAX, FILE_LINES_MEDIAN_MAX, Finding};
 use tree::{Tree, dashed};
 
-/// Fails with every finding and the advice, unless there is none.
+/// Fails with every finding and the advice, if there are findings.
 fn expect_none(findings: &[Finding], advice: &str) {
     assert!(
         findings.is_empty(),

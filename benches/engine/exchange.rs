@@ -1,4 +1,4 @@
-//! What it costs to write a message of rows for another process and to read it there, in every format side by side.
+//! The cost of writing a message of rows for another process and reading it there, in every format side by side.
 //!
 //! A message holds as many rows as timely cuts it to, 8 KiB of them in memory. `write` makes its bytes; `read` looks at
 //! each row as the message gives it; `own` also makes each a row of its own; `round-trip` is `write` and `own`.
@@ -21,7 +21,8 @@ use tidewatch::operators::exchange::{Batch, Columns, Format};
 use self::crate_columnar::Column;
 use self::rows::{Counts, Record, counts, part, record};
 
-/// Messages made ahead of the clock. A message keeps its bytes once it is written: many would not fit the cache.
+/// Messages prepared outside the measurement. A message keeps its bytes once it is written: many would not fit the
+/// cache.
 const BATCHES: BatchSize = BatchSize::NumIterations(32);
 
 /// A container of rows, as a receiver uses it.

@@ -2,7 +2,7 @@
 
 use tidewatch::prelude::*;
 
-/// An event as most queries need it.
+/// An event with the columns that most queries need.
 #[derive(Event)]
 #[event(tag = "type", rename_all = "lowercase")]
 pub enum Happening {

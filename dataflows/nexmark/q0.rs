@@ -1,4 +1,4 @@
-//! Query 0, which is not in the paper: every bid as it is. What is measured is the way in and out.
+//! Query 0, which is not in the paper: every bid unchanged. It measures input and output.
 
 use tidewatch::prelude::*;
 

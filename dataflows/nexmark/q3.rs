@@ -1,6 +1,6 @@
 //! Query 3, local item suggestion: who sells items of one category in three states, and which.
 //!
-//! A person and an auction meet whichever comes first, however long before the other.
+//! A person and an auction are joined whichever comes first, however long before the other.
 
 use tidewatch::prelude::*;
 

@@ -5,7 +5,7 @@ use tidewatch::prelude::*;
 use super::WINDOW;
 use super::events::Site;
 
-/// An auction that no other had more bids than.
+/// An auction with a greatest number of bids.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct HotItem {
     window_start: EventTime,

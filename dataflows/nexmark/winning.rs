@@ -1,6 +1,6 @@
 //! The winning bid of each auction, which q4 and q6 have in common: the highest price bid while the auction was open.
 //!
-//! Of the bids of an auction only the highest counts, and none is ever taken back. So a bid's price is not part of the
+//! Of the bids of an auction only the highest counts, and none is ever retracted. So a bid's price is not part of the
 //! row but its *difference*: two bids on an auction add up to the higher one, and differential keeps one instead of
 //! both.
 
@@ -32,7 +32,7 @@ impl Semigroup for Highest {
     }
 }
 
-/// A bid on an auction that is there more than once is as high as on one.
+/// A bid on an auction with a multiplicity above one is as high as on one.
 impl Multiply<isize> for Highest {
     type Output = Highest;
 
@@ -44,10 +44,10 @@ impl Multiply<isize> for Highest {
 
 type Collection<'s, D> = VecCollection<'s, Epoch, D, isize>;
 
-/// A bid by its auction: when, and how high.
+/// A bid by its auction: its time and price.
 type Offer = (u64, (EventTime, u64));
 
-/// An auction by its identifier: when it opens and ends, and what a query wants to know of it.
+/// An auction by its identifier: when it opens and ends, and the columns that a query needs.
 type Open<A> = (u64, (EventTime, EventTime, A));
 
 /// The bids, for [`winning`].
@@ -61,7 +61,7 @@ pub fn open<'s, A: Record + Ord + Debug>(site: &Site<'s>, of: fn(&Auction) -> A)
     site.auctions().map("open", open).into_collection()
 }
 
-/// Every auction with a valid bid, what a query wants to know of it, and its highest price.
+/// Every auction with a valid bid, with the columns that a query needs, and its highest price.
 ///
 /// A view has no current time, so it does not wait for an auction to end: until then the highest bid so far counts.
 pub fn winning<'s, A>(offers: Collection<'s, Offer>, open: Collection<'s, Open<A>>) -> Collection<'s, ((u64, A), u64)>

@@ -1,38 +1,38 @@
-//! One try to log in, as the rules count it.
+//! An attempt to log in, as the rules count it.
 
 use std::net::Ipv6Addr;
 
 use tidewatch::codec::openssh::{Address, AuthEvent, AuthLine};
 use tidewatch::prelude::*;
 
-/// A try to log in.
+/// An attempt to log in.
 #[derive(Event)]
 pub(super) struct Attempt {
     #[event(time)]
     pub at: EventTime,
-    /// The address, or the network that it counts as.
+    /// The address, or its network.
     pub source: Text,
     pub user: Text,
     /// Whether the machine has no such user.
     pub unknown_user: bool,
     pub kind: Kind,
-    /// How often it happened: the log folds repetitions into one line.
+    /// How often it happened: logs fold repetitions into one line.
     pub times: u32,
-    /// The number of the line: the order of those of one time.
+    /// The number of the line: the order of attempts of one time.
     pub number: u64,
 }
 
-/// How it went.
+/// The outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
     Failed,
     Accepted,
-    /// The machine has no such user; whether a password was tried as well, another line says.
+    /// The machine has no such user; whether a password was tried as well is in another line.
     Probed,
 }
 
 impl Attempt {
-    /// The attempt that a line tells of, if it does.
+    /// The attempt that a line reports, if it reports one.
     ///
     /// Passwords count, whether typed at once or in a dialogue, and names that the machine does not know. Keys do not:
     /// a client tries all that it has.
@@ -59,7 +59,7 @@ fn is_password(method: &str) -> bool {
     method == "password" || method.starts_with("keyboard-interactive")
 }
 
-/// How many bits of an IPv6 address tell sources apart, 1 to 128.
+/// How many leading bits of an IPv6 address identify a source, 1 to 128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "u8")]
 pub(super) struct Prefix(u8);
@@ -73,7 +73,7 @@ impl TryFrom<u8> for Prefix {
 }
 
 impl Prefix {
-    /// The source that an address counts as: itself, or its network such as `2001:db8:1:2::/64`.
+    /// The source of an address: the address itself, or its network such as `2001:db8:1:2::/64`.
     fn of(self, address: &Address) -> Text {
         match address {
             Address::Ip(IpAddr::V6(ip)) if self.0 < 128 => {

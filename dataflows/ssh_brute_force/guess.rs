@@ -6,9 +6,9 @@ use tidewatch::prelude::*;
 
 use super::attempt::{Attempt, Kind};
 
-/// Where an attempt stands among those of its source: by time, and within one time by the number of its line.
+/// The position of an attempt among those of its source: by time, and within one time by the number of its line.
 ///
-/// Lines of two partitions that have one time have no order; their numbers give them one that is always the same.
+/// Lines of two partitions with the same time have no order; their numbers give them a reproducible one.
 type Place = (EventTime, u64);
 
 /// The result over a source's attempts.
@@ -25,7 +25,7 @@ pub(super) struct Guessing {
     last_success: Option<Place>,
     /// How many failures came before it.
     before: u64,
-    /// The failures that did not, by their places: a later success may follow them.
+    /// The failures after it, by their positions: a later success may follow them.
     after: BTreeMap<Place, u64>,
 }
 
@@ -64,7 +64,7 @@ impl Aggregate<Attempt> for Guess {
     }
 
     fn merge(&self, state: &mut Guessing, other: Guessing) {
-        // What came before the earlier of two successes came before the later one, too.
+        // What precedes the earlier of two successes precedes the later one, too.
         if let Some(place) = other.last_success {
             state.succeed(place);
         }

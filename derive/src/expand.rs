@@ -67,8 +67,8 @@ fn debug(record: &Record) -> TokenStream {
     }
 }
 
-/// Fields that keep nothing are left out of formats for people, and are zero bytes in the others: those tell fields
-/// apart by position, so both sides have to agree that they are there.
+/// Fields without a value are omitted in self-describing formats, and are zero bytes in the others: those tell fields
+/// apart by position, so both sides have to agree on which there are.
 fn serialize(record: &Record) -> TokenStream {
     let (name, fields) = (&record.name, names(record));
     let title = name.to_string();
@@ -131,7 +131,7 @@ fn deserialize(record: &Record) -> TokenStream {
     }
 }
 
-/// The first field has to be there; the ones after it may be absent if their type or `default` says so.
+/// The first field has to be present; the others may be absent if their type or `default` allows it.
 fn fast(record: &Record) -> TokenStream {
     let name = &record.name;
     let keys = record.fields.iter().map(|f| &f.key);
@@ -225,7 +225,8 @@ fn decode(record: &Record) -> TokenStream {
     quote!(#decode #event)
 }
 
-/// How a record is decoded; `time` is its event time, an `Option`, and `clocks` says which fields may name its clock.
+/// The implementation of `Decode`; `time` is its event time, an `Option`, and `clocks` lists the fields that may name
+/// its clock.
 fn decode_json(name: &syn::Ident, time: &TokenStream, clocks: &TokenStream) -> TokenStream {
     quote! {
         #[automatically_derived]
@@ -249,12 +250,12 @@ fn decode_json(name: &syn::Ident, time: &TokenStream, clocks: &TokenStream) -> T
     }
 }
 
-/// Whether a field of this type keeps nothing, as far as its name says.
+/// Whether a field of this type has no value, as far as the type's name tells.
 fn is_ignored(ty: &Type) -> bool {
     matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Ignored"))
 }
 
-/// Where an error about a type is shown; names mean what they mean at the derive.
+/// The span for errors about a type; names resolve at the derive.
 fn span(ty: &Type) -> Span {
     ty.span().resolved_at(Span::call_site())
 }

@@ -1,4 +1,4 @@
-//! The declaration as written, checked: what is derived for, or an error that points at the mistake.
+//! The declaration as written, checked: what to derive for, or an error that points at the mistake.
 
 mod tagged;
 

@@ -41,11 +41,11 @@ use proc_macro::TokenStream;
 /// `SCREAMING_SNAKE_CASE`, `kebab-case`, `SCREAMING-KEBAB-CASE`: the names in JSON of all fields without a `rename`.
 ///
 /// An enum has one struct in each variant, which derives `Event` itself and has an event time. In JSON it is the
-/// struct's object with one field more, the tag, which says which variant it is:
+/// struct's object with one more field, the tag, which identifies the variant:
 /// * on the enum, `#[event(tag = "type")]`: the name of that field. No struct may have a field of this name.
-/// * on the enum, `#[event(rename_all = "…")]`: what the tag says of all variants without a `rename`; without it, their
-///   names.
-/// * on a variant, `#[event(rename = "name")]`: what the tag says of it.
+/// * on the enum, `#[event(rename_all = "…")]`: the rule for the tag's values of all variants without a `rename`;
+///   without it, their names.
+/// * on a variant, `#[event(rename = "name")]`: the tag's value.
 #[proc_macro_derive(Event, attributes(event))]
 pub fn derive_event(item: TokenStream) -> TokenStream {
     let item = syn::parse_macro_input!(item as syn::DeriveInput);

@@ -1,4 +1,4 @@
-//! How a field is called in JSON: the rules of `rename_all`, and the bytes of a key.
+//! The names of fields in JSON: the rules of `rename_all`, and the bytes of a key.
 //!
 //! The rules are the ones that serde's users know, by the same names.
 

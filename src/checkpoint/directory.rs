@@ -244,8 +244,9 @@ fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
         return Ok(identity);
     }
     let message = format!("state directory {path:?} belongs to another dataflow: {}", differences.join("; "));
-    Err(Error::new(ErrorKind::State, message)
-        .hint("this one cannot replay its epochs: go back to the dataflow as it was, or start with a new state directory"))
+    Err(Error::new(ErrorKind::State, message).hint(
+        "this one cannot replay its epochs: go back to the dataflow as it was, or start with a new state directory",
+    ))
 }
 
 /// Reads `bytes` as an identity.

@@ -50,7 +50,7 @@ impl Restored {
 /// The error for entries of a slot that cannot be read.
 pub(super) fn unreadable(name: CheckpointName, slot: &str, why: &str) -> Error {
     Error::new(ErrorKind::State, format!("checkpoint {name}: what it keeps of {slot:?} cannot be read: {why}")).hint(
-        "the types of what the stage keeps have changed since: use the program that took it, or begin anew with \
+        "the types of what the stage keeps have changed since: use the program that took it, or start over with \
          --from-scratch",
     )
 }
@@ -77,7 +77,9 @@ pub fn restore(
     for listed in list(store)?.into_iter().rev().filter(|listed| listed.complete) {
         match read(listed.name) {
             Ok(restored) => return Ok(Some(restored)),
-            Err(error) => tracing::warn!(checkpoint = %listed.name, %error, "cannot resume from it; trying the one before"),
+            Err(error) => {
+                tracing::warn!(checkpoint = %listed.name, %error, "cannot resume from it; trying the one before")
+            }
         }
     }
     Ok(None)

@@ -148,7 +148,9 @@ impl Snapshots {
         match worker.restored.borrow_mut().take() {
             Some(restored) if restored.slots != taking.names => {
                 let (name, was, is) = (restored.name, restored.slots.join(", "), taking.names.join(", "));
-                let message = format!("checkpoint {name} belongs to a dataflow with other stages that keep state: {was}; now {is}");
+                let message = format!(
+                    "checkpoint {name} belongs to a dataflow with other stages that keep state: {was}; now {is}"
+                );
                 Err(Error::new(ErrorKind::State, message)
                     .hint("use the program that took it, or start over with --from-scratch"))
             }

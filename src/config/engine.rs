@@ -130,10 +130,7 @@ impl EngineConfig {
             drain: s.or("drain", default.drain),
         };
         if config.drain && config.state_dir.is_some() {
-            section.fault(
-                "drain",
-                "is not for a run with a state directory, whose next run resumes the open windows",
-            );
+            section.fault("drain", "is not for a run with a state directory, whose next run resumes the open windows");
         }
         if !config.tick.subsec_nanos().is_multiple_of(1_000_000) {
             section.fault("tick", format!("expected whole milliseconds, found {}", config.tick.show()));

@@ -137,7 +137,8 @@ fn clocks<T: Decode>(section: &mut Section<'_>) -> Option<ClockRules> {
     if written.is_none() {
         for key in ["clock_idle", "clock_spread_max", "clocks_max"] {
             if section.node(key).is_some() {
-                section.fault(key, "has no effect without clock_field, which names the field that tells the clocks apart");
+                section
+                    .fault(key, "has no effect without clock_field, which names the field that tells the clocks apart");
             }
         }
     }
@@ -197,8 +198,9 @@ impl<'s> Flow<'s> {
         let metrics = environment.metrics.source(name, worker);
         let snapshots = &building.snapshots;
         if T::decoder(&options).state().is_none() {
-            snapshots
-                .refuse(&format!("the decoder of source {name:?} depends on earlier records, and has no state to save"));
+            snapshots.refuse(&format!(
+                "the decoder of source {name:?} depends on earlier records, and has no state to save"
+            ));
         }
         let stage = SourceStage {
             positions: snapshots.slot(&positions_of(name)),

@@ -69,7 +69,8 @@ impl Results {
         rows.sort_by(order);
         let typed = |row: Value| {
             let text = row.to_string();
-            serde_json::from_value(row).unwrap_or_else(|why| panic!("sink {sink:?}: {text} cannot be read as the type asked for: {why}"))
+            serde_json::from_value(row)
+                .unwrap_or_else(|why| panic!("sink {sink:?}: {text} cannot be read as the type asked for: {why}"))
         };
         rows.into_iter().map(typed).collect()
     }

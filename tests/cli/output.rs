@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::process::{events, rows, run, set, tidewatch};
 
-/// What may become of standard error: a disk that is full, a reader that is gone, nothing at all.
+/// The states of standard error: a full disk, a reader that is gone, nothing special.
 const UNWRITABLE: [&str; 3] = ["2>/dev/full", "2>&1 >/dev/null | true", "2>&-"];
 
 /// Runs the program by a shell with this redirection; its exit code goes to a file, since that of a pipeline is its

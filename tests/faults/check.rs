@@ -1,4 +1,4 @@
-//! Compares what came out with what had to, row by row.
+//! Compares actual and expected results, row by row.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// Rows by what identifies them.
 pub(crate) type Rows = BTreeMap<String, Value>;
 
-/// How what came out differs, by row.
+/// How the actual results differ, by row.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Differences {
     pub(crate) lost: Vec<String>,

@@ -1,5 +1,5 @@
-//! What a run can go on from: what is there, what if it is damaged, and what the command line makes of it. And that
-//! every sort of operator goes on from it.
+//! What a run can resume from: which checkpoints there are, what happens if one is damaged, and what the command line
+//! makes of them; and that every kind of operator resumes correctly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -51,7 +51,7 @@ fn kill_after(mut command: std::process::Command, state: &Path, checkpoints: usi
         assert!(Instant::now() < deadline, "no checkpoint: {}", process.stderr());
         thread::sleep(Duration::from_millis(5));
     }
-    // In the midst of the next one, perhaps.
+    // While the next one is being taken, perhaps.
     thread::sleep(Duration::from_millis(130));
     process.kill();
 }
@@ -62,7 +62,7 @@ fn finish(mut command: std::process::Command) -> Ended {
     ended
 }
 
-/// Where the log says that a run went on from.
+/// The checkpoint that a run resumed from, according to the log.
 fn from(ended: &Ended) -> Option<&str> {
     let line = ended.stderr.lines().find(|line| line.contains("state directory state_dir="))?;
     Some(line.split_once("from=")?.1.split_whitespace().next().unwrap())
@@ -137,7 +137,7 @@ fn without_its_checkpoints_a_run_says_what_to_do_and_from_scratch_does_it() {
     let refused = Process::start(&mut command(folder.path(), "auth-windows", 2, &paced, &["--from", "none"]));
     let refused = refused.end_within(PATIENCE);
     assert_eq!(refused.code(), Some(5), "{}", refused.stderr);
-    assert!(refused.stderr.contains("begin anew with --from-scratch"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("start over with --from-scratch"), "{}", refused.stderr);
 
     fs::remove_dir_all(folder.path().join("out")).unwrap();
     let ended = finish(command(folder.path(), "auth-windows", 2, &settings(folder.path()), &["--from-scratch"]));
@@ -159,7 +159,7 @@ fn what_to_go_on_from_needs_a_state_directory_and_a_name() {
     assert_eq!(nowhere.code(), Some(2), "{}", nowhere.stderr);
 }
 
-/// The rows of a sink, how often each is there; of a sink of changes, those that stand in the end.
+/// The rows of a sink, and how often each is there; of a sink of changes, those of the final collection.
 fn standing(folder: &Path) -> BTreeMap<String, i64> {
     let mut standing = BTreeMap::new();
     for row in rows(folder) {
@@ -174,8 +174,8 @@ fn standing(folder: &Path) -> BTreeMap<String, i64> {
     standing
 }
 
-/// Runs a dataflow undisturbed, and again killed twice on other numbers of workers; the rows of each sink must be the
-/// same.
+/// Runs a dataflow without interruption, and again killed twice on other numbers of workers; the rows of each sink must
+/// be the same.
 fn survives(dataflow: &str, sinks: &[&str], settings: &[&str], pace: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let set = |out: &str, more: &[&str]| -> Vec<String> {

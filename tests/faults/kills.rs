@@ -12,7 +12,7 @@ use super::rounds::{Rounds, records, seed_and_rounds};
 /// A worker reads half a megabyte per epoch, and then waits for the next one: slow enough to be killed in between.
 const PACE: [&str; 2] = ["engine.records_per_epoch_max=1000", "engine.tick=250ms"];
 
-/// Writes the partitions to files in `folder`, and says what `auth-windows` must come to.
+/// Writes the partitions to files in `folder`, and returns the expected results of `auth-windows`.
 pub(crate) fn prepare(folder: &Path, records: usize, seed: u64) -> Expected {
     let mut known = Vec::new();
     for (number, lines) in input::partitions(records, seed).into_iter().enumerate() {
@@ -41,7 +41,7 @@ pub(crate) fn settings(folder: &Path) -> Vec<String> {
     ];
     for sink in ["windows", "alerts"] {
         settings.push(format!("sinks.{sink}.path={folder}/out/{sink}"));
-        // Many files, so that kills find them being finished as well.
+        // Many files, so that kills also find them being finished.
         settings.push(format!("sinks.{sink}.roll_bytes=100kB"));
     }
     settings
@@ -87,7 +87,7 @@ fn a_second_run_on_the_same_state_directory_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path(), 50_000, 1);
     let mut rounds = cluster(folder.path());
-    // So slow that it is still there when the second one gives up.
+    // So slow that it still runs when the second one gives up.
     rounds.settings.push("engine.tick=5s".to_owned());
     let mut first = rounds.start(&mut Random(1));
     first.wait_for("running", 1);

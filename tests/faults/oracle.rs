@@ -1,4 +1,4 @@
-//! What `auth-windows` must come to, computed in one go without any of its code.
+//! The expected results of `auth-windows`, computed in one go without any of its code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ struct Window {
     bytes: u64,
 }
 
-/// Takes the lines of each partition, with what dead letters call the partition and the offset of each line.
+/// Takes the lines of each partition, with the partition's label in dead letters and the offset of each line.
 pub(crate) fn expected(partitions: &[(String, Vec<(u64, String)>)]) -> Expected {
     let mut windows: BTreeMap<(i64, String), Window> = BTreeMap::new();
     let mut dead_letters = Rows::new();

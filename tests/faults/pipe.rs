@@ -1,6 +1,6 @@
 //! Standard input with a state directory: what the journal has when a process is killed is neither lost nor repeated,
-//! and the next process goes on with its own input. Who feeds the pipe learns from the journal what need not be sent
-//! again.
+//! and the next process continues with its own input. The feeder of the pipe learns from the journal what need not be
+//! sent again.
 
 use std::fs;
 use std::io::{PipeWriter, Write};
@@ -29,7 +29,7 @@ fn lines(records: usize, seed: u64) -> Vec<String> {
     (0..records).map(|number| partitions[number % PARTITIONS][number / PARTITIONS].clone()).collect()
 }
 
-/// What the journal in the state directory has, read without any of the program's code.
+/// What the journal in the state directory contains, read without any of the program's code.
 fn journaled(state: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(state.join("journal/events-0")) else { return Vec::new() };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -83,7 +83,7 @@ fn command(folder: &Path, more: &[&str]) -> Command {
 fn feed(command: &mut Command, lines: &[String], killed: bool) -> Fed {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let process = Process::start(command.stdin(reader));
-    // This process's end for reading goes, so that the feeder hears of the other's death.
+    // This process's end for reading is closed, so that the feeder notices the other's death.
     command.stdin(Stdio::null());
     let pieces: Vec<String> = lines.chunks(PIECE).map(|piece| piece.join("\n") + "\n").collect();
     let feeder = thread::spawn(move || {
@@ -99,7 +99,7 @@ fn feed(command: &mut Command, lines: &[String], killed: bool) -> Fed {
 }
 
 impl Fed {
-    /// Waits for the end of its own accord.
+    /// Waits until it exits by itself.
     fn end(self) -> Ended {
         let ended = self.process.end_within(PATIENCE);
         self.feeder.join().unwrap();
@@ -176,15 +176,15 @@ fn flushes(folder: &Path, lines: &[String], injection: &str) -> Fed {
     feed(strace.arg(command.get_program()).args(command.get_args()), lines, true)
 }
 
-/// Nothing is made of a record before it is flushed: here its flush takes so long that the machine dies before, and
-/// what was not flushed is gone with it.
+/// No record is processed before it is flushed: here its flush takes so long that the machine dies before, and what was
+/// not flushed is lost with it.
 #[test]
 fn death_of_the_machine_before_the_journal_is_flushed() {
     let lines = lines(RECORDS, 2);
     for flush in [1, 2, 9] {
         let folder = tempfile::tempdir().unwrap();
         let fed = flushes(folder.path(), &lines, &format!("delay_enter=5000000:when={flush}+"));
-        // Long enough to do something with what waits for its flush, if it did not wait.
+        // Long enough to process what waits for its flush, if processing did not wait.
         thread::sleep(Duration::from_secs(2));
         let children = children(fed.process.pid());
         let [child] = children[..] else { panic!("flush {flush} was not held up: {}", fed.process.stderr()) };
@@ -242,7 +242,7 @@ fn a_full_journal_is_said_and_holds_the_input_back() {
     let mut fed = start(folder.path(), &lines, true, &limited);
     fed.process.wait_for("is full: nothing is read until it is pruned", 1);
     let kept = journaled(&state).len();
-    // What is in the journal comes out nevertheless.
+    // What is in the journal is processed nevertheless.
     let (address, deadline) = (fed.process.admin_addresses().remove(0), Instant::now() + PATIENCE);
     let told = |name: &str, value: &str| {
         get(&address, "/metrics").lines().any(|line| line.starts_with(name) && line.ends_with(value))

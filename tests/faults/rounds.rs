@@ -1,4 +1,5 @@
-//! A cluster on a state directory: started, killed in the midst of it, started again in another size, and let finish.
+//! A cluster on a state directory: started, killed while it works, started again in another size, and allowed to
+//! finish.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -14,9 +15,9 @@ use super::process::{PATIENCE, Process, signal, tidewatch};
 /// What is done to whom.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Victim {
-    /// One of the processes is killed: the supervisor begins again by itself.
+    /// One of the processes is killed: the supervisor starts the cluster again.
     One,
-    /// One of the processes is stopped, and never goes on.
+    /// One of the processes is stopped, and never continued.
     Stopped,
     /// All of them and the supervisor; another cluster follows.
     All,
@@ -28,7 +29,7 @@ pub(crate) fn seed_and_rounds(rounds: usize) -> (u64, usize) {
     (number("TIDEWATCH_SEED").unwrap_or(42), number("TIDEWATCH_ROUNDS").map_or(rounds, |rounds| rounds as usize))
 }
 
-/// How many records there are for so many kills: the last one still finds the cluster at work.
+/// How many records there are for a number of kills: the last one still finds the cluster at work.
 pub(crate) fn records(rounds: usize) -> usize {
     (rounds * 80_000).max(200_000)
 }
@@ -40,16 +41,17 @@ const SIZES: [(usize, usize); 4] = [(1, 1), (3, 1), (2, 1), (1, 2)];
 pub(crate) struct Rounds {
     pub(crate) state: PathBuf,
     pub(crate) settings: Vec<String>,
-    /// How much further the partitions must be, in offsets of all together, for a generation to count as having worked.
+    /// How far the partitions must have advanced, in offsets of all together, for a generation to count as having
+    /// worked.
     pub(crate) progress: u64,
 }
 
-/// How far the partitions were ever bound: old bindings are deleted when there is a checkpoint.
+/// How far the partitions were ever bound: old bindings are deleted after a checkpoint.
 #[derive(Default)]
 struct Bound(BTreeMap<u64, u64>);
 
 impl Bound {
-    /// Reads what is bound now, and says how far all partitions together are.
+    /// Reads the present bindings, and returns how far all partitions together are.
     fn look(&mut self, state: &Path) -> u64 {
         let Ok(entries) = std::fs::read_dir(state.join("bindings")) else { return 0 };
         for entry in entries {
@@ -72,11 +74,11 @@ impl Bound {
 }
 
 impl Rounds {
-    /// Kills `rounds` times at moments chosen by `random`, with `also` told at each, then lets the cluster finish.
+    /// Kills `rounds` times at moments chosen by `random`, with a call to `also` at each, then lets the cluster finish.
     /// Every kill finds a generation that has read something new.
     pub(crate) fn survive(&self, rounds: usize, random: &mut Random, mut also: impl FnMut(usize)) {
         let (mut cluster, mut bound) = (self.start(random), Bound::default());
-        // Once so early that not every worker has begun.
+        // Once so early that not every worker has started.
         while std::fs::read_dir(self.state.join("bindings")).map_or(0, Iterator::count) == 0 {
             assert!(cluster.is_running(), "it never began: {}", cluster.stderr());
             thread::sleep(Duration::from_millis(1));
@@ -103,7 +105,7 @@ impl Rounds {
         self.kill(&mut cluster, Victim::Stopped, 0, random);
         let ended = cluster.end_within(10 * PATIENCE);
         assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
-        assert!(ended.stderr.contains("was not heard of for 10 s"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("has not reported for 10 s"), "{}", ended.stderr);
     }
 
     /// Waits until something new was read.

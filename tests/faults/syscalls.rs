@@ -26,7 +26,7 @@ fn arguments(folder: &Path) -> Vec<String> {
     fixed.into_iter().chain(pace).chain(sets).map(str::to_owned).collect()
 }
 
-/// Runs under strace with `injection`; says whether it ended well and whether there was anything to inject.
+/// Runs under strace with `injection`; returns whether it ended well and whether there was anything to inject.
 fn run_with(folder: &Path, injection: &str) -> (bool, bool) {
     let program = tidewatch(&[]);
     let mut command = Command::new("strace");
@@ -38,8 +38,8 @@ fn run_with(folder: &Path, injection: &str) -> (bool, bool) {
     (well, !well || std::fs::read_to_string(trace).unwrap().contains("(INJECTED)"))
 }
 
-/// Breaks call after call of `calls` in the way `what` says, each in a folder of its own, and goes on undisturbed after
-/// each.
+/// Breaks call after call of `calls` in the way `what`, each in a folder of its own, and resumes without interruption
+/// after each.
 fn survive_at_every(calls: &str, what: &str) {
     let mut broken = 0;
     for n in 1..=CALLS_MAX {
@@ -55,7 +55,7 @@ fn survive_at_every(calls: &str, what: &str) {
     }
 }
 
-/// Runs undisturbed, and checks what is there then.
+/// Runs without interruption, and checks the results.
 fn go_on(folder: &Path, expected: &Expected, what: &str) {
     let arguments = arguments(folder);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -66,7 +66,7 @@ fn go_on(folder: &Path, expected: &Expected, what: &str) {
     assert!(wrong.is_empty(), "{what}: {wrong:#?}\n{stderr}");
 }
 
-/// Nothing may come out of an epoch whose binding is not on the disk: here it never gets there before the process dies.
+/// No epoch may be released whose binding is not on disk: here it never gets there before the process dies.
 #[test]
 fn death_before_a_binding_is_written() {
     for before in 2..5 {
@@ -79,7 +79,7 @@ fn death_before_a_binding_is_written() {
         command.args(["-e", &format!("inject=write:delay_enter=10000000:when={before}+")]);
         command.arg(program.get_program()).args(arguments(folder.path())).stdin(Stdio::null());
         let mut strace = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("strace is installed");
-        // Long enough to read everything, and to write it, if that did not wait.
+        // Long enough to read everything, and to write it, if writing did not wait.
         thread::sleep(Duration::from_secs(2));
         let children = children(strace.id());
         let [child] = children[..] else { panic!("it has ended, and binding {before} was not held up: {children:?}") };
@@ -99,7 +99,7 @@ fn death_at_any_rename() {
     survive_at_every("rename,renameat2", "signal=KILL");
 }
 
-/// A flush that fails says nothing about what is on the disk; the run ends, and nothing it could not be sure of was
+/// After a failed flush it is unknown what is on disk; the run ends, and nothing that it could not be sure of was
 /// committed.
 #[test]
 fn a_flush_that_fails_at_any_time() {

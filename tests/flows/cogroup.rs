@@ -51,7 +51,7 @@ fn run(orders: &[Vec<Order>], payments: &[Vec<Payment>]) -> TestRun {
         .allow_late()
 }
 
-/// Times that move on with some disorder, keys and numbers.
+/// Times that advance with some disorder, keys and numbers.
 fn parts() -> impl Strategy<Value = Vec<(EventTime, u8, u32)>> {
     let part = |(i, (jitter, key, number)): (usize, (i64, u8, u32))| {
         (EventTime::from_millis(i as i64 * 5 + jitter), key, number)

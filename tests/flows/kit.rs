@@ -1,4 +1,4 @@
-//! The test kit itself: what it lets through, and what it catches.
+//! The test kit itself: what it accepts, and what it catches.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -154,7 +154,7 @@ fn changes_are_held_to_what_they_come_to() {
         let lines = flow.source::<Line>("lines")?.map("text", |line| line.text.to_string());
         let counts = lines.with_collection("count", |lines| lines.count());
         counts.sink("counts")?;
-        // What stages make of changes is not known to be changes, whatever it is.
+        // The output of a stage on changes is not known to be changes.
         counts.map("as-they-are", |change| change).sink("mapped")
     });
     let run = TestRun::new(counted).partitions("lines", [vec!["a", "b", "a"], vec!["a", "c"]]);

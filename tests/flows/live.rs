@@ -1,4 +1,5 @@
-//! Live sources: what is quiet follows the clock, so that silence after an attack reports it and holds nobody back.
+//! Live sources: the watermark of a quiet partition follows the clock, so that an attack followed by silence is
+//! reported.
 
 use serde_json::json;
 use tidewatch::flow::Dataflow;
@@ -13,7 +14,7 @@ struct Tick {
     key: u32,
 }
 
-/// What the clock of a test run shows at first, in milliseconds; a round moves it on by 100 ms.
+/// The clock of a test run at its start, in milliseconds; a round advances it by 100 ms.
 const START: i64 = 4_102_444_800_000;
 
 fn counts() -> Dataflow {
@@ -66,10 +67,10 @@ fn an_attack_that_is_followed_by_silence_is_reported_once_its_window_is_as_old_a
         enough.json("counts"),
         [json!({ "key": 1, "start": START - 20_000, "end": START - 10_000, "value": 3 })]
     );
-    // What was there before says nothing of delays.
+    // What was there before the start shows nothing about delays.
     let backlog = rows(live(counts(), &["ticks"]), vec![attack(), pauses(20), vec![stop()]]);
     assert_eq!(backlog.json("counts").len(), 1);
-    // And without a live source, nothing comes of waiting.
+    // Without a live source, waiting has no effect.
     let batch = live(counts(), &["ticks"]).set("sources.ticks.live=false");
     assert!(rows(batch, vec![attack(), pauses(80), vec![stop()]]).json("counts").is_empty());
 }

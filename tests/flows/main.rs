@@ -1,4 +1,4 @@
-//! Dataflows run from their sources to their sinks, in this process, and held against independent answers.
+//! Dataflows run from their sources to their sinks, in this process, and compared with independent results.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

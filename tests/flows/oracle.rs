@@ -24,7 +24,7 @@ impl Numbers {
     }
 }
 
-/// Lines of one partition: event times move on, with up to 8 s of disorder; about one line in 30 is no event.
+/// Lines of one partition: event times advance, with up to 8 s of disorder; about one line in 30 is not an event.
 fn auth_lines(seed: u64, lines: usize) -> Vec<String> {
     let mut numbers = Numbers(seed);
     let line = |i: usize| {
@@ -38,7 +38,7 @@ fn auth_lines(seed: u64, lines: usize) -> Vec<String> {
             1 => whole.to_string().replace("\"ts\":", "\"ts\":\"").replace(",\"user\"", "\",\"user\""),
             2 => whole.to_string().replace("\"host\":\"h1\",", ""),
             3 => whole.to_string().replace("\"bytes\":", "\"bytes\":-1"),
-            // Another order of fields and spaces are no fault.
+            // Another order of fields and spaces are not faults.
             4 => serde_json::to_string_pretty(&whole).unwrap().replace('\n', " "),
             _ => whole.to_string(),
         }
@@ -46,7 +46,7 @@ fn auth_lines(seed: u64, lines: usize) -> Vec<String> {
     (0..lines).map(line).collect()
 }
 
-/// What `auth-windows` must say of partitions of lines: rows, alerts, and lines that count in neither.
+/// The expected results of `auth-windows` over partitions of lines: rows, alerts, and lines that count in neither.
 fn auth_windows_by_hand(partitions: &[Vec<String>]) -> (Vec<Value>, Vec<Value>, usize) {
     let mut groups: BTreeMap<(i64, String), Vec<Value>> = BTreeMap::new();
     let mut refused = 0;
@@ -91,7 +91,7 @@ fn auth_windows_is_what_a_batch_program_says() {
     assert_eq!(results.dead_letters().len(), refused);
 }
 
-/// What happened, of which one line of the log tells.
+/// An event, which one line of the log reports.
 #[derive(Clone, Copy)]
 struct Attempt {
     /// Seconds since midnight.
@@ -154,7 +154,7 @@ fn grouped(partitions: &[Vec<Attempt>], size: i64, hop: i64) -> BTreeMap<(i64, u
     groups
 }
 
-/// The first lines of every partition, which are no attempts.
+/// The first lines of every partition, which are not attempts.
 const NOISE: [&str; 4] = [
     "Mar  7 00:00:01 host CRON[1]: pam_unix(cron:session): session opened",
     "Mar  7 00:00:02 host sshd[1]: Server listening on :: port 22.",

@@ -1,4 +1,4 @@
-//! `ssh-brute-force` over a real log of 25 days, against answers that an independent program gave.
+//! `ssh-brute-force` over a real log of 25 days, compared with the results of an independent program.
 //!
 //! The log is not part of the repository. It is looked for beside it, in `../shared`, or in the folder that
 //! `TIDEWATCH_SHARED` names; without it the test says so on standard error, past the capture of the test runner.

@@ -6,7 +6,7 @@ use tidewatch::testing::{Results, TestRun, assert_same_rows, bytes};
 
 use super::shipped::ssh_brute_force::ssh_brute_force;
 
-/// A run over the lines of one partition; of it, late ones are a failure.
+/// A run over the lines of one partition, in which no line may be late.
 fn run(lines: &[String], settings: &[&str]) -> Results {
     let defaults = include_str!("../../config/ssh-brute-force.toml");
     let run = TestRun::new(dataflow("ssh-brute-force", ssh_brute_force).defaults(defaults));

@@ -1,4 +1,4 @@
-//! Windows over random events, against the batch oracle: whatever the workers, the cut into epochs, and the windows.
+//! Windows over random events, compared with the batch oracle: for any number of workers, cut into epochs, and windows.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -48,7 +48,7 @@ fn run(intervals: Intervals, partitions: &[Vec<Reading>]) -> TestRun {
         .allow_late()
 }
 
-/// Events that move on in time, with disorder that is sometimes more than is allowed.
+/// Events whose times advance, with disorder that is sometimes more than is allowed.
 fn partition() -> impl Strategy<Value = Vec<Reading>> {
     let reading = |(i, (jitter, key, user, value)): (usize, (i64, u8, u8, i32))| Reading {
         at: EventTime::from_millis(i as i64 * 4 + jitter),
@@ -132,7 +132,7 @@ fn windows_of_windows_are_on_time() {
     assert_same_rows(expected.into_iter().map(row), results.json("sums"));
 }
 
-/// The check of all checks: a record that is lost or taken twice must show.
+/// A check of the check: a record that is lost or taken twice must show.
 #[test]
 fn a_lost_or_repeated_record_is_told() {
     let intervals = Tumbling::of(Duration::from_millis(10));

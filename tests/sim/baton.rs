@@ -1,5 +1,5 @@
-//! Workers that wait for their turn: each has a thread, since timely's workers wait for each other while they are made,
-//! and only whoever was given the turn runs.
+//! Workers that wait for their turn: each has a thread, since timely's workers wait for each other while they are
+//! created, and only the one that was given the turn runs.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,19 +17,19 @@ use tidewatch::time::Epoch;
 /// How long a turn may take: a worker that takes longer hangs.
 const TURN_MAX: Duration = Duration::from_secs(60);
 
-/// What a worker does with its turn.
+/// What a worker does in its turn.
 enum Turn {
     Build,
     Step,
     Die,
 }
 
-/// What became of a turn.
+/// The result of a turn.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Works,
     Done,
-    /// It cannot go on.
+    /// It cannot continue.
     Failed(String),
 }
 
@@ -62,7 +62,7 @@ impl Crew {
         let seats = Arc::new(Mutex::new(seats));
         let guards = initialize_from(allocators, others, move |allocator| {
             let (build, turns, outcomes) = seats.lock().unwrap()[allocator.index()].take().unwrap();
-            // Without a timer: whoever asks to be woken after a while is woken by its next turn.
+            // Without a timer: a worker that asks to be woken after a while is woken by its next turn.
             let worker = Worker::new(WorkerConfig::default(), allocator, None);
             sit(worker, &build, &turns, &outcomes);
         });
@@ -87,8 +87,8 @@ impl Crew {
         ended.and_then(Result::ok).unwrap_or_else(|| Outcome::Failed("its turn does not end".to_owned()))
     }
 
-    /// Ends them wherever they are: nothing more of the dataflow runs, but that what they have is dropped, by one after
-    /// the other.
+    /// Ends them wherever they are: nothing more of the dataflow runs, except that its state is dropped, by one worker
+    /// after the other.
     pub(crate) fn die(self) {
         for worker in 0..self.len() {
             self.give(worker, Turn::Die);
@@ -121,12 +121,12 @@ fn sit(mut worker: Worker, build: &Build, turns: &Receiver<Turn>, outcomes: &Sen
         }
         outcomes.send(outcome).unwrap();
     }
-    // Whoever waits for this turn waits until nothing is left.
+    // A thread that waits for this turn waits until nothing is left.
     drop((probe, worker));
     let _ = outcomes.send(Outcome::Done);
 }
 
-/// What a panic says.
+/// The message of a panic.
 pub(crate) fn message(said: &(dyn Any + Send)) -> String {
     let text = said.downcast_ref::<String>().map(String::as_str).or(said.downcast_ref::<&str>().copied());
     text.unwrap_or("a panic").to_owned()

@@ -1,5 +1,5 @@
-//! A broker in memory: it keeps records for ever, gets more of them, and of partitions, in turns that chance gives it,
-//! and fetches from it are empty, slow or fail as chance will have it.
+//! A broker in memory: it keeps records for ever, gets more records and partitions in random turns, and fetches from it
+//! are empty, slow or fail at random.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use tidewatch::record::Reason;
 use super::chance::Chance;
 use super::input::{Input, RECORD_BYTES_MAX};
 
-/// What a reader without records asks for; nobody sleeps that long in a simulation.
+/// The wait that a reader without records asks for; no simulation sleeps that long.
 const WAIT: Duration = Duration::from_millis(1);
 
 /// Why a fetch fails for good.
@@ -32,14 +32,14 @@ struct State {
     partitions: usize,
     /// How many records of each partition there are by now.
     produced: Vec<usize>,
-    /// How ill it is.
+    /// How unreliable it is.
     faults: Faults,
 }
 
-/// How often fetches go wrong: once in so many times.
+/// How often fetches go wrong: once in this many times.
 #[derive(Clone, Copy)]
 pub(crate) struct Faults {
-    /// Nothing comes, and nothing is said.
+    /// Nothing comes, and nothing is reported.
     pub(crate) slow: u64,
     /// The error is fatal: the run ends with it. Never, if 0.
     pub(crate) fatal: u64,
@@ -61,7 +61,7 @@ impl Broker {
         self.state().faults = faults;
     }
 
-    /// One of its turns: there are a few records more, or there is one partition more. Says whether more is to come.
+    /// One of its turns: adds a few records, or a partition. Returns whether more is to come.
     pub(crate) fn turn(&self) -> bool {
         let mut state = self.state();
         let all = self.input.partitions.len();
@@ -118,9 +118,9 @@ struct Reader {
     /// Where partitions begin that an earlier generation read.
     from: BTreeMap<u32, u64>,
     parts: Vec<Part>,
-    /// Partitions that were looked at, ours or not.
+    /// Partitions that were looked at, owned or not.
     announced: usize,
-    /// How many there were at the beginning, if we say so.
+    /// How many there were at the start, if that is reported.
     told: Option<usize>,
 }
 
@@ -145,7 +145,7 @@ impl Reader {
         self.announced = partitions;
     }
 
-    /// Hands over some of what is there.
+    /// Hands over some of what is available.
     fn fetch(&mut self, index: usize, collector: &mut dyn Collector) {
         let (chance, state) = (&self.broker.chance, self.broker.state());
         let part = &mut self.parts[index];
@@ -153,7 +153,7 @@ impl Reader {
         let there = state.produced[part.partition.0 as usize];
         if there == part.read {
             if there == records.len() {
-                // Whoever has read it all may be told so at once, or only by the next fetch.
+                // A reader that has read everything may be told so at once, or only by the next fetch.
                 part.ended = chance.one_in(2);
                 if part.ended {
                     collector.ended(part.partition);
@@ -202,7 +202,7 @@ impl SourceReader for Reader {
         }
         for index in 0..self.parts.len() {
             let part = &self.parts[index];
-            // A fetch that fails and is tried again looks like a slow one.
+            // A fetch that fails and is retried looks like a slow one.
             if part.ended || part.held || self.broker.chance.one_in(faults.slow) {
                 continue;
             }

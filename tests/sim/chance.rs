@@ -1,12 +1,12 @@
-//! Everything that is left to chance in a simulation comes from one seed, and is remembered in one number.
+//! All random choices of a simulation come from one seed, and are recorded in one number.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::Rng;
 use rand_pcg::Pcg64Mcg;
 
-/// The chance of one simulation; clones share it. Only one thread of a simulation runs at a time, so the order of the
-/// draws is part of what the seed decides.
+/// The random choices of one simulation; clones share them. Only one thread of a simulation runs at a time, so the
+/// order of the draws is determined by the seed.
 #[derive(Clone)]
 pub(crate) struct Chance(Arc<Mutex<Drawn>>);
 
@@ -57,19 +57,19 @@ impl Chance {
         unreachable!("the number is below the sum")
     }
 
-    /// Remembers something that was seen.
+    /// Records something that was seen.
     pub(crate) fn note(&self, seen: &[u8]) {
         self.with(|drawn| drawn.note(seen));
     }
 
-    /// A number for all that was drawn and seen, in its order.
+    /// A hash of everything that was drawn and seen, in order.
     pub(crate) fn trace(&self) -> u64 {
         self.with(|drawn| drawn.trace)
     }
 }
 
 impl Drawn {
-    /// FNV-1a: which bytes they were, and in which order.
+    /// FNV-1a: depends on the bytes and their order.
     fn note(&mut self, seen: &[u8]) {
         for byte in seen {
             self.trace = (self.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);

@@ -1,18 +1,16 @@
-//! What a crash leaves of a state directory: of the bytes that were not flushed all, none, or whatever chance will have
-//! it.
+//! What a crash leaves of a state directory: of the bytes that were not flushed all, none, or some, at random.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use super::chance::Chance;
 
-/// A folder of its own, in memory where there is such a place: flushes cost time, and what they are for is simulated
-/// here.
+/// A folder of its own, in memory if possible: flushes cost time, and their purpose is simulated here.
 pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-/// Loses what was not flushed of a log, which is its last `unflushed` bytes. Says whether something is torn.
+/// Loses what was not flushed of a log, which is its last `unflushed` bytes. Returns whether a frame is torn.
 pub(crate) fn crash(log: &Path, unflushed: usize, chance: &Chance) -> bool {
     if unflushed == 0 {
         return false;
@@ -21,11 +19,11 @@ pub(crate) fn crash(log: &Path, unflushed: usize, chance: &Chance) -> bool {
     let flushed = bytes.len() - unflushed;
     let at = flushed + chance.below(unflushed as u64) as usize;
     match chance.below(4) {
-        // A process that dies leaves its writes to the operating system, which goes on.
+        // A process that dies leaves its writes to the operating system, which completes them.
         0 => return false,
         1 => bytes.truncate(flushed),
         2 => bytes.truncate(at),
-        // The file has got its length, and a part of it only its contents.
+        // The file has its length, and a part of it only its contents.
         _ => {
             let end = at + 1 + chance.below((bytes.len() - at) as u64) as usize;
             bytes[at..end].fill(0);
@@ -35,8 +33,8 @@ pub(crate) fn crash(log: &Path, unflushed: usize, chance: &Chance) -> bool {
     true
 }
 
-/// What a generation leaves that died while its log was made: a part of the header, no file, or a file that was to take
-/// the place of another.
+/// What a generation leaves that died while its log was created: a part of the header, no file, or a file that was to
+/// replace another.
 pub(crate) fn stillborn(state: &Path, log: &Path, chance: &Chance) {
     let header = fs::metadata(log).unwrap().len();
     match chance.below(3) {

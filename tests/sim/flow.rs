@@ -10,7 +10,7 @@ pub(crate) const PEAKS: &str = "peaks";
 pub(crate) const TOTALS: &str = "totals";
 pub(crate) const SCORES: &str = "scores";
 
-/// Readings below it are left out.
+/// Readings below it are dropped.
 pub(crate) const VALUE_MIN: u64 = 10;
 
 /// The windows of `minutes`.

@@ -38,11 +38,11 @@ pub(crate) struct World {
     pub(crate) idle_after_ms: u64,
     pub(crate) live: bool,
     pub(crate) jump_max_ms: i64,
-    /// What the clock of whoever is the furthest has shown.
+    /// The greatest time that a clock has shown.
     pub(crate) now_ms: u64,
 }
 
-/// How a generation comes to its end, unless it is done before.
+/// How a generation ends, unless it finishes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Finish,
@@ -50,20 +50,20 @@ pub(crate) enum Fate {
     Crash(u64),
     /// It is asked to stop at this turn.
     Stop(u64),
-    /// The broker fails for good, once in so many polls.
+    /// The broker fails for good, once in this many polls.
     Fail(u64),
     /// The first flush from this turn on fails.
     FullDisk(u64),
 }
 
-/// How it did.
+/// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Finished,
     Stopped,
     Crashed,
     Failed(String),
-    /// It does not come to an end.
+    /// It does not end.
     Stuck,
 }
 
@@ -74,7 +74,7 @@ struct Process {
 }
 
 impl Process {
-    /// A turn of whoever writes bindings. On a disk that is full a flush does what it does when the system says so.
+    /// A turn of the writer of bindings. On a full disk a flush fails as the system reports it.
     fn write(&mut self, full: bool) {
         if full && self.writers.bindings.unflushed().1 > 0 {
             self.control.fail(Error::new(ErrorKind::State, DISK_SAYS));
@@ -87,14 +87,14 @@ impl Process {
 pub(crate) struct Generation {
     crew: Crew,
     processes: Vec<Process>,
-    /// How often each of the workers comes to its turn.
+    /// The weight of each worker's turns.
     pace: Vec<u64>,
-    /// How often anything else does: see [`Generation::turn`].
+    /// The weight of all other turns: see [`Generation::turn`].
     weights: [u64; 6],
     /// From which turn on no log can be flushed.
     full_from: u64,
     pub(crate) turns: u64,
-    /// Whether it went on from a checkpoint.
+    /// Whether it resumed from a checkpoint.
     pub(crate) restored: bool,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Generation {
 const TURNS_MAX: u64 = 60_000;
 
 impl Generation {
-    /// Begins on `processes` processes of `threads` workers each.
+    /// Starts on `processes` processes of `threads` workers each.
     pub(crate) fn begin(world: &World, processes: usize, threads: usize) -> Self {
         let chance = &world.chance;
         let workers = processes * threads;
@@ -169,7 +169,7 @@ impl Generation {
         }
     }
 
-    /// One turn of somebody in a process that `lives`.
+    /// One turn of something in a process that `lives`.
     fn turn(&mut self, world: &World, done: &mut [bool], lives: impl Fn(usize) -> bool) -> Result<(), String> {
         let chance = &world.chance;
         let process = chance.below(self.processes.len() as u64) as usize;
@@ -197,7 +197,7 @@ impl Generation {
         Ok(())
     }
 
-    /// All die at once; or one does, and the others go on until they notice.
+    /// All die at once; or one does, and the others continue until they notice.
     fn crash(&mut self, world: &World) -> End {
         let chance = &world.chance;
         if self.processes.len() > 1 && chance.one_in(2) {
@@ -280,7 +280,7 @@ fn purpose(world: &World, workers: usize) -> Purpose {
     Purpose { fingerprint: Fingerprint::default(), workers, now_ms: world.now_ms }
 }
 
-/// The state directory as each process has it.
+/// The state directory as each process opens it.
 fn directories(world: &World, processes: usize, workers: usize) -> Vec<StateDirectory> {
     let purpose = purpose(world, workers);
     let first = StateDirectory::begin(world.state.path(), &purpose).unwrap();
@@ -294,7 +294,7 @@ fn jump_max(ms: i64) -> String {
     if ms == i64::MAX { "off".to_owned() } else { format!("{ms}ms") }
 }
 
-/// What a process runs the dataflow in.
+/// The environment of a process's dataflow.
 fn environment(world: &World) -> (Environment, ManualClock) {
     let chance = &world.chance;
     let settings = Layers::new("simulated")
@@ -305,7 +305,7 @@ fn environment(world: &World) -> (Environment, ManualClock) {
         .set(format!("sources.{SOURCE}.record_bytes_max={RECORD_BYTES_MAX}"))
         .merge()
         .unwrap();
-    // Clocks differ between machines, and go back when they are set right.
+    // Clocks differ between machines, and go back when they are corrected.
     let now_ms = world.now_ms + chance.below(2_000) - 500;
     let clock = ManualClock::at(EventTime::from_millis(now_ms as i64));
     let mut environment = Environment::with_clock("simulated", settings, Arc::new(clock.clone()), TICK);

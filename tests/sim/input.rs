@@ -1,5 +1,4 @@
-//! What there is to read in a simulation: partitions with records that are on time, late, repeated or no records at
-//! all.
+//! The input of a simulation: partitions with records that are on time, late, repeated or malformed.
 
 use serde_json::json;
 
@@ -25,7 +24,7 @@ const KEYS: u64 = 6;
 
 /// A partition from its beginning to its end.
 pub(crate) struct PartitionInput {
-    /// The offset of the first record: what was before it is long gone.
+    /// The offset of the first record: earlier ones are long gone.
     pub(crate) base: u64,
     pub(crate) records: Vec<Vec<u8>>,
 }
@@ -35,13 +34,12 @@ pub(crate) struct Input {
     pub(crate) partitions: Vec<PartitionInput>,
     /// How many of them there are from the beginning.
     pub(crate) at_start: usize,
-    /// How long a partition may have nothing until the others go on without it; if that is never, nothing is late for
-    /// its sake.
+    /// How long a partition may be silent until the watermark advances without it; if that is never, no record is late
+    /// after idle.
     pub(crate) idle_after_ms: u64,
-    /// Whether the watermark of a partition that has nothing for so long follows the clock instead.
+    /// Whether the watermark of such a partition follows the clock instead.
     pub(crate) live: bool,
-    /// A partition's time may move on by so much, in milliseconds, between two events, until the second has to be
-    /// confirmed.
+    /// How far a partition's time may advance between two events until the second has to be confirmed, in milliseconds.
     pub(crate) jump_max_ms: i64,
 }
 
@@ -54,7 +52,8 @@ impl Input {
         let mut input =
             Input { partitions: Vec::new(), at_start, idle_after_ms, live: chance.one_in(2), jump_max_ms: JUMPS };
         input.partitions.extend((0..count).map(|_| PartitionInput::draw(chance, records_max)));
-        // What is left behind says how far the clock of its partition was, which the oracle does not know.
+        // A record that is late after idle shows how far the clock of its partition was, which the oracle does not
+        // know.
         if !input.may_leave_behind() && chance.one_in(2) {
             input.jump_max_ms = chance.between(1_000, 5_000) as i64;
         }

@@ -1,4 +1,4 @@
-//! What a simulation must come to, computed in one go without any of the engine's code.
+//! The expected results of a simulation, computed in one go without any of the engine's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,7 @@ pub(crate) struct Expected {
 /// A window's key and beginning, and of its readings how many, the greatest, and the sum.
 type Windows = BTreeMap<(String, i64), (u64, u64, u64)>;
 
-/// What comes of `input` if the records in `left_behind` came when the others had gone on without their partition: that
-/// alone depends on what was read when.
+/// The results of `input` if the records in `left_behind` are late after idle: only that depends on what was read when.
 pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expected {
     let (mut minutes, mut peaks) = (Windows::new(), Windows::new());
     let mut dead_letters = Rows::new();
@@ -56,8 +55,8 @@ pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expecte
     }
 }
 
-/// How far the clock of a partition is after the events `admitted`: what the greatest of them shows, of those that are
-/// no jump or that the sixteen events after them confirm.
+/// How far the clock of a partition is after the events `admitted`: the greatest of those that are no jump or that the
+/// sixteen events after them confirm.
 fn reached(admitted: &[i64], jump_max_ms: i64) -> i64 {
     let mut reached = None;
     for (n, &ts) in admitted.iter().enumerate() {
@@ -76,7 +75,7 @@ fn reached(admitted: &[i64], jump_max_ms: i64) -> i64 {
     reached.unwrap_or(i64::MIN)
 }
 
-/// How unusual each window's greatest reading is for its key, by the formulas that the baseline names.
+/// How unusual each window's greatest reading is for its key, by the formulas that the baseline cites.
 fn scores(minutes: &Windows) -> Vec<Value> {
     let mut known: BTreeMap<&str, (u64, f64, f64)> = BTreeMap::new();
     let mut scores = Vec::new();

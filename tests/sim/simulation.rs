@@ -1,5 +1,5 @@
-//! A whole simulation: generations that crash, stop and fail one after the other, the last of which comes to the end,
-//! and then what is committed against what has to be.
+//! A whole simulation: generations that crash, stop and fail one after the other, the last of which runs to its end,
+//! and then the committed results compared with the expected ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
@@ -22,7 +22,7 @@ use super::input::Input;
 use super::oracle::{expected, letter, window_id};
 use super::store::Store;
 
-/// What happened, so that it can be said that it did.
+/// What happened, to prove that it can.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// The same for the same seed.
@@ -36,10 +36,10 @@ pub(crate) struct Report {
     pub(crate) failures: u64,
     pub(crate) torn: u64,
     pub(crate) stillborn: u64,
-    /// Generations that had not to be.
+    /// Generations that were superfluous.
     pub(crate) early: u64,
     pub(crate) clusters: u64,
-    /// Generations that went on from a checkpoint.
+    /// Generations that resumed from a checkpoint.
     pub(crate) restored: u64,
 }
 
@@ -61,10 +61,10 @@ impl AddAssign for Report {
     }
 }
 
-/// Generations that may die before one has to come to the end.
+/// Generations that may die before one has to run to its end.
 const DEATHS_MAX: u64 = 3;
 
-/// Runs the simulation of `seed`; the error says what is wrong, and what happened on the way there.
+/// Runs the simulation of `seed`; the error says what is wrong, and what happened before.
 pub(crate) fn simulate(seed: u64) -> Result<Report, String> {
     let mut story = Vec::new();
     let told = catch_unwind(AssertUnwindSafe(|| tell(seed, &mut story))).unwrap_or_else(|said| Err(message(&*said)));
@@ -108,7 +108,7 @@ fn tell(seed: u64, story: &mut Vec<String>) -> Result<Report, String> {
     Ok(report)
 }
 
-/// One generation from its beginning to its end.
+/// One generation from its start to its end.
 fn live(world: &mut World, deaths_left: u64, report: &mut Report, story: &mut Vec<String>) -> Result<(), String> {
     let (processes, threads) = match world.chance.below(6) {
         0 => (2, 1),
@@ -139,7 +139,7 @@ fn live(world: &mut World, deaths_left: u64, report: &mut Report, story: &mut Ve
         (End::Failed(why), Fate::Fail(_)) if why.contains(BROKER_SAYS) => report.failures += 1,
         (End::Failed(why), Fate::FullDisk(_)) if why.contains(DISK_SAYS) => report.failures += 1,
         (End::Failed(why), _) => return Err(why),
-        (End::Stuck, _) => return Err("it does not come to an end".to_owned()),
+        (End::Stuck, _) => return Err("it does not end".to_owned()),
     }
     Ok(())
 }
@@ -151,14 +151,14 @@ fn fate(world: &World, deaths_left: u64, processes: usize) -> Fate {
     let turn = world.chance.between(1, 1 << world.chance.between(4, 11));
     match world.chance.below(7) {
         0 => Fate::Stop(turn),
-        // In a cluster a worker that fails stands still where it is, which a turn here cannot.
+        // In a cluster a worker that fails blocks where it is, which a turn here cannot.
         1 if processes == 1 => Fate::Fail(world.chance.between(1, 50)),
         2 if processes == 1 => Fate::FullDisk(turn),
         _ => Fate::Crash(turn),
     }
 }
 
-/// Compares what is committed with what has to be.
+/// Compares the committed rows with the expected ones.
 fn check(world: &World, input: &Input, report: &mut Report) -> Result<(), String> {
     let parsed = |sink: &str| -> Vec<Value> {
         world.store.rows(sink).iter().map(|row| serde_json::from_slice(row).unwrap()).collect()
@@ -190,7 +190,7 @@ fn check(world: &World, input: &Input, report: &mut Report) -> Result<(), String
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
-/// The rows that a sink of changes says are there, each as often as it says.
+/// The collection that the rows of a sink of changes add up to.
 fn standing(changes: &[Value]) -> Vec<(String, Value)> {
     let mut rows: BTreeMap<String, (Value, i64)> = BTreeMap::new();
     for change in changes {

@@ -1,8 +1,8 @@
-//! Where sinks write in a simulation: a store in memory that commits rows together with their epoch, in turns that
-//! chance gives it.
+//! The store that sinks write to in a simulation: in memory, it commits rows together with their epoch, in random
+//! turns.
 //!
-//! It keeps what is committed over all generations, loses what is not when a generation dies, and takes nothing from a
-//! writer of an older generation than the newest that has opened its shard.
+//! It keeps what is committed over all generations, loses what is not when a generation dies, and fences writers of
+//! older generations than the newest that has opened a shard.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,14 +27,14 @@ type Place = (String, usize);
 
 #[derive(Default)]
 struct Shard {
-    /// For good, and the newest epoch of it.
+    /// The committed rows, and their newest epoch.
     rows: Vec<Row>,
     committed: Option<Epoch>,
     /// The newest generation that has opened it.
     generation: u64,
-    /// What that generation has written of an epoch that is not sealed.
+    /// Written by that generation for an epoch that is not sealed.
     unsealed: Vec<Row>,
-    /// What it has sealed, and is not committed, by epoch.
+    /// Sealed and not committed, by epoch.
     sealed: VecDeque<(Epoch, Vec<Row>)>,
     /// The newest sealed epoch with nothing uncommitted before it.
     durable: Option<Epoch>,
@@ -49,7 +49,7 @@ impl Store {
         self.shards.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of its turns: some sealed epochs of one shard are committed together. Says whether there was anything to
+    /// One of its turns: some sealed epochs of one shard are committed together. Returns whether there was anything to
     /// commit.
     pub(crate) fn turn(&self) -> bool {
         let mut shards = self.shards();
@@ -64,7 +64,7 @@ impl Store {
         true
     }
 
-    /// The generation is dead: what it has not committed is gone, but for commits that were on their way.
+    /// The generation is dead: what it has not committed is lost, except commits that were in flight.
     pub(crate) fn crash(&self) {
         for shard in self.shards().values_mut() {
             if !shard.sealed.is_empty() {
@@ -109,7 +109,7 @@ impl SinkConnector for Store {
         let mut shards = self.shards();
         let shard = shards.entry(place.clone()).or_default();
         assert!(generation > shard.generation, "generation {generation} comes after {}", shard.generation);
-        // Also what a dead one has left, as far as it was not taken for dead.
+        // Also what a dead one has left, unless it was known to be dead.
         *shard = Shard { rows: std::mem::take(&mut shard.rows), committed: shard.committed, ..Shard::default() };
         shard.generation = generation;
         let committed = shard.committed;

@@ -20,7 +20,7 @@ pub fn tidewatch(arguments: &[&str]) -> Command {
     command
 }
 
-/// What a process came to.
+/// The result of a process.
 pub struct Ended {
     pub status: ExitStatus,
     pub stdout: String,
@@ -56,7 +56,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, whose standard output nobody reads unless it says otherwise.
+    /// Starts `command`, whose standard output is discarded unless the command redirects it.
     pub fn start(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));

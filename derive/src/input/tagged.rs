@@ -17,7 +17,7 @@ pub struct Variant {
     pub name: Ident,
     /// The struct that it holds.
     pub ty: Type,
-    /// What the tag says of it.
+    /// The value of the tag.
     pub key: String,
 }
 

@@ -305,7 +305,11 @@ mod tests {
         let files = count();
         assert_eq!(files, 8);
         prune(folder.path(), 2150, 2).unwrap();
-        assert_eq!(count(), 3, "the file that has 2190, the one that is being written, and the record of what was pruned");
+        assert_eq!(
+            count(),
+            3,
+            "the file that has 2190, the one that is being written, and the record of what was pruned"
+        );
         let position = |next| {
             let (label, floor) = ("p".to_owned(), EventTime::MIN);
             Position { partition: 0, label, next, phase: Phase::Active, floor }

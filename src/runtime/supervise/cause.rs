@@ -54,7 +54,7 @@ impl Trouble {
             }
             Trouble::Silent { process, pid, lease } => {
                 let message = format!(
-                    "process {process} (pid {pid}) was not heard of for {} s; the cluster has stopped",
+                    "process {process} (pid {pid}) has not reported for {} s; the cluster has stopped",
                     lease.as_secs()
                 );
                 Error::new(ErrorKind::Mesh, message).hint("was it stopped, or is the machine out of memory?")

@@ -145,6 +145,6 @@ fn a_process_that_says_nothing_is_lost() {
         }
     };
     assert!(since.elapsed() >= LEASE, "{:?}", since.elapsed());
-    let expected = format!("process 1 (pid {}) was not heard of for 10 s; the cluster has stopped", running.pids[1]);
+    let expected = format!("process 1 (pid {}) has not reported for 10 s; the cluster has stopped", running.pids[1]);
     assert!(error.starts_with(&expected), "{error}");
 }

@@ -1,4 +1,4 @@
-//! The answers to NEXMark's queries, worked out over all events at once with loops and sorts.
+//! The results of NEXMark's queries, computed over all events at once with loops and sorts.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub struct Events {
     pub people: Vec<Person>,
     pub auctions: Vec<Auction>,
     pub bids: Vec<Bid>,
-    /// Lines that are no event.
+    /// Lines that are not events.
     pub malformed: usize,
 }
 

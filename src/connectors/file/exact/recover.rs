@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 /// The hint for names that are taken and rows that are gone.
 const ELSEWHERE: &str = "put the folder back as it was; or give the sink another folder, and the dataflow another state \
-                         directory, and so begin anew";
+                         directory, and so start over";
 
 /// Opens the shard of `naming` in generation `generation` of its state directory.
 pub(super) fn open<D: Disk>(
