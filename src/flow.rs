@@ -142,10 +142,7 @@ impl<'s> Flow<'s> {
         let others: &[Part] = if part == Part::Sink { &[Part::Sink] } else { &[Part::Source, Part::Stage] };
         let mut names = self.0.names.borrow_mut();
         if let Some(other) = others.iter().find(|other| names.contains(&(**other, name.to_owned()))) {
-            self.fault(
-                name,
-                format!("there is a {} of this name already; every name stands for one thing", other.word()),
-            );
+            self.fault(name, format!("there is a {} of this name already; names are unique", other.word()));
         }
         if part == Part::Sink && name == DEAD_LETTERS {
             self.fault(name, "this is the name of the sink of dead letters; choose another".to_owned());

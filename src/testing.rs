@@ -1,4 +1,4 @@
-//! Testing a dataflow: scripted sources, captured sinks, a clock that only moves when told, and a batch oracle.
+//! Testing a dataflow: scripted sources, captured sinks, a manual clock, and a batch oracle.
 //!
 //! A [`TestRun`] runs a dataflow to its end inside the test, on as many workers as asked for. Its sources are scripts,
 //! its sinks are captured, its configuration is the dataflow's defaults with whatever the test [`set`](TestRun::set)s.

@@ -2,7 +2,7 @@
 //!
 //! This program is its command line itself, since a cluster is several processes of one program.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 #![allow(clippy::print_stdout, reason = "it has no test harness, and speaks for itself")]
 
 use std::collections::BTreeSet;

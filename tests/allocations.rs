@@ -4,7 +4,7 @@
 //! with the same keys, one with more records, so that the cost of a run, a key or a window cancels out in the
 //! difference.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it has no test harness, and speaks for itself")]
 
 use std::alloc::System;

@@ -1,5 +1,5 @@
 //! `bench` and `bench compare`, as a process.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "support/process.rs"]
 mod process;

@@ -1,5 +1,5 @@
 //! The command line, as a process: what it prints, what it writes, and how it exits.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "cli/config.rs"]
 mod config;

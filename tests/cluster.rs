@@ -1,5 +1,5 @@
 //! Several processes: what happens when one is lost, told to stop, or not one of them.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "support/process.rs"]
 mod process;

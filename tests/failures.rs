@@ -1,6 +1,6 @@
 //! What fails inside a dataflow: one worker's source or sink ends the whole run with its error; a panic in the
 //! dataflow's own code ends the process and names the stage.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 use std::process::Command;
 use std::sync::Arc;

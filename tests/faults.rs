@@ -2,7 +2,7 @@
 //! with those of one uninterrupted run. Over files here; over a real Kafka broker in `kafka_broker`.
 //!
 //! `TIDEWATCH_SEED=N` chooses the moments and `TIDEWATCH_ROUNDS=N` how many there are; a failure prints both.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "faults/check.rs"]
 mod check;

@@ -1,5 +1,5 @@
 //! Folders and files as they are found, read by the program as a user starts it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "support/process.rs"]
 mod process;

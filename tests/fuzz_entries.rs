@@ -3,7 +3,7 @@
 //! No replacement for a fuzzer, which sees the coverage; but it needs neither nightly nor time, so every change meets
 //! it. A crash that the fuzzer finds is minimised, named after its cause and added to `fuzz/corpus/TARGET/`.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 use std::fs;
 use std::path::Path;

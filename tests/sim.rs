@@ -3,7 +3,7 @@
 //! rows behave. What is committed in the end is compared with the results of one pass over the input.
 //!
 //! `TIDEWATCH_SEED=N` chooses the first seed and `TIDEWATCH_ROUNDS=N` how many follow; a failure prints its seed.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "sim/baton.rs"]
 mod baton;

@@ -4,7 +4,7 @@
 //! With `--features abomonation` the exchange of rows as they lie in memory is among them. Figures of one machine, and
 //! what follows from them, are in `docs/design/0003-exchange.md`.
 
-#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot continue has failed")]
 #![allow(clippy::print_stdout, reason = "the size of what is measured is part of the result")]
 
 mod decode;

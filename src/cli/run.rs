@@ -37,7 +37,7 @@ pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<ExitCode> {
     match outcome {
         Ok(finished) if link.tell(&finished) => Ok(ExitCode::SUCCESS),
         Ok(_) => {
-            Err(Error::new(ErrorKind::Mesh, "the supervisor is gone: it was not told that the dataflow has finished"))
+            Err(Error::new(ErrorKind::Mesh, "the supervisor is gone: it does not know that the dataflow has finished"))
         }
         Err(error) => {
             let code = error.kind().exit_code();

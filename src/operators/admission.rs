@@ -29,7 +29,7 @@ use crate::time::{Epoch, EventTime, millis};
 /// The event times of consecutive records of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
-    /// One per record, or none at all if no record has one. [`EventTime::MIN`] stands for a record without a time.
+    /// One per record, or none at all if no record has one. [`EventTime::MIN`] for a record without a time.
     pub each: Vec<EventTime>,
     /// The clock of each, if the source has a `clock_field`.
     pub clocks: Vec<u64>,

@@ -47,7 +47,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// How long it may take to pass on the rows of processes that failed.
 const LAST_ROWS: Duration = Duration::from_secs(1);
 
-/// How often the supervisor was told to stop. Clones share their state.
+/// How often the supervisor was asked to stop. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct StopRequests(Arc<AtomicUsize>);
 

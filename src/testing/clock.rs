@@ -1,4 +1,4 @@
-//! A clock that only moves when told.
+//! A clock that the test moves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::time::{Clock, EventTime};
 /// future.
 pub(super) const START: EventTime = EventTime::from_millis(4_102_444_800_000);
 
-/// A clock that only moves when told; clones are the same clock.
+/// A clock that only the test moves; clones are the same clock.
 ///
 /// ```
 /// use std::time::Duration;

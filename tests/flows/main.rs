@@ -1,6 +1,6 @@
 //! Dataflows run from their sources to their sinks, in this process, and compared with independent results.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 mod cogroup;
 mod conservation;

@@ -20,7 +20,7 @@ struct Reading {
 
 const OUT_OF_ORDER_MS: u64 = 20;
 
-/// Everything that a window can say of a reading.
+/// The results of all aggregates over readings.
 fn everything() -> impl Aggregate<Reading> {
     (
         Count,

@@ -1,5 +1,5 @@
 //! Whole runs from Kafka to Kafka, killed and gone on with, and the broker killed under them.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue has failed")]
 
 #[path = "../faults/check.rs"]
 mod check;

@@ -36,7 +36,7 @@ pub(crate) struct Report {
     pub(crate) failures: u64,
     pub(crate) torn: u64,
     pub(crate) stillborn: u64,
-    /// Generations that were superfluous.
+    /// Generations that finished before the crash or stop that was planned for them.
     pub(crate) early: u64,
     pub(crate) clusters: u64,
     /// Generations that resumed from a checkpoint.

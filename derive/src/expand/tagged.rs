@@ -2,7 +2,7 @@
 //!
 //! In JSON the tag stands among the fields of the event; formats that tell fields apart by their position, such as the
 //! one between processes, have the number of the variant before the event. The general reader asks for the tag first
-//! and then reads the event as any other: what it says of a fault is what it would say of the struct.
+//! and then reads the event as any other: its faults are those of the struct.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote, quote_spanned};

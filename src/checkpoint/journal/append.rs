@@ -68,7 +68,7 @@ impl Appender {
         tracing::warn!(journal = %folder, bytes, "is full: nothing is read until it is pruned (journal_bytes_max)");
         let space = journal.wait_for_space();
         if space {
-            tracing::info!(journal = %folder, bytes = journal.bytes(), "was pruned: reading goes on");
+            tracing::info!(journal = %folder, bytes = journal.bytes(), "was pruned: reading continues");
         }
         Ok(space)
     }

@@ -107,7 +107,7 @@ impl Clock {
         };
         instant
             .map(|instant| EventTime::from_millis(instant.as_millisecond()))
-            .map_err(|_| format!("{civil} is not a time that can be told"))
+            .map_err(|_| format!("{civil} is not a time that can be represented"))
     }
 }
 

@@ -77,7 +77,7 @@ impl Decoder<AuthLine> for AuthDecoder {
                 if tag::is_like_sshd(program) && !matches!(message::read(message::trim(text)), Ok(Meaning::Other)) {
                     self.memory.last.forget(&host);
                     return Err(refuse(format!(
-                        "program {program:?} speaks of logins as sshd does, and is not known to be sshd"
+                        "program {program:?} reports logins as sshd does, and is not known to be sshd"
                     )));
                 }
                 let program = Text::from(program);

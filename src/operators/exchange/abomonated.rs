@@ -213,7 +213,7 @@ impl<T: Plain> Format for Abomonated<T> {
     fn receive(wire: Bytes) -> Self {
         let mut words = wire.chunks_exact(WORD).map(|word| u64::from_ne_bytes(*word.first_chunk().expect("a word")));
         let (Some(count), Some(sum)) = (words.next(), words.next()) else {
-            panic!("a batch has a head, and {} bytes are none", wire.len())
+            panic!("a batch begins with a header, and {} bytes are too few", wire.len())
         };
         assert!(
             wire.len().is_multiple_of(WORD) && sum == checksum::<T>(count, &wire[HEAD_WORDS * WORD..]),

@@ -50,7 +50,7 @@ fn attempt(local: &Local, peer: usize, address: &str, deadline: Instant) -> Resu
     Ok(stream)
 }
 
-/// Opens a connection to the first address that `address` stands for now and that answers.
+/// Opens a connection to the first address that `address` resolves to at present and that answers.
 fn open(address: &str, deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for target in address.to_socket_addrs()? {

@@ -232,7 +232,7 @@ impl<'a> Former<'a> {
         }
     }
 
-    /// Hears those who have come to the listener, as far as there are places.
+    /// Accepts candidates from the listener, up to the limit.
     fn accept(&mut self) {
         for _ in 0..CANDIDATES_MAX {
             if !self.make_room() {
@@ -257,7 +257,7 @@ impl<'a> Former<'a> {
         }
     }
 
-    /// Whether another candidate can be heard, if need be in place of the oldest one.
+    /// Whether another candidate can be accepted, if need be in place of the oldest one.
     fn make_room(&mut self) -> bool {
         if self.candidates.iter().filter(|candidate| candidate.cut.is_none()).count() < CANDIDATES_MAX {
             return true;
@@ -324,7 +324,7 @@ impl<'a> Former<'a> {
         Ok(())
     }
 
-    /// Ends what is still going on; waits for the threads, so that every refusal is logged.
+    /// Ends the conversations in progress; waits for the threads, so that every refusal is logged.
     fn dismiss(&mut self, occasion: &'static str) {
         for slot in &mut self.slots {
             slot.connector = None;

@@ -101,7 +101,7 @@ impl SinkWriter for SlowWriter {
     }
 }
 
-/// Two sinks over one source, and what became of the latency.
+/// The latency of one source with two sinks.
 fn latency(workers: usize, second: Arc<dyn SinkConnector>) -> Distribution {
     fn copies(flow: &Flow, _: &NoParams) -> Result<()> {
         let lines = flow.source::<Line>("lines")?;

@@ -1,4 +1,4 @@
-//! Supervision of processes that are none of ours: shells, with the test itself at the process's end of the link.
+//! Supervision of foreign processes: shells, with the test itself at the process's end of the link.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

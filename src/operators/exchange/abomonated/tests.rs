@@ -104,7 +104,7 @@ fn a_batch_that_was_cut_short_is_not_read() {
 }
 
 #[test]
-#[should_panic(expected = "a batch has a head, and 8 bytes are none")]
+#[should_panic(expected = "a batch begins with a header, and 8 bytes are too few")]
 fn a_batch_without_a_head_is_not_read() {
     received::<Abomonated<u64>>(vec![0; WORD]);
 }
