@@ -35,9 +35,14 @@ impl Secret {
     /// Reads a secret from a file, without its final line end.
     ///
     /// # Errors
-    /// One line that names the file: it cannot be read, is empty, not UTF-8, or longer than [`SECRET_BYTES_MAX`].
+    /// One line that names the file: it cannot be read, is no regular file, is empty, not UTF-8, or longer than [`SECRET_BYTES_MAX`].
     pub fn from_file(path: &Path) -> Result<Self, String> {
         let mut bytes = Vec::new();
+        // Asked before it is opened: to open a named pipe waits for a writer, for ever if none comes.
+        let metadata = std::fs::metadata(path).map_err(|e| format!("cannot read {path:?}: {e}"))?;
+        if !metadata.is_file() {
+            return Err(format!("{path:?} is not a regular file"));
+        }
         File::open(path)
             .and_then(|file| file.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
             .map_err(|e| format!("cannot read {path:?}: {e}"))?;
@@ -149,6 +154,23 @@ mod tests {
             let found = Secret::read(&value).unwrap_err();
             assert!(found.contains(why) && !found.contains("hunter"), "{found}");
         }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let why = Secret::from_file(path).unwrap_err();
+            assert!(why.contains("not a regular file") && why.contains(&format!("{path:?}")), "{why}");
+        }
+        // As Kubernetes hands over secrets.
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        std::fs::write(&real, "hunter2\n").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        assert_eq!(Secret::from_file(&link).unwrap().expose(), "hunter2");
     }
 
     #[test]

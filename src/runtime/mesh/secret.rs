@@ -49,6 +49,10 @@ impl Secret {
         let path = path.as_ref();
         let failed =
             |error: std::io::Error| Error::config(format!("cannot read the mesh secret from {path:?}")).because(error);
+        // Asked before it is opened: to open a named pipe waits for a writer, for ever if none comes.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(std::io::Error::other("it is not a regular file")));
+        }
         let file = File::open(path).map_err(failed)?;
         warn_if_readable_by_others(&file, path);
         let mut bytes = Vec::new();
@@ -157,6 +161,8 @@ mod tests {
         let longest = [b'x'; SECRET_BYTES_MAX];
         assert_eq!(read(&[&longest[..], b"\r\n"].concat()).unwrap(), longest);
         assert!(read(&[b'x'; SECRET_BYTES_MAX + 1]).is_err());
+        // Neither waited for nor read for ever.
+        assert!(Secret::from_file("/dev/zero").unwrap_err().to_string().contains("not a regular file"));
         assert!(Secret::from_file("/nonexistent/secret").unwrap_err().to_string().contains("/nonexistent/secret"));
     }
 
