@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn bound(epoch: u64, next: u64, joined: bool) -> Vec<u8> {
-        let joined = joined.then(|| Joined { label: "p".into(), from: 0 });
+        let joined = joined.then(|| Joined { label: "p".into(), from: 0, identity: None });
         let partition = PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None };
         to_line(&vec![Binding { source: "in".into(), epoch, partitions: vec![partition] }])
     }
@@ -258,6 +258,7 @@ mod tests {
             floor: EventTime::MIN,
             greatest: EventTime::MIN,
             decoder: vec![],
+            identity: None,
         };
         let source = SourceBase { positions: [(0, position)].into(), ..SourceBase::default() };
         let history =

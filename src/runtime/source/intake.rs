@@ -70,8 +70,8 @@ impl Held {
 struct PartitionState {
     id: u32,
     label: Rc<str>,
-    /// The offset from which on it is read.
-    from: u64,
+    /// The offset from which on it is read, and what tells it from another one that comes in its place.
+    begins: (u64, Option<String>),
     /// Whether it belongs to a later epoch than that which is being made again.
     dormant: bool,
     phase: Phase,
@@ -153,14 +153,14 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Asks where the partitions begin that have joined since it was last asked.
+    /// Asks where the partitions begin, and what they are, that have joined since it was last asked.
     ///
     /// # Errors
     /// If one of them cannot go on from where it was at a checkpoint.
-    pub(super) fn place(&mut self, known: &mut usize, begins_at: impl Fn(Partition) -> u64) -> Result<()> {
+    pub(super) fn place(&mut self, known: &mut usize, ask: impl Fn(Partition) -> (u64, Option<String>)) -> Result<()> {
         for partition in &mut self.partitions[*known..] {
-            partition.from = begins_at(Partition(partition.id));
-            partition.next = partition.next.max(partition.from);
+            partition.begins = ask(Partition(partition.id));
+            partition.next = partition.next.max(partition.begins.0);
         }
         *known = self.partitions.len();
         self.fault.take().map_or(Ok(()), Err)
@@ -208,8 +208,10 @@ impl<T: Decode> Intake<T> {
                 // The marks of its chunks say how far it is.
                 Work::Spread(packer) => (EventTime::MIN, packer.floor(index), Vec::new()),
             };
-            let (partition, label, next, phase) = (state.id, state.label.to_string(), state.next, state.phase);
-            slot.give(Place::Everywhere, &Position { partition, label, next, phase, floor, greatest, decoder });
+            let (partition, label, identity) = (state.id, state.label.to_string(), state.begins.1.clone());
+            let (next, phase) = (state.next, state.phase);
+            let position = Position { partition, label, next, phase, floor, greatest, decoder, identity };
+            slot.give(Place::Everywhere, &position);
         }
     }
 
@@ -295,7 +297,7 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Says of partitions to hold, or to hold no more, what is beyond the epoch that is being made again.
+    /// Says which partitions to hold, or to hold no more: what is beyond the epoch that is being made again.
     pub(super) fn holding(&mut self, mut hold: impl FnMut(Partition, bool)) {
         for state in &mut self.partitions {
             let full = self.replaying && state.held.len() >= HELD_RECORDS;
@@ -380,10 +382,11 @@ impl<T: Decode> Intake<T> {
             }
             let (floor, now) = (partition.floor.take(), (partition.next, partition.phase));
             if told || floor.is_some() || partition.bound != Some(now) {
-                let joined = partition
-                    .bound
-                    .is_none()
-                    .then(|| Joined { label: partition.label.to_string(), from: partition.from });
+                let joined = partition.bound.is_none().then(|| Joined {
+                    label: partition.label.to_string(),
+                    from: partition.begins.0,
+                    identity: partition.begins.1.clone(),
+                });
                 let (partition_id, next, phase) = (partition.id, partition.next, partition.phase);
                 bindings.push(PartitionBinding { partition: partition_id, joined, next, phase, floor });
                 partition.bound = Some(now);
@@ -481,8 +484,7 @@ impl<T: Decode> Collector for Intake<T> {
     fn joined(&mut self, partition: Partition, label: &str) {
         let known = self.index.insert(partition.0, self.partitions.len());
         assert!(known.is_none(), "partition {} joined twice", partition.0);
-        // In the first epoch nothing can have been missed. The marks of later ones are told without the newcomer, so the watermark may
-        // be ahead of it, whether or not that is known here yet.
+        // In epochs after the first the watermark may be ahead of it, whether or not that is known here yet.
         let phase = if self.epoch > 0 { Phase::Returned } else { Phase::Active };
         match &mut self.work {
             Work::Here(direct) => direct.joined(),
@@ -491,7 +493,7 @@ impl<T: Decode> Collector for Intake<T> {
         let mut state = PartitionState {
             id: partition.0,
             label: label.into(),
-            from: 0,
+            begins: (0, None),
             dormant: self.replaying,
             phase,
             returned: self.epoch,

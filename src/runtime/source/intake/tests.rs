@@ -68,7 +68,7 @@ fn an_epoch_is_made_again_without_what_is_gone() {
     let mut intake: Intake<Line> =
         Intake::new("in", rules.idle_after, Rc::default(), metrics, work, SourceBase::default());
     intake.joined(Partition(0), "p0");
-    let joined = Some(Joined { label: "p0".into(), from: 0 });
+    let joined = Some(Joined { label: "p0".into(), from: 0, identity: None });
     let binding = PartitionBinding { partition: 0, joined, next: 30, phase: Phase::Active, floor: None };
     let bindings = BTreeMap::from([(0, binding)]);
     intake.replay(&bindings).unwrap();
