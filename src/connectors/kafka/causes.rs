@@ -67,7 +67,7 @@ impl Complaint {
 
     /// Whether to try again helps only if somebody does something.
     pub(super) fn is_certain(&self) -> bool {
-        // A broker that starts refuses connections, and names may be known later. Logins are refused while it reads its users.
+        // A broker that starts refuses connections, and names may be known later.
         !matches!(self.cause, Cause::NameNotFound | Cause::Refused | Cause::Silent | Cause::Other)
     }
 }
