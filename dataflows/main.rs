@@ -14,7 +14,7 @@ fn main() -> ExitCode {
             .about("authentication events per source address and minute, and addresses with many failures")
             .defaults(include_str!("../config/auth-windows.toml")),
         dataflow("ssh-brute-force", ssh_brute_force::ssh_brute_force)
-            .about("brute force, password spraying and successes after failures, from OpenSSH logs")
+            .about("brute force, password spraying, probing for users and successes after failures, from OpenSSH logs")
             .defaults(include_str!("../config/ssh-brute-force.toml")),
     ];
     tidewatch::main(detections.into_iter().chain(nexmark::dataflows()))

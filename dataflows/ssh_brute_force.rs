@@ -1,23 +1,19 @@
-//! Brute force, password spraying and the success that follows, from OpenSSH's logs.
+//! Brute force, password spraying, probing for users, and the success that follows failures, from OpenSSH's logs.
+//!
+//! Rows are of tumbling windows, each failure in one. Alerts are of hopping windows, so that an attack across the boundary of
+//! one lies in another. Of the windows that hold the same attack, those raise an alert in whose last hop something happened:
+//! a window in whose last hop nothing did holds no more than the one before it.
 
-use std::collections::BTreeMap;
+mod attempt;
+mod guess;
 
 use tidewatch::codec::openssh::{AuthEvent, AuthLine};
 use tidewatch::prelude::*;
 
-/// A login attempt with a password.
-#[derive(Event)]
-struct Attempt {
-    #[event(time)]
-    at: EventTime,
-    source_ip: Text,
-    user: Text,
-    accepted: bool,
-    /// How often it happened: the log folds repetitions into one line.
-    times: u32,
-}
+use self::attempt::{Attempt, Kind, Only, Prefix};
+use self::guess::{Guess, Guessed};
 
-/// The failures of one address in five minutes.
+/// The failures of one source in five minutes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Failures {
     window_start: EventTime,
@@ -28,7 +24,7 @@ struct Failures {
     last: EventTime,
 }
 
-/// An address that tried many users in an hour.
+/// A source that tried many users in an hour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Spraying {
     window_start: EventTime,
@@ -43,135 +39,144 @@ struct Spraying {
 pub struct Params {
     failures_min: u64,
     users_min: u64,
+    unknown_users_min: u64,
     failures_before_success_min: u64,
+    ipv6_prefix: Prefix,
+    disconnects_are_failures: bool,
 }
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 const HOUR: Duration = Duration::from_secs(3600);
+/// How often windows of five minutes begin: what lasts no longer than 2.5 minutes is whole in one of them.
+const FIVE_MINUTES_HOP: Duration = Duration::from_secs(150);
+/// How often windows of an hour begin: what lasts no longer than 45 minutes is whole in one of them.
+const HOUR_HOP: Duration = Duration::from_secs(900);
 
 pub fn ssh_brute_force(flow: &Flow, params: &Params) -> Result<()> {
-    let lines = flow.source::<AuthLine>("auth")?;
-    let attempts = lines.flat_map("password-attempts", attempt);
-    let failed = attempts.filter("failed", |attempt| !attempt.accepted);
+    let (prefix, disconnects) = (params.ipv6_prefix, params.disconnects_are_failures);
+    let attempts = flow
+        .source::<AuthLine>("auth")?
+        .filter("of-sshd", AuthLine::is_of_sshd)
+        .filter("about-logins", |line| !matches!(line.event, AuthEvent::Other { .. }))
+        .flat_map("attempts", move |line| Attempt::of(line, prefix, disconnects));
+    let tried = attempts.filter("tried", |attempt| attempt.kind != Kind::Accepted);
+    let failed = tried.filter("failed", |attempt| attempt.kind == Kind::Failed);
 
-    let per_five_minutes = failed
-        .key_by(|attempt| attempt.source_ip.clone())
+    failed
+        .key_by(|attempt| attempt.source.clone())
         .window("failures-5m", Tumbling::of(FIVE_MINUTES))
         .aggregate((
             Sum::of(|attempt: &Attempt| attempt.times),
             Distinct::of(|attempt: &Attempt| &attempt.user),
             Min::of(|attempt: &Attempt| attempt.at),
             Max::of(|attempt: &Attempt| attempt.at),
-        ));
-    per_five_minutes
+        ))
         .map("failures-row", |window| {
             let (failures, users, first, last) = window.value;
             Failures { window_start: window.start, source_ip: window.key, failures, users, first, last }
         })
         .sink("failures")?;
-    let brute_force = per_five_minutes.threshold("brute-force", |window| window.value.0, params.failures_min).map(
-        "brute-force-alert",
-        |window| {
-            Alert::new("ssh-brute-force", &window.key)
-                .severity(Severity::High)
-                .between(window.start, window.end)
-                .evidence("failures", window.value.0)
-                .evidence("users", window.value.1)
-                .evidence("first", window.value.2.millis())
-                .evidence("last", window.value.3.millis())
-        },
-    );
-
-    let spraying = failed
-        .key_by(|attempt| attempt.source_ip.clone())
+    failed
+        .key_by(|attempt| attempt.source.clone())
         .window("users-1h", Tumbling::of(HOUR))
         .aggregate((Distinct::of(|attempt: &Attempt| &attempt.user), Sum::of(|attempt: &Attempt| attempt.times)))
-        .threshold("many-users", |window| window.value.0, params.users_min);
-    spraying
+        .threshold("many-users", |window| window.value.0, params.users_min)
         .map("spraying-row", |window| {
             let (users, failures) = window.value;
             Spraying { window_start: window.start, source_ip: window.key, users, failures }
         })
         .sink("spraying")?;
-    let sprayed = spraying.map("spraying-alert", |window| {
-        Alert::new("ssh-password-spraying", &window.key)
-            .severity(Severity::Medium)
-            .between(window.start, window.end)
-            .evidence("users", window.value.0)
-            .evidence("failures", window.value.1)
-    });
 
+    let brute_force = brute_force(&failed, params);
+    let many_users = many_users(&tried, params);
+    let guessed = guessed(&attempts, params);
+    brute_force.merge("alerts-merged", &[&many_users, &guessed]).sink_keyed("alerts", |alert| alert.key.clone())
+}
+
+/// Many failures of one source in five minutes.
+fn brute_force<'s>(failed: &Stream<'s, Attempt>, params: &Params) -> Stream<'s, Alert> {
+    let enough = params.failures_min;
+    failed
+        .key_by(|attempt| attempt.source.clone())
+        .window("brute-force-5m", Hopping::of(FIVE_MINUTES).every(FIVE_MINUTES_HOP))
+        .aggregate((
+            Sum::of(|attempt: &Attempt| attempt.times),
+            Distinct::of(|attempt: &Attempt| &attempt.user),
+            Min::of(|attempt: &Attempt| attempt.at),
+            Max::of(|attempt: &Attempt| attempt.at),
+        ))
+        .filter("brute-force", move |window| {
+            window.value.0 >= enough && in_last_hop(window, window.value.3, FIVE_MINUTES_HOP)
+        })
+        .map("brute-force-alert", |window| {
+            let (failures, users, first, last) = window.value;
+            Alert::new("ssh-brute-force", &window.key)
+                .severity(Severity::High)
+                .between(window.start, window.end)
+                .evidence("failures", failures)
+                .evidence("users", users)
+                .evidence("first", first.millis())
+                .evidence("last", last.millis())
+        })
+}
+
+/// Passwords for many users from one source in an hour; or, if they are fewer, many names of users that there are not.
+fn many_users<'s>(tried: &Stream<'s, Attempt>, params: &Params) -> Stream<'s, Alert> {
+    let (users_min, unknown_min) = (params.users_min, params.unknown_users_min);
+    tried
+        .key_by(|attempt| attempt.source.clone())
+        .window("tried-1h", Hopping::of(HOUR).every(HOUR_HOP))
+        .aggregate((
+            Only(|attempt| attempt.kind == Kind::Failed, Distinct::of(|attempt: &Attempt| &attempt.user)),
+            Only(|attempt| attempt.kind == Kind::Failed, Sum::of(|attempt: &Attempt| attempt.times)),
+            Only(|attempt| attempt.unknown_user, Distinct::of(|attempt: &Attempt| &attempt.user)),
+            Only(|attempt| attempt.kind == Kind::Probed, Sum::of(|attempt: &Attempt| attempt.times)),
+            Max::of(|attempt: &Attempt| attempt.at),
+        ))
+        .filter("spraying-or-probing", move |window| {
+            let (users, _, unknown, _, last) = &window.value;
+            (*users >= users_min || *unknown >= unknown_min) && in_last_hop(window, *last, HOUR_HOP)
+        })
+        .map("spraying-or-probing-alert", move |window| {
+            let (users, failures, unknown, probes, _) = window.value;
+            let alert = if users >= users_min {
+                Alert::new("ssh-password-spraying", &window.key)
+                    .severity(Severity::Medium)
+                    .evidence("users", users)
+                    .evidence("failures", failures)
+            } else {
+                Alert::new("ssh-user-enumeration", &window.key)
+                    .severity(Severity::Medium)
+                    .evidence("users", unknown)
+                    .evidence("probes", probes)
+            };
+            alert.between(window.start, window.end)
+        })
+}
+
+/// A success after many failures of one source in the same hour.
+fn guessed<'s>(attempts: &Stream<'s, Attempt>, params: &Params) -> Stream<'s, Alert> {
     let enough = params.failures_before_success_min;
-    let succeeded = attempts
-        .key_by(|attempt| attempt.source_ip.clone())
-        .window("guessed-1h", Tumbling::of(HOUR))
+    attempts
+        .filter("failed-or-accepted", |attempt| attempt.kind != Kind::Probed)
+        .key_by(|attempt| attempt.source.clone())
+        .window("guessed-1h", Hopping::of(HOUR).every(HOUR_HOP))
         .aggregate(Guess)
-        .filter("guessed", move |window| window.value.before_success() >= enough)
+        .filter("guessed", move |window| {
+            let Guessed { failures_before, last_success } = window.value;
+            failures_before >= enough && last_success.is_some_and(|last| in_last_hop(window, last, HOUR_HOP))
+        })
         .map("guessed-alert", |window| {
             Alert::new("ssh-success-after-failures", &window.key)
                 .severity(Severity::Critical)
                 .between(window.start, window.end)
-                .evidence("failures", window.value.before_success())
+                .evidence("failures", window.value.failures_before)
                 .evidence("last_success", window.value.last_success.map(EventTime::millis))
-        });
-
-    brute_force.merge("alerts-merged", &[&sprayed, &succeeded]).sink_keyed("alerts", |alert| alert.key.clone())
+        })
 }
 
-/// The password attempt in a line, if there is one.
-fn attempt(line: AuthLine) -> Option<Attempt> {
-    let (method, user, source_ip, accepted) = match line.event {
-        AuthEvent::Failed { method, user, source_ip, .. } => (method, user, source_ip, false),
-        AuthEvent::Accepted { method, user, source_ip, .. } => (method, user, source_ip, true),
-        _ => return None,
-    };
-    (method == "password").then(|| Attempt {
-        at: line.at,
-        source_ip: Text::from(source_ip.to_string()),
-        user,
-        accepted,
-        times: line.repeated,
-    })
-}
-
-/// The failures of an address, and its last success.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Guessing {
-    /// How many failures there were at each time; the log's times are seconds, so these are few.
-    failures: BTreeMap<EventTime, u64>,
-    last_success: Option<EventTime>,
-}
-
-impl Guessing {
-    /// How many failures came before the last success; none if there was no success.
-    fn before_success(&self) -> u64 {
-        self.last_success.map_or(0, |success| self.failures.range(..=success).map(|(_, times)| times).sum())
-    }
-}
-
-/// Collects attempts in a [`Guessing`].
-struct Guess;
-
-impl Aggregate<Attempt> for Guess {
-    type State = Guessing;
-    type Output = Guessing;
-
-    fn add(&self, state: &mut Guessing, attempt: &Attempt) {
-        if attempt.accepted {
-            state.last_success = state.last_success.max(Some(attempt.at));
-        } else {
-            *state.failures.entry(attempt.at).or_default() += u64::from(attempt.times);
-        }
-    }
-
-    fn merge(&self, state: &mut Guessing, other: Guessing) {
-        for (at, times) in other.failures {
-            *state.failures.entry(at).or_default() += times;
-        }
-        state.last_success = state.last_success.max(other.last_success);
-    }
-
-    fn result(&self, state: Guessing) -> Guessing {
-        state
-    }
+/// Whether `at` is in the last of the hops that a window has.
+fn in_last_hop<V>(window: &Window<Text, V>, at: EventTime, hop: Duration) -> bool {
+    let hop_ms = i64::try_from(hop.as_millis()).unwrap_or(i64::MAX);
+    at.millis() >= window.end.millis().saturating_sub(hop_ms)
 }

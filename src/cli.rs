@@ -3,10 +3,12 @@
 //! A user's own binary gets all of it: `tidewatch::main([dataflow("mine", mine)])`. Rows may go to standard output, so
 //! everything that is for people (logs, progress, the summary) goes to standard error.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line is what prints")]
+#[macro_use]
+mod out;
 
 mod args;
 mod bench;
+mod check;
 mod checkpoint;
 mod child;
 mod cluster;
@@ -56,10 +58,10 @@ pub fn main(dataflows: impl IntoIterator<Item = Dataflow>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match dispatch(&dataflows, args) {
+    match dispatch(&dataflows, args).and_then(|code| out::checked().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            note!("error: {error}");
             ExitCode::from(error.kind().exit_code())
         }
     }
@@ -68,10 +70,7 @@ pub fn main(dataflows: impl IntoIterator<Item = Dataflow>) -> ExitCode {
 fn dispatch(dataflows: &[Dataflow], args: Args) -> Result<ExitCode> {
     match args.command {
         Command::List => list::list(dataflows),
-        Command::Check(args) => {
-            let prepared = prepare::prepare(find(dataflows, &args.dataflow)?, &args.config)?;
-            println!("the configuration of dataflow {:?} is complete", prepared.dataflow.name());
-        }
+        Command::Check(args) => check::check(find(dataflows, &args.dataflow)?, &args.config)?,
         Command::Run(args) => return run::run(find(dataflows, &args.dataflow)?, &args),
         Command::Cluster(args) => return cluster::cluster(find(dataflows, &args.dataflow)?, &args),
         Command::Checkpoint(command) => return checkpoint::checkpoint(&command),

@@ -10,20 +10,23 @@ mod fingerprint;
 mod kinds;
 mod layers;
 mod lineage;
+mod paths;
 mod prepare;
 mod report;
 mod set;
 #[cfg(test)]
 mod tests;
 mod text;
+mod warnings;
 
 pub use engine::{Admin, EngineConfig};
 pub use fingerprint::fingerprint;
 pub(crate) use kinds::SOURCE_KEYS;
 pub use layers::{CONFIG_BYTES_MAX, Layers};
 pub(crate) use lineage::lineage;
+pub(crate) use paths::expanded_paths;
 pub(crate) use prepare::{Prepared, prepare};
-pub use report::report;
+pub use report::{FAULTS_SHOWN_MAX, report};
 
 /// Runs every parser of this layer on arbitrary bytes; for fuzzing. Opens no file that the bytes name.
 #[doc(hidden)]
@@ -55,7 +58,8 @@ pub fn fuzz(bytes: &[u8]) {
             Err(more) => faults.extend(more),
         }
     }
-    let lines = faults.len() + 1;
+    // The heading, and how many are left out.
+    let lines = faults.len() + 2;
     let report = report("fuzz", &faults).to_string();
     assert!(report.lines().count() <= lines, "a fault takes more than one line: {report}");
     let _ = (Bytes::parse(&text), duration::parse(&text));

@@ -15,7 +15,7 @@ mod source;
 mod stream;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ pub use environment::{Environment, SinkByName};
 pub use escape::Change;
 pub use keyed::{Keyed, Windows};
 pub use source::Source;
+pub(crate) use stream::Cut;
 pub use stream::Stream;
 
 use crate::checkpoint::snapshots::Snapshots;
@@ -64,6 +65,8 @@ pub(crate) struct Building<'s> {
     /// How far each sink is.
     progress: RefCell<Vec<StreamVec<'s, Epoch, ()>>>,
     sink_count: Cell<usize>,
+    /// What the cut into epochs does to the rows of each sink.
+    pub(crate) cuts: RefCell<BTreeMap<String, Cut>>,
     /// What of its operators is kept in checkpoints.
     pub(crate) snapshots: Snapshots,
 }
@@ -115,6 +118,7 @@ impl<'s> Flow<'s> {
             reads: RefCell::default(),
             progress: RefCell::default(),
             sink_count: Cell::new(0),
+            cuts: RefCell::default(),
             snapshots,
         }))
     }
@@ -276,10 +280,10 @@ impl<'s> Flow<'s> {
         if faults.is_empty() { Ok(self.0.sinks.clone()) } else { Err(faults) }
     }
 
-    /// The faults so far and one more.
-    fn faults_and(&self, fault: Fault) -> Vec<Fault> {
+    /// The faults so far and `more`.
+    fn faults_and(&self, more: Vec<Fault>) -> Vec<Fault> {
         let mut faults = self.0.faults.take();
-        faults.push(fault);
+        faults.extend(more);
         faults
     }
 

@@ -192,7 +192,7 @@ pub mod __private {
     pub use crate::codec::json::{
         Cursor, JsonDecoder, JsonRecord, KeptByDefault, KeptOrNot, Probe, ReadFast, ReadSerde, assert_no_key,
     };
-    pub use crate::record::{Decode, Event, Rejection};
+    pub use crate::record::{Decode, Event, Rejection, clock_named, clock_of};
     pub use crate::settings::Section;
     pub use crate::time::EventTime;
     pub use serde;

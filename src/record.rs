@@ -8,8 +8,12 @@ mod text;
 
 use std::fmt;
 
+use std::hash::Hasher;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use siphasher::sip::SipHasher13;
 
 use crate::settings::Section;
 use crate::time::EventTime;
@@ -44,6 +48,38 @@ pub trait Decode: Record {
 
     /// The event time, or `None` for records that have none: they are never late and move no watermark.
     fn time(&self) -> Option<EventTime>;
+
+    /// The names of the fields that the source's `clock_field` may name, such as the host that stamped the record. Default: none.
+    fn clock_fields() -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The clock that stamped the record: a number that is the same for equal values of field number `field` of
+    /// [`clock_fields`](Self::clock_fields), such as [`clock_of`] gives. Default: 0, the same for all.
+    fn clock(&self, _field: usize) -> u64 {
+        0
+    }
+}
+
+/// A number for a value that names a clock: the same for equal values, on any machine and in any version.
+pub fn clock_of<V: Serialize + ?Sized>(value: &V) -> u64 {
+    struct Hashing(SipHasher13);
+    impl postcard::ser_flavors::Flavor for Hashing {
+        type Output = u64;
+        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+            self.0.write(&[byte]);
+            Ok(())
+        }
+        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+            self.0.write(bytes);
+            Ok(())
+        }
+        fn finalize(self) -> postcard::Result<u64> {
+            Ok(self.0.finish())
+        }
+    }
+    // A value that cannot be encoded shares the clock of all such.
+    postcard::serialize_with_flavor(value, Hashing(SipHasher13::new())).unwrap_or(0)
 }
 
 /// Turns the bytes of one record into a value.
@@ -74,6 +110,12 @@ pub trait Decoder<T>: 'static {
     }
 }
 
+/// The clock that the field `name` of an event names; 0 if it has no such field.
+#[doc(hidden)]
+pub fn clock_named<T: Decode>(event: &T, name: &str) -> u64 {
+    T::clock_fields().iter().position(|field| *field == name).map_or(0, |field| event.clock(field))
+}
+
 /// Why a record was not processed: a closed set, since it is a label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,11 +137,13 @@ pub enum Reason {
     LateAfterIdle,
     /// The event time is further in the future than the source's `future_max`.
     Future,
+    /// The event time is further in the past than the source's `past_max`.
+    Past,
 }
 
 impl Reason {
     /// Every reason, in declaration order.
-    pub const ALL: [Reason; 8] = [
+    pub const ALL: [Reason; 9] = [
         Reason::Malformed,
         Reason::NotUtf8,
         Reason::TooLarge,
@@ -108,6 +152,7 @@ impl Reason {
         Reason::Late,
         Reason::LateAfterIdle,
         Reason::Future,
+        Reason::Past,
     ];
 
     /// The reason as metrics and dead letters spell it.
@@ -121,6 +166,7 @@ impl Reason {
             Reason::Late => "late",
             Reason::LateAfterIdle => "late_after_idle",
             Reason::Future => "future",
+            Reason::Past => "past",
         }
     }
 }
@@ -132,7 +178,7 @@ impl fmt::Display for Reason {
 }
 
 /// A decoder's refusal: the reason, and one line for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejection {
     /// The class, for metrics.
     pub reason: Reason,

@@ -2,7 +2,7 @@
 //!
 //! Connectors, decoders and detectors read their part of it through a [`Section`], key by key. A section never stops at the
 //! first mistake: each becomes a [`Fault`], and all faults of a configuration are reported together. A dataflow's own
-//! parameters are read with serde instead, by [`Node::read`] or [`Section::deserialize`].
+//! parameters are read with serde instead, by [`Node::read`] or [`Section::deserialize`], which report all faults, too.
 //!
 //! Nothing here opens a file but [`Secret`], and nothing here ever prints one.
 
@@ -13,14 +13,19 @@ use std::path::PathBuf;
 mod bytes;
 pub mod duration;
 mod params;
+pub mod path;
+pub(crate) mod regular;
+mod repair;
 mod secret;
 mod section;
 mod setting;
 mod suggest;
 
 pub use bytes::Bytes;
+pub use repair::READ_FAULTS_MAX;
 pub use secret::{SECRET_BYTES_MAX, Secret};
 pub use section::Section;
+pub(crate) use section::nowhere;
 pub use setting::Setting;
 pub use suggest::suggest;
 

@@ -26,7 +26,7 @@ pub use checkpoints::CheckpointMetrics;
 pub use distribution::{DURATION_MAX, Distribution};
 pub use graph::{Arrangement, Channel, Frontier, Operator, WorkerGraph};
 pub use io::IoThread;
-pub use log::{LogFormat, LogOptions, init_log};
+pub use log::{LogFormat, LogOptions, init_log, unknown_targets};
 pub use metrics::Metrics;
 pub use sinks::SinkMetrics;
 pub use sources::{PARTITION_LABELS_MAX, PartitionMetrics, SourceMetrics};

@@ -45,6 +45,7 @@ mod run;
 mod step;
 
 pub use clock::ManualClock;
+pub use everywhere::EPOCHS_MAX;
 pub use results::Results;
 pub use rows::{assert_same_rows, difference};
 pub use run::TestRun;

@@ -1,11 +1,16 @@
 //! The command line, as a process: what it prints, what it writes, and how it exits.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "cli/config.rs"]
+mod config;
+#[path = "cli/output.rs"]
+mod output;
 #[path = "support/process.rs"]
 mod process;
 
 use std::fs;
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -24,7 +29,7 @@ fn list_names_every_dataflow() {
 
 #[test]
 fn check_reports_every_fault_at_once_with_its_place() {
-    let good = run(&["check", "auth-windows"]);
+    let good = run(&["check", "auth-windows", "--set", "sources.events.path=Cargo.toml"]);
     assert_eq!((good.code(), good.stderr.as_str()), (Some(0), ""));
     assert_eq!(good.stdout, "the configuration of dataflow \"auth-windows\" is complete\n");
 
@@ -161,9 +166,43 @@ fn readiness_ends_with_the_first_signal_and_the_second_one_ends_the_process() {
     signal("TERM", &process.pid().to_string());
     process.wait_for("stopping", 1);
     assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 503"));
-    thread::sleep(Duration::from_millis(500));
+    // The same one again, as `timeout` sends it; then another one, which does not wait for the rows.
+    signal("INT", &process.pid().to_string());
+    thread::sleep(Duration::from_millis(1_100));
     assert!(process.is_running(), "{}", process.stderr());
     signal("INT", &process.pid().to_string());
     let ended = process.end_within(Duration::from_secs(5));
     assert_eq!(ended.code(), Some(130), "{}", ended.stderr);
+}
+
+/// Sends every signal to the process and then to its group, as GNU `timeout` does.
+fn twice(first: &str, second: &str, pid: u32) {
+    let script = format!("kill -s {first} -- {pid}; kill -s {second} -- -{pid}");
+    assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let commands = [
+        (&["run", "auth-windows"][..], "TERM", "TERM"),
+        (&["run", "auth-windows", "--workers", "2"], "TERM", "INT"),
+        (&["cluster", "auth-windows", "--processes", "2"], "TERM", "TERM"),
+        (&["cluster", "auth-windows", "--processes", "2"], "INT", "TERM"),
+    ];
+    for (how, first, second) in commands {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = endless(folder.path());
+        let mut command = tidewatch(&[how, &set(&settings)].concat());
+        let mut process = Process::start(command.process_group(0).env("TMPDIR", folder.path()));
+        let windows = folder.path().join("windows");
+        while files(&windows).is_empty() {
+            assert!(process.is_running(), "{}", process.stderr());
+            thread::sleep(Duration::from_millis(20));
+        }
+        twice(first, second, process.pid());
+        let ended = process.end_within(PATIENCE);
+        assert_eq!(ended.code(), Some(0), "{how:?}: {}", ended.stderr);
+        assert!(files(&windows).iter().all(|name| name.ends_with(".jsonl")), "{how:?}: {:?}", files(&windows));
+        assert!(ended.stderr.contains(&format!("sink windows: {} rows", rows(&windows).len())), "{}", ended.stderr);
+    }
 }

@@ -103,7 +103,9 @@ fn a_second_signal_ends_the_cluster_at_once() {
     wait_for_rows_written(&supervisor.admin_addresses(), 4_000);
     signal("TERM", &supervisor.pid().to_string());
     supervisor.wait_for("stopping", 1);
-    thread::sleep(Duration::from_millis(500));
+    // The same one again, and a second later another one.
+    signal("TERM", &supervisor.pid().to_string());
+    thread::sleep(Duration::from_millis(1_100));
     assert!(supervisor.is_running(), "{}", supervisor.stderr());
     signal("TERM", &supervisor.pid().to_string());
     let ended = supervisor.end_within(LOSS);

@@ -83,5 +83,10 @@ pub fn bench(c: &mut Criterion) {
     measure::<AuthEvent>(c, "json", &lines(&|i| json(i, "")), JsonDecoder::new());
     // Spaces are not what the quick reader expects: it gives up at the first, and the general parser reads the line.
     measure::<AuthEvent>(c, "json-general", &lines(&|i| json(i, " ")), JsonDecoder::new());
-    measure::<AuthLine>(c, "openssh", &lines(&openssh), AuthLine::decoder(&AuthOptions { year: Some(2026) }));
+    measure::<AuthLine>(
+        c,
+        "openssh",
+        &lines(&openssh),
+        AuthLine::decoder(&AuthOptions { year: Some(2026), zone: None }),
+    );
 }

@@ -203,12 +203,30 @@ fn decode(record: &Record) -> TokenStream {
         Some(time) => quote!(::core::option::Option::Some(#time)),
         None => quote!(::core::option::Option::None),
     };
-    let decode = decode_json(name, &time);
+    let named: Vec<_> = record.fields.iter().filter(|f| !f.time && !is_ignored(&f.ty)).collect();
+    let keys = named.iter().map(|f| &f.key);
+    let clocks = named.iter().enumerate().map(|(i, f)| {
+        let field = &f.name;
+        quote_spanned!(span(&f.ty)=> #i => __tidewatch::clock_of(&self.#field))
+    });
+    let clocks = quote! {
+        fn clock_fields() -> &'static [&'static ::core::primitive::str] {
+            &[#(#keys),*]
+        }
+
+        fn clock(&self, __field: ::core::primitive::usize) -> ::core::primitive::u64 {
+            match __field {
+                #(#clocks,)*
+                _ => 0,
+            }
+        }
+    };
+    let decode = decode_json(name, &time, &clocks);
     quote!(#decode #event)
 }
 
-/// How a record is decoded; `time` is its event time, an `Option`.
-fn decode_json(name: &syn::Ident, time: &TokenStream) -> TokenStream {
+/// How a record is decoded; `time` is its event time, an `Option`, and `clocks` says which fields may name its clock.
+fn decode_json(name: &syn::Ident, time: &TokenStream, clocks: &TokenStream) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl __tidewatch::Decode for #name {
@@ -225,8 +243,15 @@ fn decode_json(name: &syn::Ident, time: &TokenStream) -> TokenStream {
             fn time(&self) -> ::core::option::Option<__tidewatch::EventTime> {
                 #time
             }
+
+            #clocks
         }
     }
+}
+
+/// Whether a field of this type keeps nothing, as far as its name says.
+fn is_ignored(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "Ignored"))
 }
 
 /// Where an error about a type is shown; names mean what they mean at the derive.

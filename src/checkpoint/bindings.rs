@@ -21,7 +21,8 @@ pub use read::recover;
 pub use write::{Binder, BindingLog, BindingWriter, LogObserver};
 
 use crate::checkpoint::manifest::CheckpointName;
-use crate::operators::watermark::Marked;
+use crate::operators::admission::{AdmissionState, Delays};
+use crate::operators::watermark::{Marked, NO_PARTITION};
 use crate::time::{Epoch, EventTime};
 
 /// The version of the frames.
@@ -56,6 +57,9 @@ pub struct PartitionBinding {
     /// Events before it came too late from this epoch on, since the partition came back when the watermark was there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub floor: Option<EventTime>,
+    /// How far its watermark followed the clock at the end of this epoch, if it did. Earlier events come too late after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<EventTime>,
 }
 
 /// Where a partition begins.
@@ -94,12 +98,21 @@ pub struct Position {
     pub phase: Phase,
     /// Events before it come too late.
     pub floor: EventTime,
-    /// The greatest event time that was admitted.
-    pub greatest: EventTime,
-    /// What its decoder knows.
-    pub decoder: Vec<u8>,
     /// What tells it from another one that came in its place, if the source knows something.
     pub identity: Option<String>,
+}
+
+/// How far a partition was decoded and decided on at a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admitted {
+    /// Its number in its source.
+    pub partition: u32,
+    /// What is known of the event times before.
+    pub admission: AdmissionState,
+    /// How long its events took to be read.
+    pub delays: Delays,
+    /// What its decoder knows.
+    pub decoder: Vec<u8>,
 }
 
 /// Everything that is known of one source at a checkpoint.
@@ -107,6 +120,8 @@ pub struct Position {
 pub struct SourceBase {
     /// By partition.
     pub positions: BTreeMap<u32, Position>,
+    /// How far they were decided on, by partition.
+    pub admitted: BTreeMap<u32, Admitted>,
     /// What their marks came to.
     pub marked: Marked,
 }
@@ -163,7 +178,8 @@ impl SourceHistory {
             (partition, KnownPartition { partition, label, from: next, next, ended: phase == Phase::Ended, identity })
         };
         let mut known: BTreeMap<u32, KnownPartition> = self.base.positions.values().map(at_checkpoint).collect();
-        for binding in self.epochs.values().flat_map(BTreeMap::values) {
+        let bindings = self.epochs.values().flat_map(BTreeMap::values);
+        for binding in bindings.filter(|binding| binding.partition != NO_PARTITION) {
             let partition = binding.partition;
             match (known.get_mut(&partition), &binding.joined) {
                 (Some(known), _) => {

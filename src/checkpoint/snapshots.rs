@@ -19,6 +19,11 @@ pub fn positions_of(source: &str) -> String {
     format!("{source}.positions")
 }
 
+/// The slot of how far a source's partitions are decoded and decided on.
+pub fn admitted_of(source: &str) -> String {
+    format!("{source}.admitted")
+}
+
 /// The slot of what the marks of a source's partitions came to.
 pub fn marked_of(source: &str) -> String {
     format!("{source}.marked")

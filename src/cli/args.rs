@@ -1,12 +1,15 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use super::bench::{BenchArgs, Replay};
 use crate::checkpoint::manifest::CheckpointName;
 use crate::runtime::durability::From;
+use crate::settings::path;
 
 /// Streaming detection on timely and differential dataflow.
 #[derive(Debug, Parser)]
@@ -14,6 +17,15 @@ use crate::runtime::durability::From;
 pub(super) struct Args {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// A path, in which `~/`, `$NAME` and `${NAME}` are expanded as in a configuration: most shells leave `--config=~/x` alone. One that
+/// is not UTF-8 is taken as it is.
+pub(super) fn a_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|written: OsString| match written.to_str() {
+        Some(text) => path::expand(text).map(PathBuf::from),
+        None => Ok(PathBuf::from(written)),
+    })
 }
 
 const EXAMPLES: &str = "\
@@ -29,6 +41,13 @@ Examples:
   tidewatch bench auth-windows --workers 1,2
       how many events a second, at what cost, on one worker and on two";
 
+const RUNNING: &str = "\
+Ctrl-C or SIGTERM stops reading; what was read is still written. A second signal ends the process at once if it comes a second \
+later or more; before that it counts as the same signal.
+
+In paths, on the command line and in the configuration, ~/ is the home folder, $NAME and ${NAME} are environment variables, and $$ is \
+a dollar sign.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Lists the dataflows of this program.
@@ -36,8 +55,10 @@ pub(super) enum Command {
     /// Checks a dataflow's configuration and reports every fault at once; exit code 2 if there is one.
     Check(CheckArgs),
     /// Runs a dataflow in this process, alone or as one of several.
+    #[command(after_help = RUNNING)]
     Run(RunArgs),
     /// Runs a dataflow in several local processes under a supervisor.
+    #[command(after_help = RUNNING)]
     Cluster(ClusterArgs),
     /// Shows, checks and deletes the checkpoints of a state directory.
     #[command(subcommand)]
@@ -52,14 +73,18 @@ pub(super) enum Command {
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(super) struct ConfigArgs {
     /// A TOML file over the dataflow's defaults.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = a_path())]
     pub config: Option<PathBuf>,
     /// Overrides one key, such as sources.events.path=in.jsonl; VALUE is TOML, else text. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// A folder for what the next run needs to go on exactly where this one stopped or was killed; sets engine.state_dir.
-    #[arg(long, value_name = "FOLDER")]
+    /// A folder for what the next run needs to resume exactly where this one stopped or was killed; sets engine.state_dir.
+    #[arg(long, value_name = "FOLDER", value_parser = a_path())]
     pub state: Option<PathBuf>,
+    /// Lets a stop close the windows that are open and write their rows, as the end of the input would; sets engine.drain. Not with a
+    /// state directory: there the next run goes on with them.
+    #[arg(long)]
+    pub drain: bool,
     /// Files in place of a source, as JSON.
     #[arg(long, hide = true)]
     pub replay: Vec<Replay>,
@@ -82,8 +107,8 @@ pub(super) struct RunArgs {
     pub workers: u16,
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Writes what the run came to, as JSON, to a file: counts, seconds, latencies, CPU time and memory.
-    #[arg(long, value_name = "FILE")]
+    /// Writes the summary of the run as JSON to a file: counts, seconds, latencies, CPU time and memory.
+    #[arg(long, value_name = "FILE", value_parser = a_path())]
     pub report: Option<PathBuf>,
     #[command(flatten)]
     pub recovery: RecoveryArgs,
@@ -93,11 +118,11 @@ pub(super) struct RunArgs {
 
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(super) struct RecoveryArgs {
-    /// The checkpoint to go on from, as `checkpoint list` names it, or "none" to make all epochs again that are bound; default the
-    /// newest.
+    /// The checkpoint to resume from, as `checkpoint list` names it, or "none" to replay every epoch without one;
+    /// default the newest.
     #[arg(long, value_name = "CHECKPOINT", value_parser = from_checkpoint)]
     pub from: Option<From>,
-    /// Begins anew: what the state directory holds is put aside, in its folder "discarded".
+    /// Starts from scratch: what the state directory holds is moved to its folder "discarded".
     #[arg(long, conflicts_with = "from")]
     pub from_scratch: bool,
 }
@@ -121,10 +146,10 @@ pub(super) enum CheckpointCommand {
 #[derive(Debug, ClapArgs)]
 pub(super) struct CheckpointArgs {
     /// The state directory.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = a_path())]
     pub state: PathBuf,
     /// Where its checkpoints are, if engine.checkpoint_store says so: a folder or a URL.
-    #[arg(long, value_name = "STORE")]
+    #[arg(long, value_name = "STORE", value_parser = path::expand)]
     pub store: Option<String>,
 }
 
@@ -151,10 +176,10 @@ pub(super) struct MeshArgs {
     #[arg(long, value_name = "I", requires = "hosts")]
     pub process: Option<usize>,
     /// One host:port per process and line; the same file on every host.
-    #[arg(long, value_name = "FILE", requires = "process")]
+    #[arg(long, value_name = "FILE", requires = "process", value_parser = a_path())]
     pub hosts: Option<PathBuf>,
     /// A file with the secret that all processes share (16 bytes or more); needed off loopback.
-    #[arg(long, value_name = "FILE", requires = "hosts")]
+    #[arg(long, value_name = "FILE", requires = "hosts", value_parser = a_path())]
     pub secret_file: Option<PathBuf>,
     /// Which start of the cluster this is; processes of different generations refuse each other.
     #[arg(long, value_name = "N", requires = "hosts", default_value_t = 0)]
@@ -179,8 +204,8 @@ pub(super) struct ClusterArgs {
     pub workers: u16,
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Writes what the run came to, as JSON, to a file: counts, seconds, latencies, CPU time and memory.
-    #[arg(long, value_name = "FILE")]
+    /// Writes the summary of the run as JSON to a file: counts, seconds, latencies, CPU time and memory.
+    #[arg(long, value_name = "FILE", value_parser = a_path())]
     pub report: Option<PathBuf>,
     #[command(flatten)]
     pub recovery: RecoveryArgs,
@@ -190,7 +215,7 @@ pub(super) struct ClusterArgs {
 #[derive(Debug, ClapArgs)]
 pub(super) struct DemoArgs {
     /// Your own auth log instead of a generated one.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = a_path())]
     pub log: Option<PathBuf>,
     /// The year of the first line of --log, if its lines do not say.
     #[arg(long, requires = "log")]
@@ -205,6 +230,6 @@ pub(super) struct DemoArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
     /// Where the files go.
-    #[arg(long, value_name = "FOLDER", default_value = "tidewatch-out/demo")]
+    #[arg(long, value_name = "FOLDER", default_value = "tidewatch-out/demo", value_parser = a_path())]
     pub out: PathBuf,
 }

@@ -4,6 +4,7 @@
 //! (A B A B …), so that what else the machine does falls on all of them, and every run must give the same answer.
 
 mod args;
+mod collection;
 mod compare;
 mod input;
 mod machine;
@@ -13,6 +14,7 @@ mod results;
 mod summary;
 mod table;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,15 +22,17 @@ use tempfile::TempDir;
 
 use self::args::BenchCommand;
 pub(super) use self::args::{BenchArgs, MeasureArgs};
+use self::collection::Collection;
 pub(super) use self::replay::Replay;
 use self::results::{Combination, Generated, Machine, Measured, Results, Run};
 use super::args::ConfigArgs;
 use super::prepare::{Prepared, prepare};
 use super::{find, run, signals};
 use crate::error::{Error, Result};
-use crate::flow::{Dataflow, launch};
+use crate::flow::{Cut, Dataflow, launch};
 use crate::runtime::mesh::build_id;
 use crate::runtime::supervise::StopRequests;
+use crate::settings::path;
 use crate::telemetry::IoThread;
 use crate::time::{Clock, EventTime, SystemClock};
 
@@ -54,11 +58,19 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
     config.set.extend(defaults(&prepared, &parts.sinks, &folder.path().join(RUN)));
     let mut generated = Vec::new();
     for (replay, input) in input::make(&prepared, &parts.sources, args, folder.path())? {
-        eprintln!("generated {} records for source {}", input.records, input.source);
+        note!("generated {} records for source {}", input.records, input.source);
         config.replay.push(replay);
         generated.push(input);
     }
-    let mut bench = Bench { config, folder, requests, results: Results::new(dataflow, args, generated)? };
+    // The dataflow knows of most sinks itself whether their rows are changes.
+    let named = args.changes.iter().map(String::as_str);
+    let changes: BTreeSet<String> = parts.sinks_with(Cut::Changes).chain(named.clone()).map(str::to_owned).collect();
+    let varying = parts.sinks_with(Cut::Changes).chain(parts.sinks_with(Cut::OfChanges)).chain(named);
+    let varying: BTreeSet<String> = varying.map(str::to_owned).collect();
+    let results = Results::new(dataflow, args, varying.into_iter().collect(), generated)?;
+    let nowhere = changes.iter().filter(|sink| !is_written(&prepared, &["sinks", sink]) && is_nowhere(&prepared, sink));
+    let looked_at = nowhere.map(|sink| file_sink(sink, &folder.path().join(RUN))).collect();
+    let mut bench = Bench { config, folder, requests, changes, looked_at, results };
     if !bench.run(args.repeats)? {
         return Ok(ExitCode::from(signals::EXIT_FORCED));
     }
@@ -78,17 +90,21 @@ struct Bench {
     config: ConfigArgs,
     folder: TempDir,
     requests: StopRequests,
+    /// Sinks whose rows are changes, which are compared by what they add up to.
+    changes: BTreeSet<String>,
+    /// What makes a warm-up write those to files whose rows go nowhere by default.
+    looked_at: Vec<String>,
     results: Results,
 }
 
 impl Bench {
-    /// Measures every combination `repeats` times, in turn; whether it came to the end.
+    /// Measures every combination `repeats` times, in turn; whether it was not interrupted.
     fn run(&mut self, repeats: u16) -> Result<bool> {
         let rounds = u32::from(self.results.warmup) + u32::from(repeats);
         for round in 0..rounds {
             for index in 0..self.results.combinations.len() {
-                let Some(run) = self.measure(self.results.combinations[index].combination)? else { return Ok(false) };
                 let warmup = round < u32::from(self.results.warmup);
+                let Some(run) = self.measure(index, warmup)? else { return Ok(false) };
                 self.tell(index, round, rounds, warmup, &run);
                 if !warmup {
                     self.results.combinations[index].runs.push(run);
@@ -98,13 +114,38 @@ impl Bench {
         Ok(true)
     }
 
-    fn measure(&self, combination: Combination) -> Result<Option<Run>> {
+    /// Measures one run, and adds what the changes in its sinks add up to.
+    fn measure(&mut self, index: usize, warmup: bool) -> Result<Option<Run>> {
         let folder = self.folder.path().join(RUN);
         std::fs::create_dir(&folder).map_err(no_room)?;
-        let report = measure::measure(&self.results.dataflow, combination, &self.config, &folder, &self.requests)?;
+        let mut config = self.config.clone();
+        if warmup {
+            config.set.extend(self.looked_at.iter().cloned());
+        }
+        let combination = self.results.combinations[index].combination;
+        let report = measure::measure(&self.results.dataflow, combination, &config, &folder, &self.requests)?;
+        if report.is_some() {
+            let collections = self.collections(&folder)?;
+            self.results.combinations[index].collections.extend((!collections.is_empty()).then_some(collections));
+        }
         // What one run wrote must not be in the way of the next.
         std::fs::remove_dir_all(&folder).map_err(no_room)?;
         Ok(report.map(|report| Run::of(&report, self.results.rate.is_some())))
+    }
+
+    /// What the changes add up to in the sinks that the run wrote here; of those that the user has written elsewhere it is not
+    /// known.
+    fn collections(&self, folder: &Path) -> Result<BTreeMap<String, Collection>> {
+        let mut collections = BTreeMap::new();
+        for sink in self.changes.iter().filter(|sink| folder.join(sink).is_dir()) {
+            let collection = collection::of(&folder.join(sink)).map_err(|why| {
+                Error::config(format!("the rows of sink {sink:?} are no changes of a collection"))
+                    .because(why)
+                    .hint("--changes is for sinks of a stream that with_collection made")
+            })?;
+            collections.insert(sink.clone(), collection);
+        }
+        Ok(collections)
     }
 
     fn tell(&self, index: usize, round: u32, rounds: u32, warmup: bool, run: &Run) {
@@ -113,7 +154,7 @@ impl Bench {
             Some(latency) => format!("p99 {:.1} ms", latency.p99_ms),
             None => format!("{} events/s", table::thousands(run.events_per_second())),
         };
-        eprintln!(
+        note!(
             "[{}/{rounds}] {combination}: {figure}, {:.2} CPU s{}",
             round + 1,
             run.cpu_seconds,
@@ -124,7 +165,7 @@ impl Bench {
 
 impl Results {
     /// None yet.
-    fn new(dataflow: &Dataflow, args: &MeasureArgs, generated: Vec<Generated>) -> Result<Self> {
+    fn new(dataflow: &Dataflow, args: &MeasureArgs, changes: Vec<String>, generated: Vec<Generated>) -> Result<Self> {
         let began = i64::try_from(SystemClock.now_ms()).unwrap_or(i64::MAX);
         let of = |processes: &u16| {
             let processes = *processes;
@@ -142,50 +183,66 @@ impl Results {
             generated,
             rate: args.rate,
             warmup: args.warmup,
-            changes: args.changes.clone(),
-            combinations: combinations.map(|combination| Measured { combination, runs: Vec::new() }).collect(),
+            changes,
+            combinations: combinations
+                .map(|combination| Measured { combination, runs: Vec::new(), collections: Vec::new() })
+                .collect(),
         })
     }
 }
 
 /// What holds for a run unless the user wrote something else: rows go to files that nobody keeps, and nothing else is done.
 fn defaults(prepared: &Prepared, sinks: &[String], folder: &Path) -> Vec<String> {
-    let written = |path: &[&str]| prepared.environment.node(path).is_some_and(input::is_written);
-    let file = |name: &str| {
-        let path = toml::Value::from(folder.join(name).to_string_lossy().into_owned());
-        format!("{{kind=\"file\", path={path}}}")
-    };
     let mut set = Vec::new();
     // Rows that go nowhere by default need no file.
-    let nowhere =
-        |sink: &str| prepared.environment.node(&["sinks", sink]).is_some_and(|node| input::is_of(node, "null"));
-    for sink in sinks.iter().filter(|sink| !written(&["sinks", sink]) && !nowhere(sink)) {
-        set.push(format!("sinks.{sink}={}", file(sink)));
+    for sink in sinks.iter().filter(|sink| !is_written(prepared, &["sinks", sink]) && !is_nowhere(prepared, sink)) {
+        set.push(file_sink(sink, folder));
     }
-    if prepared.environment.node(&["dead_letters"]).is_some() && !written(&["dead_letters"]) {
-        set.push(format!("dead_letters={}", file("dead-letters")));
+    if prepared.environment.node(&["dead_letters"]).is_some() && !is_written(prepared, &["dead_letters"]) {
+        set.push(format!("dead_letters={}", file("dead-letters", folder)));
     }
     for (key, value) in [("admin", "off"), ("log", "error")] {
-        if !written(&["engine", key]) {
+        if !is_written(prepared, &["engine", key]) {
             set.push(format!("engine.{key}={value}"));
         }
     }
     set
 }
 
+/// Whether the user wrote anything under these keys.
+fn is_written(prepared: &Prepared, path: &[&str]) -> bool {
+    prepared.environment.node(path).is_some_and(input::is_written)
+}
+
+/// Whether the rows of a sink go nowhere.
+fn is_nowhere(prepared: &Prepared, sink: &str) -> bool {
+    prepared.environment.node(&["sinks", sink]).is_some_and(|node| input::is_of(node, "null"))
+}
+
+/// The setting that writes a sink to files in `folder`.
+fn file_sink(sink: &str, folder: &Path) -> String {
+    format!("sinks.{sink}={}", file(sink, folder))
+}
+
+fn file(name: &str, folder: &Path) -> String {
+    let path = folder.join(name);
+    let path = toml::Value::from(path::literal(&path).unwrap_or_else(|| path.to_string_lossy().into_owned()));
+    format!("{{kind=\"file\", path={path}}}")
+}
+
 fn write(results: &Results, json: Option<&Path>) -> Result<()> {
     let table = table::render(results);
     let Some(file) = json else {
-        print!("{table}");
+        show!("{}", table.trim_end());
         return Ok(());
     };
     let text = serde_json::to_string_pretty(results).expect("counts and names are JSON");
     if file == Path::new("-") {
-        eprint!("{table}");
-        println!("{text}");
+        note!("{}", table.trim_end());
+        show!("{text}");
         return Ok(());
     }
-    print!("{table}");
+    show!("{}", table.trim_end());
     std::fs::write(file, text + "\n")
         .map_err(|why| Error::sink(format!("cannot write results to {file:?}")).because(why))
 }

@@ -1,16 +1,17 @@
-//! `checkpoint`: what is there to go on from.
+//! `checkpoint`: the checkpoints that a run can resume from.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
 use super::args::{CheckpointArgs, CheckpointCommand, OneCheckpointArgs};
-use crate::checkpoint::bindings::Position;
+use crate::checkpoint::bindings::{Admitted, Position};
 use crate::checkpoint::manifest::{self, CheckpointName};
 use crate::checkpoint::prune::prune;
 use crate::checkpoint::restore::{Restored, load};
-use crate::checkpoint::snapshots::positions_of;
+use crate::checkpoint::snapshots::{admitted_of, positions_of};
 use crate::checkpoint::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::EventTime;
@@ -23,7 +24,7 @@ pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode> {
         CheckpointCommand::Prune(args) => {
             // Whatever a run is taking is newer than what is complete, and stays.
             let pruned = prune(&store(&args.place)?, usize::from(args.keep), 0)?;
-            println!("{} deleted", pruned.deleted);
+            show!("{} deleted", pruned.deleted);
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -55,7 +56,7 @@ fn list(store: &CheckpointStore) -> Result<ExitCode> {
         };
         table.add_row([vec![listed.name.to_string(), of], row.to_vec()].concat());
     }
-    println!("{table}");
+    show!("{table}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,11 +69,11 @@ fn inspect(args: &OneCheckpointArgs) -> Result<ExitCode> {
     };
     let manifest = manifest::read_manifest(&store, name)?;
     let restored = load(&store, &manifest)?;
-    println!("checkpoint  {name}: {}", time(name.epoch));
-    println!("complete    at {}, by {} workers", time(manifest.completed_ms), manifest.workers);
-    println!("size        {} in {} objects", bytes(manifest.bytes()), manifest.objects.len() + manifest.lasting.len());
-    println!("{}", stages(&restored));
-    println!("{}", positions(&restored)?);
+    show!("checkpoint  {name}: {}", time(name.epoch));
+    show!("complete    at {}, by {} workers", time(manifest.completed_ms), manifest.workers);
+    show!("size        {} in {} objects", bytes(manifest.bytes()), manifest.objects.len() + manifest.lasting.len());
+    show!("{}", stages(&restored));
+    show!("{}", positions(&restored)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,8 +94,13 @@ fn positions(restored: &Restored) -> Result<Table> {
         let Some((source, _)) = slot.rsplit_once('.').filter(|(source, _)| *slot == positions_of(source)) else {
             continue;
         };
+        let mut greatest = BTreeMap::new();
+        restored.each(&admitted_of(source), |at: Admitted| {
+            greatest.insert(at.partition, at.admission.greatest());
+        })?;
         restored.each(slot, |at: Position| {
-            let greatest = if at.greatest == EventTime::MIN { String::new() } else { at.greatest.to_string() };
+            let greatest = greatest.get(&at.partition).filter(|time| **time != EventTime::MIN);
+            let greatest = greatest.map(EventTime::to_string).unwrap_or_default();
             let phase = format!("{:?}", at.phase).to_lowercase();
             table.add_row([source.to_owned(), at.label, at.next.to_string(), greatest, phase]);
         })?;
@@ -116,19 +122,19 @@ fn verify(args: &OneCheckpointArgs) -> Result<ExitCode> {
     let mut damaged = 0;
     for name in &names {
         match manifest::read_manifest(&store, *name).and_then(|manifest| load(&store, &manifest)) {
-            Ok(_) => println!("{name} is whole"),
+            Ok(_) => show!("{name} is whole"),
             Err(error) => {
                 damaged += 1;
-                println!("{name} is not: {error}");
+                show!("{name} is not: {error}");
             }
         }
     }
     if damaged == 0 {
         return Ok(ExitCode::SUCCESS);
     }
-    let message = format!("{damaged} of {} checkpoints cannot be gone on from", names.len());
+    let message = format!("{damaged} of {} checkpoints cannot be restored", names.len());
     Err(Error::new(ErrorKind::State, message)
-        .hint("a run goes on from the newest that can; `checkpoint prune` keeps the newest"))
+        .hint("a run resumes from the newest that can; `checkpoint prune` keeps the newest"))
 }
 
 fn none(store: &CheckpointStore) -> Error {

@@ -10,8 +10,8 @@ use std::process::{Command, ExitCode, Stdio};
 use tempfile::TempDir;
 
 use super::args::ClusterArgs;
-use super::child::{option, this_program};
-use super::prepare::{Prepared, prepare};
+use super::child::{option, path_option, this_program};
+use super::prepare::{Prepared, prepare, warn};
 use super::run::log;
 use super::{report, signals, summary};
 use crate::checkpoint::directory::{Purpose, StateDirectory};
@@ -25,6 +25,7 @@ use crate::telemetry::IoThread;
 pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCode> {
     let prepared = prepare(dataflow, &args.config)?;
     log(&prepared.engine, None)?;
+    warn(&prepared);
     let io = IoThread::start()?;
     let requests = signals::count(&io)?;
     let workers = usize::from(args.workers) * usize::from(args.processes);
@@ -123,7 +124,7 @@ impl Folder {
         command.arg("run").arg(&args.dataflow);
         command.arg("--process").arg(process.to_string()).arg("--workers").arg(args.workers.to_string());
         command.arg("--generation").arg(generation.to_string());
-        command.arg(option("--hosts", self.hosts())).arg(option("--secret-file", self.secret()));
+        command.arg(path_option("--hosts", self.hosts())).arg(path_option("--secret-file", self.secret()));
         command.arg(option("--supervisor", self.socket()));
         args.config.pass_on(&mut command);
         match from {

@@ -18,6 +18,7 @@ use crate::detect::alert::Alert;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flow::Dataflow;
 use crate::runtime::panic;
+use crate::settings::path;
 
 /// The dataflow that the demo runs.
 pub(super) const DATAFLOW: &str = "ssh-brute-force";
@@ -38,15 +39,15 @@ pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
     let brokers = broker.bootstrap();
     broker.create_topic(LINES, log.partitions)?;
     broker.create_topic(ALERTS, ALERT_PARTITIONS)?;
-    println!("A broker in this process listens on {brokers}.");
+    show!("A broker in this process listens on {brokers}.");
     let produced = log.produce(&Connection::new(&brokers, LINES), BROKER_DEADLINE)?;
-    println!("Topic \"{LINES}\" holds {produced} lines: {}.", log.about);
+    show!("Topic \"{LINES}\" holds {produced} lines: {}.", log.about);
 
     let prepared = prepare(dataflow, &configuration(args, &log, &brokers))?;
     panic::install(Vec::new());
     let mut session = Session::start(&prepared, None, None)?;
     let workers = usize::from(args.workers);
-    println!("Dataflow \"{DATAFLOW}\" runs over it on {workers} workers.\n");
+    show!("Dataflow \"{DATAFLOW}\" runs over it on {workers} workers.\n");
     let run = session.run(prepared, workers, None);
     run.result?;
 
@@ -57,15 +58,15 @@ pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
         })?;
     report::print(&alerts, &log.planted);
 
-    println!();
+    show!("");
     summary::print(DATAFLOW, &run.finished, run.stopped);
-    println!("Alerts and rows as JSON lines: {}", args.out.display());
+    show!("Alerts and rows as JSON lines: {}", args.out.display());
     if let Some(admin) = session.admin() {
-        println!("Metrics, health and the graph were at http://{admin}/ while it ran (see --serve).");
+        show!("Metrics, health and the graph were at http://{admin}/ while it ran (see --serve).");
     }
     if args.serve && !session.stopped() {
-        println!("\nThe broker on {brokers} and the metrics stay up until Ctrl-C. To read the alerts from outside:");
-        println!("  kcat -b {brokers} -t {ALERTS} -C -e");
+        show!("\nThe broker on {brokers} and the metrics stay up until Ctrl-C. To read the alerts from outside:");
+        show!("  kcat -b {brokers} -t {ALERTS} -C -e");
         session.wait();
     }
     Ok(())
@@ -74,7 +75,10 @@ pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
 /// The configuration of the demo, as one would type it.
 fn configuration(args: &DemoArgs, log: &Log, brokers: &str) -> ConfigArgs {
     let text = |text: &str| toml::Value::from(text).to_string();
-    let folder = |name: &str| text(&args.out.join(name).to_string_lossy());
+    let folder = |name: &str| {
+        let path = args.out.join(name);
+        text(&path::literal(&path).unwrap_or_else(|| path.to_string_lossy().into_owned()))
+    };
     let brokers = text(brokers);
     let mut set = vec![
         format!(

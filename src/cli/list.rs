@@ -6,6 +6,6 @@ use crate::flow::Dataflow;
 pub(super) fn list(dataflows: &[Dataflow]) {
     let width = dataflows.iter().map(|dataflow| dataflow.name().len()).max().unwrap_or(0);
     for dataflow in dataflows {
-        println!("{:width$}  {}", dataflow.name(), dataflow.about_text());
+        show!("{:width$}  {}", dataflow.name(), dataflow.about_text());
     }
 }

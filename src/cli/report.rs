@@ -1,4 +1,4 @@
-//! What a run came to, for programs: one JSON object in a file.
+//! The report of a run, for programs: one JSON object in a file.
 
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::args::{MeshArgs, RecoveryArgs, RunArgs};
-use super::prepare::{Prepared, prepare};
+use super::prepare::{Prepared, prepare, warn};
 use super::signals::{self, Stopping};
 use super::{report, summary};
 use crate::checkpoint::directory::StateDirectory;
@@ -57,6 +57,10 @@ fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Resul
     let place = Place::read(&args.mesh)?;
     let process = place.as_ref().map(|place| place.index);
     let mut session = Session::start(&prepared, process, link)?;
+    if link.is_none() {
+        // A supervisor has said it, once for all processes.
+        warn(&prepared);
+    }
     prepared.environment.durability =
         durability(&prepared, args, place.as_ref().map_or(1, |place| place.addresses.len()), link.is_some())?;
     let addresses = place.as_ref().map(|place| place.addresses.clone()).unwrap_or_default();
@@ -123,9 +127,7 @@ struct Place {
 impl Place {
     fn read(args: &MeshArgs) -> Result<Option<Place>> {
         let (Some(file), Some(index)) = (&args.hosts, args.process) else { return Ok(None) };
-        let text = std::fs::read_to_string(file)
-            .map_err(|why| Error::config(format!("cannot read host file {file:?}")).because(why))?;
-        let addresses = mesh::hosts::parse(&text)?;
+        let addresses = mesh::hosts::read(file)?;
         if index >= addresses.len() {
             let message = format!("--process {index} is not in host file {file:?}, which has {}", addresses.len());
             return Err(Error::config(message).hint("processes are counted from 0"));
@@ -162,7 +164,7 @@ pub(super) struct Session {
     _io: IoThread,
 }
 
-/// What a run came to.
+/// The outcome of a run.
 pub(super) struct Outcome {
     pub result: Result<()>,
     pub finished: Finished,
@@ -197,7 +199,8 @@ impl Session {
                 let port = address.port().saturating_add(u16::try_from(process.unwrap_or(0)).unwrap_or(u16::MAX));
                 address.set_port(if address.port() == 0 { 0 } else { port });
                 let explicit = engine.admin.explicit;
-                let options = AdminOptions { address, explicit, limits: AdminLimits::default() };
+                let hosts = engine.admin_hosts.clone();
+                let options = AdminOptions { address, explicit, hosts, limits: AdminLimits::default() };
                 Some(Admin::start(&io, options, metrics, readiness.clone())?)
             }
         };

@@ -1,5 +1,8 @@
 //! SIGTERM and SIGINT: the first one stops reading and lets what was read come out; the second one ends the process at once.
 //!
+//! Signals within a second are one: `timeout` and service managers send one to the process and one to its group, and what was
+//! meant as a request to finish must not cut the run short.
+//!
 //! A process under a supervisor passes signals on and does nothing by itself: a terminal sends Ctrl-C to all processes at
 //! once, and service managers may do the same, so only the supervisor can tell a second signal from the same one.
 
@@ -16,6 +19,9 @@ use crate::telemetry::{IoThread, Readiness};
 
 /// The exit code of a process that was told twice to end, or did not end in time.
 pub(super) const EXIT_FORCED: u8 = 130;
+
+/// How long after a signal others count as the same one.
+pub(super) const SAME_SIGNAL: Duration = Duration::from_secs(1);
 
 /// What a stop does to a running dataflow.
 #[derive(Clone)]
@@ -43,7 +49,9 @@ pub(super) fn watch(io: &IoThread, stopping: Stopping) -> Result<()> {
             tracing::info!("stopped before the dataflow ran");
             std::process::exit(0);
         }
-        tracing::info!("stopping: what was read is still written; a second signal ends at once");
+        tracing::info!(
+            "stopping: what was read is still written; a second signal, a second later or more, ends at once"
+        );
         stopping.begin();
         tokio::select! {
             () = signals.next() => {},
@@ -111,6 +119,25 @@ fn overdue(grace: Duration) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    apart: Apart,
+}
+
+/// Tells signals apart, by the time between them.
+#[derive(Default)]
+struct Apart {
+    /// The last one that counted.
+    counted: Option<Instant>,
+}
+
+impl Apart {
+    /// Whether a signal at `now` is another one than the last that counted.
+    fn counts(&mut self, now: Instant) -> bool {
+        let another = self.counted.is_none_or(|last| now.saturating_duration_since(last) >= SAME_SIGNAL);
+        if another {
+            self.counted = Some(now);
+        }
+        another
+    }
 }
 
 impl Signals {
@@ -120,10 +147,35 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate()).map_err(failed)?,
             interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            apart: Apart::default(),
         })
     }
 
+    /// Waits for a signal that is not the last one over again.
     async fn next(&mut self) {
-        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+        loop {
+            tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+            if self.apart.counts(Instant::now()) {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_within_a_second_are_one() {
+        let start = Instant::now();
+        let mut apart = Apart::default();
+        let mut at = |ms| apart.counts(start + Duration::from_millis(ms));
+        assert!(at(0));
+        assert!(!at(0) && !at(1) && !at(999));
+        // A second after the one that counted, however many there were meanwhile.
+        assert!(at(1_000));
+        assert!(!at(1_999));
+        assert!(at(2_000));
     }
 }

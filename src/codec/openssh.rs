@@ -1,16 +1,25 @@
 //! OpenSSH's messages in syslog lines: who tried to log in, from where, and whether it worked.
 //!
-//! Every well-formed line of any program becomes an [`AuthLine`]; the messages of `sshd` and `sshd-session` about logins
-//! become the [`AuthEvent`] they mean, everything else is [`AuthEvent::Other`]. Lines without a syslog header are refused.
+//! Every line of any program that has a time and a tag becomes an [`AuthLine`]; the messages of `sshd`, `sshd-session` and
+//! `sshd-auth` about logins become the [`AuthEvent`] they mean, everything else is [`AuthEvent::Other`]. Refused are lines
+//! without a time or a tag, and messages of sshd that begin like one about a login and go on in another way.
 //!
 //! A line that is not UTF-8 is *not* refused: attackers choose the user names in these lines, and an attempt must not be
 //! lost because of its name. Bytes that are no UTF-8 read as U+FFFD.
 //!
-//! Times without a zone are taken as UTC. This module does not read files, and does not pair lines of one session.
+//! Times without a zone are in the zone of [`AuthOptions`]. This module does not read files, and of the lines of one session it
+//! pairs only those that report the same failure.
 
 mod address;
+mod clock;
+mod decoder;
 mod header;
+mod last;
 mod message;
+mod month;
+mod pairs;
+mod stamp;
+mod tag;
 mod year;
 
 #[cfg(test)]
@@ -19,8 +28,9 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::Address;
-use self::year::YearTracker;
-use crate::record::{Decode, Decoder, Event, Reason, Rejection, Text};
+pub use self::clock::Zone;
+pub use self::decoder::{AuthDecoder, fuzz};
+use crate::record::{Decode, Event, Text, clock_of};
 use crate::settings::{Section, Value};
 use crate::time::EventTime;
 
@@ -32,16 +42,26 @@ const YEARS: std::ops::RangeInclusive<i64> = 1970..=9999;
 pub struct AuthLine {
     /// When it was written.
     pub at: EventTime,
-    /// The machine that wrote it, as the line spells it.
+    /// The machine that wrote it, as the line spells it; empty where the line does not say it.
     pub host: Text,
-    /// The program that wrote it: `sshd`, `sudo`, `CRON`.
+    /// The program that wrote it, without its folder: `sshd`, `sudo`, `CRON`.
     pub program: Text,
     /// The program's process, where the line says so.
     pub pid: Option<u32>,
     /// What it says.
     pub event: AuthEvent,
-    /// How often it happened: N for `message repeated N times: [ … ]`, else 1.
+    /// How often it happened, at least 1: N for `message repeated N times: [ … ]`, and for `last message repeated N times`,
+    /// which stands for N more of the message before.
     pub repeated: u32,
+    /// How many lines its partition had before it, refused ones included: the order of lines of one time.
+    pub number: u64,
+}
+
+impl AuthLine {
+    /// Whether sshd wrote it, under one of its names: `sshd`, `sshd-session`, `sshd-auth`, or `sshd(pam_unix)`.
+    pub fn is_of_sshd(&self) -> bool {
+        tag::is_of_sshd(&self.program)
+    }
 }
 
 /// What a line of an authentication log says.
@@ -51,9 +71,9 @@ pub struct AuthLine {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AuthEvent {
-    /// `Failed METHOD for [invalid user ]USER from ADDRESS port PORT`.
+    /// `Failed METHOD for [invalid user ]USER from ADDRESS[ port PORT]`, and `error: PAM: REASON for [illegal user ]USER from ADDRESS`.
     Failed {
-        /// `password`, `publickey`, `keyboard-interactive/pam`, `none` and others.
+        /// `password`, `publickey`, `keyboard-interactive/pam` (also where PAM reports it), `none` and others.
         method: Text,
         /// The user that was tried.
         user: Text,
@@ -61,10 +81,18 @@ pub enum AuthEvent {
         invalid_user: bool,
         /// Where the attempt came from.
         source_ip: Address,
-        /// The port that it came from.
-        port: u16,
+        /// The port that it came from, where the line says it.
+        port: Option<u16>,
     },
-    /// `Accepted METHOD for USER from ADDRESS port PORT`.
+    /// A failed dialogue that another line reported before: servers can write of one both `error: PAM: …` and `Failed
+    /// keyboard-interactive/pam …`. Whichever comes first is [`Failed`](AuthEvent::Failed).
+    Duplicate {
+        /// The user that was tried.
+        user: Text,
+        /// Where the attempt came from.
+        source_ip: Address,
+    },
+    /// `Accepted METHOD for USER from ADDRESS[ port PORT]`.
     Accepted {
         /// `password`, `publickey`, `keyboard-interactive/pam` and others.
         method: Text,
@@ -72,8 +100,8 @@ pub enum AuthEvent {
         user: Text,
         /// Where the login came from.
         source_ip: Address,
-        /// The port that it came from.
-        port: u16,
+        /// The port that it came from, where the line says it.
+        port: Option<u16>,
     },
     /// `Invalid user USER from ADDRESS[ port PORT]`: precedes the failures of a user that the machine does not have.
     InvalidUser {
@@ -83,6 +111,20 @@ pub enum AuthEvent {
         source_ip: Address,
         /// The port that it came from; sshd before 7.4 does not write it.
         port: Option<u16>,
+    },
+    /// `Connection closed by authenticating user USER ADDRESS port PORT` and its likes (`reset by`, `Disconnected from`,
+    /// `Disconnecting … : Too many authentication failures`, `invalid user`): a connection that named a user and ended before a login.
+    ///
+    /// Where there are no passwords it is all that sshd says of a try; elsewhere it follows the failures.
+    Abandoned {
+        /// The user that was named.
+        user: Text,
+        /// Whether the machine has no such user.
+        invalid_user: bool,
+        /// Where the connection came from.
+        source_ip: Address,
+        /// The port that it came from.
+        port: u16,
     },
     /// `… POSSIBLE BREAK-IN ATTEMPT!`: the name of the address does not lead back to it.
     BreakIn {
@@ -101,8 +143,10 @@ impl AuthEvent {
     pub fn source_ip(&self) -> Option<&Address> {
         match self {
             AuthEvent::Failed { source_ip, .. }
+            | AuthEvent::Duplicate { source_ip, .. }
             | AuthEvent::Accepted { source_ip, .. }
             | AuthEvent::InvalidUser { source_ip, .. }
+            | AuthEvent::Abandoned { source_ip, .. }
             | AuthEvent::BreakIn { source_ip } => Some(source_ip),
             AuthEvent::Other { .. } => None,
         }
@@ -111,10 +155,20 @@ impl AuthEvent {
     /// The user that was tried or logged in, for the events that say so.
     pub fn user(&self) -> Option<&Text> {
         match self {
-            AuthEvent::Failed { user, .. } | AuthEvent::Accepted { user, .. } | AuthEvent::InvalidUser { user, .. } => {
-                Some(user)
-            }
+            AuthEvent::Failed { user, .. }
+            | AuthEvent::Duplicate { user, .. }
+            | AuthEvent::Accepted { user, .. }
+            | AuthEvent::InvalidUser { user, .. }
+            | AuthEvent::Abandoned { user, .. } => Some(user),
             AuthEvent::BreakIn { .. } | AuthEvent::Other { .. } => None,
+        }
+    }
+
+    /// A failure that another line reported before.
+    fn into_duplicate(self) -> AuthEvent {
+        match self {
+            AuthEvent::Failed { user, source_ip, .. } => AuthEvent::Duplicate { user, source_ip },
+            other => other,
         }
     }
 
@@ -134,12 +188,18 @@ impl Event for AuthLine {
 }
 
 /// How to read an authentication log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthOptions {
     /// The year of the first line of every partition, for lines that do not say it (key `year`, 1970 to 9999).
     ///
     /// By default it is the latest year that puts the first line at most a day after the epoch at which it is read.
     pub year: Option<i32>,
+    /// The zone of the clocks, for lines that do not say it (key `zone`: an IANA name such as `Europe/Berlin`, or an offset
+    /// from UTC such as `+02:00`). Default: UTC.
+    ///
+    /// A time that the clocks skipped is moved on by as much as they skipped. Of a time that they show twice the earlier is
+    /// meant, until lines say that the clocks of the partition have gone back.
+    pub zone: Option<Zone>,
 }
 
 impl Decode for AuthLine {
@@ -155,64 +215,26 @@ impl Decode for AuthLine {
                 None
             }
         };
-        AuthOptions { year }
+        let zone = section.optional::<String>("zone").and_then(|name| {
+            Zone::parse(&name).map_err(|why| section.fault("zone", format!("{why}, found {name:?}"))).ok()
+        });
+        AuthOptions { year, zone }
     }
 
     fn decoder(options: &AuthOptions) -> AuthDecoder {
-        AuthDecoder { years: YearTracker::new(options.year) }
+        AuthDecoder::new(options)
     }
 
     fn time(&self) -> Option<EventTime> {
         Some(self.at)
     }
-}
 
-/// Reads the lines of one partition in their order, from which it knows the year of lines that do not say it.
-#[derive(Clone, Debug)]
-pub struct AuthDecoder {
-    years: YearTracker,
-}
-
-impl Decoder<AuthLine> for AuthDecoder {
-    fn decode(&mut self, bytes: &[u8], epoch_ms: u64) -> Result<AuthLine, Rejection> {
-        let line = String::from_utf8_lossy(bytes);
-        let refuse = |detail: &str| Rejection::new(Reason::Malformed, detail);
-        let header = header::parse(line.trim_end_matches(['\r', '\n'])).map_err(refuse)?;
-        let at = self.years.resolve(header.stamp, epoch_ms).map_err(|detail| refuse(&detail))?;
-        let (repeated, text) = message::unfold(header.message);
-        let event = match header.program {
-            "sshd" | "sshd-session" => message::login(text),
-            _ => None,
-        };
-        Ok(AuthLine {
-            at,
-            host: header.host.into(),
-            program: header.program.into(),
-            pid: header.pid,
-            event: event.unwrap_or_else(|| AuthEvent::Other { message: text.into() }),
-            repeated,
-        })
+    fn clock_fields() -> &'static [&'static str] {
+        &["host"]
     }
 
-    fn state(&self) -> Option<Vec<u8>> {
-        Some(serde_json::to_vec(&self.years).expect("years can be written as JSON"))
-    }
-
-    fn resume(&mut self, state: &[u8]) -> Result<(), String> {
-        self.years = serde_json::from_slice(state).map_err(|why| why.to_string())?;
-        Ok(())
-    }
-}
-
-/// The entry point of the fuzzer: decodes `bytes` as lines of one partition, and must not panic whatever they are.
-#[doc(hidden)]
-pub fn fuzz(bytes: &[u8]) {
-    for year in [None, Some(2024)] {
-        let mut decoder = AuthLine::decoder(&AuthOptions { year });
-        for line in bytes.split(|byte| *byte == b'\n') {
-            if let Ok(line) = decoder.decode(line, 1_700_000_000_000) {
-                assert!(!line.program.is_empty());
-            }
-        }
+    /// Several hosts write into one log where it is a central one.
+    fn clock(&self, _field: usize) -> u64 {
+        clock_of(&self.host)
     }
 }

@@ -7,8 +7,11 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use crate::runtime::durability::{CheckpointPlace, CheckpointRules};
-use crate::settings::{Section, Setting, Value};
+use crate::settings::{Section, Setting, Value, path};
 use crate::telemetry::LogFormat;
+
+/// The longest host name, in bytes.
+const HOST_BYTES_MAX: usize = 253;
 
 /// The settings of the engine itself, with defaults for all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +39,18 @@ pub struct EngineConfig {
     pub keys_max: usize,
     /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.
     pub admin: Admin,
-    /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::mesh=debug"`; default `"info"`.
+    /// `admin_hosts`: names under which the admin port may be asked for, beside addresses and `localhost`; default none. A browser is
+    /// told apart by it from a page that only pretends to be on this machine.
+    pub admin_hosts: Vec<String>,
+    /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::runtime::mesh=debug"`; default `"info"`.
     pub log: String,
     /// `log_format`: `"text"` or `"json"`; default text.
     pub log_format: LogFormat,
     /// `shutdown_grace`: how long a stop waits for sinks to finish, from 0 s to 1 h; default 30 s.
     pub shutdown_grace: Duration,
+    /// `drain`: whether a stop closes the windows that are open and writes their rows, as the end of the input would; default false.
+    /// Not with a state directory: there the next run goes on with them.
+    pub drain: bool,
 }
 
 /// Where metrics and health are served.
@@ -66,9 +75,11 @@ impl Default for EngineConfig {
             checkpoint_store: None,
             keys_max: 10_000_000,
             admin: Admin { address: Some(address), explicit: false },
+            admin_hosts: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             shutdown_grace: Duration::from_secs(30),
+            drain: false,
         }
     }
 }
@@ -95,9 +106,15 @@ impl EngineConfig {
                 default.checkpoint_interval,
             ),
             checkpoints_kept: s.within("checkpoints_kept", 1..=1_000, default.checkpoints_kept),
-            checkpoint_store: s.optional("checkpoint_store"),
+            checkpoint_store: s.optional("checkpoint_store").map(|Store(store)| store),
             keys_max: s.within("keys_max", 1..=1_000_000_000, default.keys_max),
             admin: s.or("admin", default.admin),
+            admin_hosts: s
+                .optional::<Vec<Host>>("admin_hosts")
+                .unwrap_or_default()
+                .into_iter()
+                .map(|Host(h)| h)
+                .collect(),
             log: s.or("log", Filter(default.log)).0,
             log_format: s.choice(
                 "log_format",
@@ -109,7 +126,14 @@ impl EngineConfig {
                 Duration::ZERO..=Duration::from_secs(3600),
                 default.shutdown_grace,
             ),
+            drain: s.or("drain", default.drain),
         };
+        if config.drain && config.state_dir.is_some() {
+            section.fault(
+                "drain",
+                "is not for a run with a state directory, whose next run goes on with the windows that are open",
+            );
+        }
         if !config.tick.subsec_nanos().is_multiple_of(1_000_000) {
             section.fault("tick", format!("expected whole milliseconds, found {}", config.tick.show()));
         }
@@ -129,11 +153,40 @@ impl Setting for Admin {
     }
 }
 
+/// A folder, whose path is expanded, or a URL.
+struct Store(String);
+
+impl Setting for Store {
+    const EXPECTED: &'static str = "a path, or the URL of an object store";
+    fn read(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::String(text) if text.is_empty() => Err("it is empty".to_owned()),
+            Value::String(text) => path::expand(text).map(Store),
+            other => String::read(other).map(Store),
+        }
+    }
+}
+
+/// A name of the machine, as a URL has it.
+struct Host(String);
+
+impl Setting for Host {
+    const EXPECTED: &'static str = "a host name such as \"node-1.example.org\"";
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = String::read(value)?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        match !text.is_empty() && text.len() <= HOST_BYTES_MAX && text.chars().all(fits) {
+            true => Ok(Host(text.to_ascii_lowercase())),
+            false => Err("without scheme, port or path".to_owned()),
+        }
+    }
+}
+
 /// The text of a log filter that was parsed once, so that it will parse again.
 struct Filter(String);
 
 impl Setting for Filter {
-    const EXPECTED: &'static str = "a log filter such as \"info\" or \"info,tidewatch::mesh=debug\"";
+    const EXPECTED: &'static str = "a log filter such as \"info\" or \"info,tidewatch::runtime::mesh=debug\"";
     fn read(value: &Value) -> Result<Self, String> {
         let Value::String(text) = value else { return Err(String::new()) };
         EnvFilter::try_new(text).map_err(|e| e.to_string())?;

@@ -10,11 +10,12 @@ use crate::settings::{Node, Value};
 const FINGERPRINT_BYTES: usize = 8;
 
 /// Keys in which the processes of one cluster may differ.
-const PER_PROCESS: [[&str; 2]; 3] = [["engine", "admin"], ["engine", "log"], ["engine", "log_format"]];
+const PER_PROCESS: [[&str; 2]; 4] =
+    [["engine", "admin"], ["engine", "admin_hosts"], ["engine", "log"], ["engine", "log_format"]];
 
 /// The hash of a merged configuration, in hexadecimal: the same for the same keys and values, wherever they were written.
 ///
-/// `engine.admin`, `engine.log` and `engine.log_format` do not count: each host of a cluster may have its own. Of a secret,
+/// `engine.admin`, `engine.admin_hosts`, `engine.log` and `engine.log_format` do not count: each host of a cluster may have its own. Of a secret,
 /// only the name of its file or variable counts.
 pub fn fingerprint(tree: &Node) -> String {
     let mut hash = Sha256::new();
@@ -94,7 +95,9 @@ mod tests {
 
     #[test]
     fn hosts_may_log_and_listen_as_they_like() {
-        let one = of("engine.tick='1s'\nengine.log='debug'\nengine.log_format='json'\nengine.admin='10.0.0.1:9740'");
+        let one = of(
+            "engine.tick='1s'\nengine.log='debug'\nengine.log_format='json'\nengine.admin='10.0.0.1:9740'\nengine.admin_hosts='node-1'",
+        );
         assert_eq!(one, of("engine.tick='1s'"));
         assert_ne!(one, of("engine.tick='2s'"));
         assert_ne!(of("x.engine.log='debug'"), of("x.engine.log='info'"));

@@ -3,14 +3,13 @@
 //! Later layers win key by key: tables merge, everything else, lists included, replaces. A table that changes its `kind`
 //! starts afresh (see [`kinds`]).
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::kinds::{self, Layer};
 use super::set::Assignment;
 use super::text::{self, Origin};
-use crate::settings::{Fault, Location, Node, Value};
+use crate::settings::{Fault, Location, Node, Value, regular};
 
 /// The largest configuration file that is read, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
@@ -133,9 +132,7 @@ pub(super) fn merge(base: &mut Node, over: Node) {
 
 fn read(path: &Path) -> Result<Node, Vec<Fault>> {
     let fault = |message| vec![Fault { key: String::new(), location: None, message }];
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|e| match e.kind() {
+    let bytes = regular::read(path, CONFIG_BYTES_MAX).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => fault(format!("no such configuration file: {}", path.display())),
         _ => fault(format!("cannot read configuration file {}: {e}", path.display())),
     })?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::paths::expanded;
 use crate::checkpoint::identity::Fingerprint;
 use crate::flow::launch::Parts;
 use crate::settings::{Node, Value};
@@ -20,35 +21,36 @@ pub(crate) fn lineage(name: &str, parts: &Parts, settings: &Node) -> Fingerprint
     }
     for table in TABLES {
         if let Some(node) = settings.get(table) {
-            flatten(&table.to_owned(), node, &mut entries);
+            flatten(table, "", node, table == "sources", &mut entries);
         }
     }
     Fingerprint(entries)
 }
 
-fn flatten(path: &String, node: &Node, entries: &mut BTreeMap<String, String>) {
+/// Paths count as what they stand for: another value of a variable is other input.
+fn flatten(path: &str, key: &str, node: &Node, paths: bool, entries: &mut BTreeMap<String, String>) {
     match &node.value {
         Value::Table(_) => {
             for (key, node) in node.entries().filter(|(key, _)| !MAY_CHANGE.contains(key)) {
-                flatten(&format!("{path}.{key}"), node, entries);
+                flatten(&format!("{path}.{key}"), key, node, paths, entries);
             }
         }
-        value => drop(entries.insert(path.clone(), text(value))),
+        value => drop(entries.insert(path.to_owned(), text(value, if paths { key } else { "" }))),
     }
 }
 
-fn text(value: &Value) -> String {
+fn text(value: &Value, key: &str) -> String {
     match value {
-        Value::String(text) => format!("{text:?}"),
+        Value::String(text) => format!("{:?}", expanded(key, text)),
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => number.to_string(),
         Value::Bool(yes) => yes.to_string(),
         Value::Datetime(time) => time.clone(),
         Value::Array(nodes) => {
-            format!("[{}]", nodes.iter().map(|node| text(&node.value)).collect::<Vec<_>>().join(", "))
+            format!("[{}]", nodes.iter().map(|node| text(&node.value, key)).collect::<Vec<_>>().join(", "))
         }
         Value::Table(_) => {
-            let entry = |(key, node): (&str, &Node)| format!("{key} = {}", text(&node.value));
+            let entry = |(name, node): (&str, &Node)| format!("{name} = {}", text(&node.value, key));
             let table = Node { location: crate::settings::Location::Code, value: value.clone() };
             format!("{{ {} }}", table.entries().map(entry).collect::<Vec<_>>().join(", "))
         }
@@ -61,7 +63,12 @@ mod tests {
     use crate::config::Layers;
 
     fn of(text: &str) -> Fingerprint {
-        let parts = Parts { sources: vec!["in".into()], stages: vec!["count".into()], sinks: vec!["out".into()] };
+        let parts = Parts {
+            sources: vec!["in".into()],
+            stages: vec!["count".into()],
+            sinks: vec!["out".into()],
+            cuts: BTreeMap::new(),
+        };
         lineage("flow", &parts, &Layers::new("flow").defaults(text).merge().unwrap())
     }
 
@@ -79,6 +86,12 @@ mod tests {
             ["params.size was \"1m\" and is \"2m\"", "sources.in.out_of_order was \"1s\" and is \"2s\""]
         );
         assert_eq!(one.0["stages"], "count");
+        let path = |path: &str| of(&format!("[sources.in]\npath = ['{path}', 'x']")).0["sources.in.path"].clone();
+        assert_eq!(
+            path("$CARGO_MANIFEST_DIR/a$$b"),
+            format!("[{:?}, \"x\"]", concat!(env!("CARGO_MANIFEST_DIR"), "/a$b"))
+        );
+        assert_eq!(of("params.path = '$CARGO_PKG_NAME'").0["params.path"], "\"$CARGO_PKG_NAME\"");
         assert_eq!(of("params.list = [1, {a = 'b'}]").0["params.list"], "[1, { a = \"b\" }]");
     }
 }

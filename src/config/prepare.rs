@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::warnings::warnings;
 use super::{EngineConfig, Layers, bench, fingerprint, lineage, report};
 use crate::checkpoint::directory::Purpose;
 use crate::connectors::generator::GeneratorConfig;
@@ -21,6 +22,8 @@ pub(crate) struct Prepared {
     pub(crate) engine: EngineConfig,
     /// The same for the same configuration, whatever its layers.
     pub(crate) fingerprint: String,
+    /// What is allowed and hardly meant.
+    pub(crate) warnings: Vec<Fault>,
     /// What to generate for which source, to measure the dataflow.
     pub(crate) bench: BTreeMap<String, GeneratorConfig>,
 }
@@ -78,10 +81,14 @@ pub(crate) fn prepare(
     let bench = bench::read(root.section("bench"));
     root.finish();
 
+    let warnings = warnings(&tree, &engine.log);
     let fingerprint = fingerprint(&tree);
     let mut environment = Environment::with_clock(dataflow.name(), tree, clock, engine.tick);
     environment.keys_max = engine.keys_max;
     environment.is_durable = engine.state_dir.is_some();
+    if engine.drain {
+        environment.control.drain_at_stop();
+    }
     environment.flow_control = FlowControl {
         epochs_in_flight_max: engine.epochs_in_flight_max,
         records_per_epoch_max: engine.records_per_epoch_max as u64,
@@ -91,7 +98,7 @@ pub(crate) fn prepare(
     if !faults.is_empty() {
         return Err(report(dataflow.name(), &faults));
     }
-    Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint, bench })
+    Ok(Prepared { dataflow: dataflow.clone(), environment, engine, fingerprint, warnings, bench })
 }
 
 /// Checks the dataflow; with faulty parameters it cannot be built, so its other parts are checked with the default ones.

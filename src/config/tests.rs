@@ -64,24 +64,24 @@ fn read(tree: &Node) -> Vec<Fault> {
     events.optional::<Duration>("idle_after");
     events.optional::<Duration>("future_max");
     events.optional::<Bytes>("record_bytes_max");
-    match events.choice("kind", &[("file", 'f'), ("kafka", 'k')], '?') {
-        'f' => {
+    match events.kind("kind", &[("file", 'f'), ("kafka", 'k')], '?') {
+        Some('f') => {
             events.required::<Vec<PathBuf>>("path");
             events.or("follow", false);
         }
-        'k' => {
+        Some('k') => {
             events.required::<Vec<String>>("brokers");
             events.required::<String>("topic");
             events.optional::<NonZeroU32>("partitions");
             events.optional::<Secret>("password");
         }
-        _ => drop(events.node("path")),
+        _ => {}
     }
     events.finish();
     sources.finish();
     let mut sinks = root.section("sinks");
     sinks.tables("alerts", |mut sink| {
-        if sink.choice("kind", &[("file", true), ("stdout", false)], false) {
+        if sink.kind("kind", &[("file", true), ("stdout", false)], false) == Some(true) {
             sink.required::<PathBuf>("path");
         } else {
             sink.node("path");
@@ -148,7 +148,7 @@ fn the_defaults_are_faultless() {
 
 #[test]
 fn the_engine_reads_what_is_written() {
-    let text = "tick = '1s'\nadmin = 'off'\nlog = 'info,tidewatch::mesh=debug'\nlog_format = 'json'\nkeys_max = 7\nstate_dir = 'state'\n\
+    let text = "tick = '1s'\nadmin = 'off'\nadmin_hosts = ['Node-1.example.org', 'n2']\nlog = 'info,tidewatch::runtime::mesh=debug'\nlog_format = 'json'\nkeys_max = 7\nstate_dir = 'state'\n\
                 checkpoint_interval = '2s'\ncheckpoints_kept = 5\ncheckpoint_store = 'checkpoints'\n\
                 shutdown_grace = '0s'\nepochs_in_flight_max = 1\nrecords_per_epoch_max = 1000000000";
     let tree = Layers::new("x").defaults(text).merge().unwrap();
@@ -165,9 +165,11 @@ fn the_engine_reads_what_is_written() {
         records_per_epoch_max: 1_000_000_000,
         keys_max: 7,
         admin: Admin { address: None, explicit: true },
-        log: "info,tidewatch::mesh=debug".to_owned(),
+        admin_hosts: vec!["node-1.example.org".to_owned(), "n2".to_owned()],
+        log: "info,tidewatch::runtime::mesh=debug".to_owned(),
         log_format: LogFormat::Json,
         shutdown_grace: Duration::ZERO,
+        drain: false,
     };
     assert_eq!(engine, expected);
 }

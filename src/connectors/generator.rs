@@ -182,6 +182,10 @@ impl Generator {
 }
 
 impl SourceConnector for Generator {
+    fn is_trusted(&self) -> bool {
+        true
+    }
+
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         Ok(Box::new(Reader::new(&self.config, context)))
     }

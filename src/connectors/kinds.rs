@@ -39,7 +39,7 @@ pub fn source_from_section(section: &mut Section<'_>) -> Option<Arc<dyn SourceCo
         #[cfg(feature = "kafka")]
         ("kafka", SourceKind::Kafka),
     ];
-    match section.choice("kind", &kinds, SourceKind::Stdin) {
+    match section.kind("kind", &kinds, SourceKind::Stdin)? {
         SourceKind::File => FileSource::from_section(section).map(|source| Arc::new(source) as _),
         SourceKind::Stdin => StdinSource::from_section(section).map(|source| Arc::new(source) as _),
         SourceKind::Generator => Some(Arc::new(Generator::from_section(section))),
@@ -57,7 +57,7 @@ pub fn sink_from_section(section: &mut Section<'_>) -> Option<Arc<dyn SinkConnec
         #[cfg(feature = "kafka")]
         ("kafka", SinkKind::Kafka),
     ];
-    match section.choice("kind", &kinds, SinkKind::Stdout) {
+    match section.kind("kind", &kinds, SinkKind::Stdout)? {
         SinkKind::File => FileSink::from_section(section).map(|sink| Arc::new(sink) as _),
         SinkKind::Stdout => StdoutSink::from_section(section).map(|sink| Arc::new(sink) as _),
         SinkKind::Null => NullSink::from_section(section).map(|sink| Arc::new(sink) as _),

@@ -55,6 +55,14 @@ impl SourceConnector for Paced {
         }))
     }
 
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+
+    fn is_trusted(&self) -> bool {
+        self.inner.is_trusted()
+    }
+
     fn block_at(&self, name: &str, place: &[u8]) -> Result<Box<dyn Block>> {
         self.inner.block_at(name, place)
     }

@@ -47,6 +47,24 @@ pub trait SourceConnector: Send + Sync {
         false
     }
 
+    /// Whether what it reads is written while it is read, rather than delivered in batches: the watermark of a quiet partition then
+    /// follows the clock, unless the configuration says `live = false`. Default: no.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// Whether a run without a state directory that is stopped before the source ends closes the windows that are open, as if it had
+    /// ended: right for a source that was asked to read what there is. Default: no.
+    fn drains(&self) -> bool {
+        false
+    }
+
+    /// Whether the event times of what it reads are right by construction: then `past_max` and `jump_max` are off unless the
+    /// configuration sets them. Default: no.
+    fn is_trusted(&self) -> bool {
+        false
+    }
+
     /// Opens the partitions of one worker in a run that has a state directory: those in `known`, which earlier runs read and which
     /// have the same numbers in all runs, from where they are to be read again; and others, from where [`open`](Self::open) would
     /// read them. `known` has the partitions of all workers, by number.
@@ -76,6 +94,8 @@ pub(crate) fn not_replayable(name: &str) -> Error {
 /// Reads one worker's partitions.
 pub trait SourceReader {
     /// Hands what is there to `collector`, about `budget_bytes` at most, and returns without waiting.
+    ///
+    /// It is not called again once it has returned [`Polled::Finished`].
     ///
     /// Every partition is announced with [`Collector::joined`] before anything else is said of it, and partitions known at
     /// start are announced in the *first* poll: the watermark waits for all of them.

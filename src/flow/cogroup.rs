@@ -57,6 +57,7 @@ impl<'s, T: Record, K: Key, F: Fn(&T) -> K + Clone + 'static> Keyed<'s, T, K, F>
         other: Keyed<'s, U, K, G>,
     ) -> Keyed<'s, Side<T, U>, K, impl Fn(&Side<T, U>) -> K + Clone + 'static> {
         let (left, right) = (self.stream, other.stream);
+        let cut = left.cut.max(right.cut).behind_a_stage();
         let watermark = least_watermark(&left.flow, "cogroup", [left.watermark, right.watermark]);
         let scope = left.records.scope();
         let records = scope.concatenate([left.records.map(Side::Left), right.records.map(Side::Right)]);
@@ -65,6 +66,6 @@ impl<'s, T: Record, K: Key, F: Fn(&T) -> K + Clone + 'static> Keyed<'s, T, K, F>
             Side::Left(record) => left_key(record),
             Side::Right(record) => right_key(record),
         };
-        Keyed::new(Stream::new(left.flow, records, watermark), key)
+        Keyed::new(Stream::new(left.flow, records, watermark).cut(cut), key)
     }
 }

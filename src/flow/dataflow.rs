@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::Flow;
 use crate::error::{Error, Result};
-use crate::settings::{Fault, Node};
+use crate::settings::{Fault, Node, nowhere};
 
 type Build = dyn for<'a, 's> Fn(&'a Flow<'s>, Option<&'a Node>) -> Result<(), BuildError> + Send + Sync;
 
 /// Why a build function did not get to its end.
 pub(crate) enum BuildError {
-    /// The parameters are faulty.
-    Params(Fault),
+    /// The parameters are faulty: every fault of them.
+    Params(Vec<Fault>),
     /// The function said so.
     Failed(Error),
 }
@@ -44,8 +44,11 @@ where
     F: for<'a, 's> Fn(&'a Flow<'s>, &'a P) -> Result<()> + Send + Sync + 'static,
 {
     let build = move |flow: &Flow<'_>, params: Option<&Node>| {
-        let empty = Node::empty();
-        let params = params.unwrap_or(&empty).read("params").map_err(BuildError::Params)?;
+        let params = match params {
+            Some(params) => params.read("params"),
+            None => Node::empty().read("params").map_err(nowhere),
+        };
+        let params = params.map_err(BuildError::Params)?;
         build(flow, &params).map_err(BuildError::Failed)
     };
     Dataflow { name: name.to_owned(), about: String::new(), defaults: None, build: Arc::new(build) }

@@ -10,16 +10,21 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::{Concatenate, Probe};
 
-use super::Flow;
+use super::{Environment, Flow};
 use crate::connectors;
 use crate::record::{DeadLetter, Reason};
+use crate::runtime::source::letter::SAMPLES_MAX;
 use crate::time::Epoch;
 
 /// The name of the sink, in metrics and file names.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
-/// Dead letters that each worker logs per source and reason when no sink takes them.
-const SAMPLES_MAX: u64 = 3;
+/// Whether a sink takes all dead letters.
+pub(super) fn are_wanted(environment: &Environment) -> bool {
+    environment.sinks.contains_key(DEAD_LETTERS)
+        || environment.sinks_by_default.is_some()
+        || environment.node(&[DEAD_LETTERS]).is_some()
+}
 
 pub(super) fn attach<'s>(flow: &Flow<'s>, letters: Vec<StreamVec<'s, Epoch, DeadLetter>>) {
     let building = flow.building();
@@ -49,7 +54,7 @@ fn sample(letters: StreamVec<'_, Epoch, DeadLetter>) -> StreamVec<'_, Epoch, ()>
                 for letter in batch.drain(..) {
                     let seen = seen.entry((letter.source.clone(), letter.reason)).or_default();
                     *seen += 1;
-                    if *seen <= SAMPLES_MAX {
+                    if *seen <= SAMPLES_MAX as u64 {
                         let DeadLetter { reason, detail, source, partition, offset, text, .. } = letter;
                         tracing::warn!(source, partition, offset, %reason, detail, text, "dead letter");
                     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
 
-use super::stream::Stream;
+use super::stream::{Cut, Stream};
 use super::{Building, Part};
 use crate::operators::collection::{changes, insertions};
 use crate::record::Record;
@@ -77,7 +77,8 @@ impl<'s, T: Record> Stream<'s, T> {
         let updates = stage(self.into_collection()).consolidate();
         // What an earlier run kept goes in anew, and what comes of it was passed on by that run.
         let kept_at = self.flow.building().snapshots.kept_at();
-        self.with(changes(updates.inner, kept_at).map(|(row, by)| Change { row, by: by as i64 }))
+        let cut = if self.cut == Cut::Same { Cut::Changes } else { Cut::OfChanges };
+        self.with(changes(updates.inner, kept_at).map(|(row, by)| Change { row, by: by as i64 })).cut(cut)
     }
 
     /// The records as a differential collection: each is inserted at the epoch at which it was read, and stays.

@@ -1,12 +1,13 @@
 //! Checks a dataflow and runs it on the workers of this process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
 use super::dataflow::{BuildError, Dataflow};
-use super::{Environment, Flow, Part};
+use super::{Cut, Environment, Flow, Part};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::execute::{Peers, Plan, execute};
 use crate::settings::Fault;
@@ -24,6 +25,15 @@ pub(crate) struct Parts {
     pub(crate) sources: Vec<String>,
     pub(crate) stages: Vec<String>,
     pub(crate) sinks: Vec<String>,
+    /// What the cut into epochs does to the rows of each sink.
+    pub(crate) cuts: BTreeMap<String, Cut>,
+}
+
+impl Parts {
+    /// The sinks whose rows are so affected by the cut into epochs.
+    pub(crate) fn sinks_with(&self, cut: Cut) -> impl Iterator<Item = &str> {
+        self.cuts.iter().filter(move |(_, of)| **of == cut).map(|(name, _)| name.as_str())
+    }
 }
 
 /// Builds the dataflow once without opening anything and returns what it consists of.
@@ -35,7 +45,12 @@ pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
             let flow = Flow::new(scope, Arc::clone(&environment));
             // Who asks has checked it; what a faulty one has until its fault will do.
             let _ = (dataflow.build)(&flow, environment.node(&["params"]));
-            Parts { sources: flow.names(Part::Source), stages: flow.names(Part::Stage), sinks: flow.names(Part::Sink) }
+            Parts {
+                sources: flow.names(Part::Source),
+                stages: flow.names(Part::Stage),
+                sinks: flow.names(Part::Sink),
+                cuts: flow.0.cuts.take(),
+            }
         })
     })
 }
@@ -77,10 +92,10 @@ fn build(
         // A function that stopped half way names fewer parts than it has, so those are not checked then.
         match built {
             Ok(()) => flow.finish(),
-            Err(BuildError::Params(fault)) => Err(flow.faults_and(fault)),
+            Err(BuildError::Params(faults)) => Err(flow.faults_and(faults)),
             Err(BuildError::Failed(error)) => {
                 let key = format!("dataflow {:?}", dataflow.name);
-                Err(flow.faults_and(Fault { key, location: None, message: error.to_string() }))
+                Err(flow.faults_and(vec![Fault { key, location: None, message: error.to_string() }]))
             }
         }
     })

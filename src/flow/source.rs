@@ -3,18 +3,20 @@
 use std::ops::{Deref, RangeInclusive};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::dead_letters::are_wanted;
 use super::stream::Stream;
 use super::{Flow, Part};
-use crate::checkpoint::snapshots::{marked_of, positions_of};
+use crate::checkpoint::snapshots::{admitted_of, marked_of, positions_of};
 use crate::codec::limits::RECORD_BYTES_MAX_DEFAULT;
 use crate::connectors;
 use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContext, SourceReader, not_replayable};
 use crate::error::Result;
-use crate::operators::admission::TimeRules;
+use crate::operators::admission::{ClockRules, TimeRules};
 use crate::record::{Decode, Decoder};
 use crate::runtime::source::{SourceStage, Validations, source};
-use crate::settings::{Bytes, Section};
+use crate::settings::{Bytes, Section, Setting, Value};
 
 /// The stream of a source. Everything a [`Stream`] can do, and checks that still know where a record came from.
 pub struct Source<'s, T> {
@@ -51,8 +53,95 @@ impl<'s, T> Deref for Source<'s, T> {
 }
 
 struct SourceSettings {
-    rules: TimeRules,
+    time: TimeSettings,
     record_bytes_max: usize,
+}
+
+/// What is written about time. Some defaults are the connector's, which is read later.
+struct TimeSettings {
+    out_of_order: Duration,
+    future_max: Duration,
+    past_max: Option<Duration>,
+    jump_max: Option<Duration>,
+    idle_after: Duration,
+    live: Option<bool>,
+    clocks: Option<ClockRules>,
+}
+
+impl TimeSettings {
+    fn read<T: Decode>(section: &mut Section<'_>) -> Self {
+        let defaults = TimeRules::default();
+        TimeSettings {
+            out_of_order: section.or("out_of_order", defaults.out_of_order),
+            future_max: section.or("future_max", defaults.future_max),
+            past_max: section.optional("past_max").map(|OrOff(limit)| limit),
+            jump_max: section.optional("jump_max").map(|OrOff(limit)| limit),
+            idle_after: section.or("idle_after", defaults.idle_after),
+            live: section.optional("live"),
+            clocks: clocks::<T>(section),
+        }
+    }
+
+    fn rules(&self, connector: &dyn SourceConnector) -> TimeRules {
+        let TimeSettings { out_of_order, future_max, past_max, jump_max, idle_after, live, clocks } = *self;
+        let defaults = if connector.is_trusted() { TimeRules::trusting() } else { TimeRules::default() };
+        TimeRules {
+            out_of_order,
+            future_max,
+            past_max: past_max.unwrap_or(defaults.past_max),
+            jump_max: jump_max.unwrap_or(defaults.jump_max),
+            idle_after,
+            live: live.unwrap_or_else(|| connector.is_live()),
+            clocks,
+        }
+    }
+}
+
+/// A duration, or `"off"` for one without end.
+#[derive(Debug)]
+struct OrOff(Duration);
+
+impl Setting for OrOff {
+    const EXPECTED: &'static str = "a duration such as \"5min\", or \"off\"";
+
+    fn read(value: &Value) -> std::result::Result<Self, String> {
+        match value {
+            Value::String(text) if text == "off" => Ok(OrOff(Duration::MAX)),
+            value => Duration::read(value).map(OrOff),
+        }
+    }
+}
+
+/// How many clocks a partition may have that are told apart.
+const CLOCKS_MAX: RangeInclusive<u64> = 1..=1_000_000;
+
+/// How the clocks of a partition are told apart, if a field names them.
+fn clocks<T: Decode>(section: &mut Section<'_>) -> Option<ClockRules> {
+    let written: Option<String> = section.optional("clock_field");
+    let fields = T::clock_fields();
+    let field = written.as_ref().and_then(|name| fields.iter().position(|field| field == name));
+    let defaults = ClockRules::by(field.unwrap_or(0));
+    let rules = ClockRules {
+        idle: section.or("clock_idle", defaults.idle),
+        spread_max: section.or("clock_spread_max", defaults.spread_max),
+        max: usize::try_from(section.within("clocks_max", CLOCKS_MAX, defaults.max as u64)).unwrap_or(usize::MAX),
+        ..defaults
+    };
+    if let Some(name) = written.as_ref().filter(|_| field.is_none()) {
+        let known = match fields {
+            [] => "the records of this source have no fields that can".to_owned(),
+            fields => format!("one of {} can", fields.join(", ")),
+        };
+        section.fault("clock_field", format!("{name:?} names no clock; {known}"));
+    }
+    if written.is_none() {
+        for key in ["clock_idle", "clock_spread_max", "clocks_max"] {
+            if section.node(key).is_some() {
+                section.fault(key, "is of no use without clock_field, which says what tells the clocks apart");
+            }
+        }
+    }
+    field.map(|_| rules)
 }
 
 /// What `record_bytes_max` may be.
@@ -60,14 +149,9 @@ const RECORD_BYTES: RangeInclusive<Bytes> = Bytes(1)..=Bytes(64 * 1024 * 1024);
 
 const RECORD_BYTES_DEFAULT: Bytes = Bytes(RECORD_BYTES_MAX_DEFAULT as u64);
 
-fn common(section: &mut Section<'_>) -> SourceSettings {
-    let defaults = TimeRules::default();
+fn common<T: Decode>(section: &mut Section<'_>) -> SourceSettings {
     SourceSettings {
-        rules: TimeRules {
-            out_of_order: section.or("out_of_order", defaults.out_of_order),
-            future_max: section.or("future_max", defaults.future_max),
-            idle_after: section.or("idle_after", defaults.idle_after),
-        },
+        time: TimeSettings::read::<T>(section),
         record_bytes_max: usize::try_from(section.within("record_bytes_max", RECORD_BYTES, RECORD_BYTES_DEFAULT).0)
             .expect("within bounds"),
     }
@@ -89,7 +173,7 @@ impl<'s> Flow<'s> {
         }
         let (settings, options, connector) =
             self.section(&format!("sources.{name}"), environment.node(&["sources", name]), |section| {
-                let settings = common(section);
+                let settings = common::<T>(section);
                 let options = T::options(section);
                 // What is configured is checked also where something else takes its place.
                 let configured = connectors::kinds::source_from_section(section);
@@ -101,6 +185,7 @@ impl<'s> Flow<'s> {
         {
             self.fault(name, not_replayable(name).to_string());
         }
+        let rules = connector.as_deref().map(|connector| settings.time.rules(connector)).unwrap_or_default();
         let connector = if environment.planning { Arc::new(Unopened) } else { self.result(connector, name)? };
 
         let (worker, workers) = (building.scope.index(), building.scope.peers());
@@ -113,6 +198,7 @@ impl<'s> Flow<'s> {
         }
         let stage = SourceStage {
             positions: snapshots.slot(&positions_of(name)),
+            admitted: snapshots.slot(&admitted_of(name)),
             marked: snapshots.slot(&marked_of(name)),
             threads: environment.threads,
             one_machine: environment.one_machine,
@@ -125,7 +211,7 @@ impl<'s> Flow<'s> {
             },
             connector,
             options,
-            rules: settings.rules,
+            rules,
             validations: Rc::clone(&validations),
             durability: environment.durability.clone(),
             control: environment.control.clone(),
@@ -133,6 +219,7 @@ impl<'s> Flow<'s> {
             sinks: building.sinks.clone(),
             flow_control: environment.flow_control,
             reads: self.reads(metrics.clone()),
+            letters_wanted: are_wanted(environment),
             metrics,
         };
         let (records, watermark, letters) = source(building.scope, stage);

@@ -18,6 +18,26 @@ use crate::state::key::Key;
 use crate::telemetry::StageMetrics;
 use crate::time::{Epoch, EventTime};
 
+/// What the cut of the input into epochs does to the records of a stream, or the rows of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cut {
+    /// Nothing: they depend on the input alone.
+    #[default]
+    Same,
+    /// They are [`Change`](super::Change)s to a collection: what they come to depends on the input alone, but not how many there
+    /// are on the way.
+    Changes,
+    /// They were made of changes, so that nothing is known of them.
+    OfChanges,
+}
+
+impl Cut {
+    /// That of what a stage makes of such records.
+    pub(super) fn behind_a_stage(self) -> Self {
+        if self == Cut::Same { Cut::Same } else { Cut::OfChanges }
+    }
+}
+
 /// Records on their way through the dataflow, and the watermark that goes with them.
 ///
 /// A stream is a handle: using it twice sends its records both ways.
@@ -25,6 +45,7 @@ pub struct Stream<'s, T> {
     pub(super) flow: Flow<'s>,
     pub(super) records: StreamVec<'s, Epoch, T>,
     pub(super) watermark: StreamVec<'s, Epoch, EventTime>,
+    pub(super) cut: Cut,
 }
 
 /// The least of several watermarks, each of which may be given more than once; `name` is who asks.
@@ -56,12 +77,17 @@ impl<'s, T: Record> Stream<'s, T> {
         records: StreamVec<'s, Epoch, T>,
         watermark: StreamVec<'s, Epoch, EventTime>,
     ) -> Self {
-        Stream { flow, records, watermark }
+        Stream { flow, records, watermark, cut: Cut::Same }
     }
 
     /// The same watermark over other records.
     pub(super) fn with<U: Record>(&self, records: StreamVec<'s, Epoch, U>) -> Stream<'s, U> {
-        Stream::new(self.flow.handle(), records, self.watermark.clone())
+        Stream::new(self.flow.handle(), records, self.watermark.clone()).cut(self.cut.behind_a_stage())
+    }
+
+    /// The same records, of which this is known.
+    pub(super) fn cut(self, cut: Cut) -> Self {
+        Stream { cut, ..self }
     }
 
     pub(super) fn stage(&self, name: &str) -> StageMetrics {
@@ -150,7 +176,8 @@ impl<'s, T: Record> Stream<'s, T> {
         let scope = self.records.scope();
         let records = scope.concatenate(all().map(|stream| stream.records.clone()));
         let watermark = least_watermark(&self.flow, name, all().map(|stream| stream.watermark.clone()));
-        Stream::new(self.flow.handle(), records, watermark)
+        let cut = all().map(|stream| stream.cut.behind_a_stage()).max().unwrap_or_default();
+        Stream::new(self.flow.handle(), records, watermark).cut(cut)
     }
 
     /// The metrics of a stage whose name is claimed elsewhere.
@@ -187,6 +214,7 @@ impl<'s, T: Record> Stream<'s, T> {
 
     fn write(&self, name: &str, key: Option<&KeyOf<T>>) -> Result<()> {
         self.flow.claim(name, Part::Sink);
+        self.flow.building().cuts.borrow_mut().insert(name.to_owned(), self.cut);
         let connectors = self.flow.sink_connectors(name);
         self.flow.attach_sink(name, &self.records, connectors, key);
         Ok(())

@@ -1,195 +1,206 @@
 //! Which events of a partition are on time: decided per partition, in partition order, so it depends on the input alone.
 //!
-//! The one exception is a partition that returns from idleness: what it holds behind the source's watermark is refused as
-//! [`Reason::LateAfterIdle`], since the others went on without it.
+//! An [`Admission`] is the whole of that decision. It trusts no clock: an event far behind or ahead of the time of reading is
+//! refused, a jump of the clock counts only once later events confirm it ([`jump`]), and where a field names the clock that an
+//! event was stamped by, each clock is judged by its own events ([`clocks`]).
+//!
+//! The one exception is what a partition brings back after the source went on without it: what is behind the source's
+//! watermark, or behind the clock that the partition's watermark followed, is refused as [`Reason::LateAfterIdle`].
 
-use std::time::Duration;
+mod clocks;
+mod delay;
+mod jump;
+mod refusal;
+mod rules;
 
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use self::clocks::Clocks;
+pub use self::delay::Delays;
+use self::jump::Reached;
+pub use self::rules::{ClockRules, TimeRules};
 use crate::record::{Reason, Rejection};
-use crate::time::{EventTime, millis};
+use crate::time::{Epoch, EventTime, millis};
 
-/// What a source's configuration says about time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeRules {
-    /// How far behind its partition's greatest event time an event may be. Default 5 s.
-    pub out_of_order: Duration,
-    /// How far ahead of the epoch an event may be. Default 1 h.
-    pub future_max: Duration,
-    /// How long a partition's fetches must come back empty until the watermark goes on without it. Default 30 s.
-    pub idle_after: Duration,
+/// The event times of records that follow each other in a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// One per record, or none at all if no record has one. [`EventTime::MIN`] stands for a record without a time.
+    pub each: Vec<EventTime>,
+    /// The clock of each, if the source has a `clock_field`.
+    pub clocks: Vec<u64>,
 }
 
-impl Default for TimeRules {
-    fn default() -> Self {
-        TimeRules {
-            out_of_order: Duration::from_secs(5),
-            future_max: Duration::from_secs(3600),
-            idle_after: Duration::from_secs(30),
+impl Times {
+    /// Record number `n` has the time `time`.
+    #[inline]
+    pub fn push(&mut self, n: usize, time: EventTime) {
+        if self.each.len() < n {
+            self.each.resize(n, EventTime::MIN);
         }
+        self.each.push(time);
+    }
+
+    /// Record number `n`, whose time was pushed, was stamped by `clock`.
+    pub fn push_clock(&mut self, n: usize, clock: u64) {
+        self.clocks.resize(n, 0);
+        self.clocks.push(clock);
+    }
+}
+
+/// The rules in whole milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    out_of_order_ms: i64,
+    future_max_ms: i64,
+    past_max_ms: i64,
+    jump_max_ms: i64,
+    clocks: Option<clocks::Bounds>,
+}
+
+/// What an [`Admission`] knows of the records before, for a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmissionState {
+    /// How far the partition is, where all of its events come from one clock.
+    reached: Reached,
+    /// How far each of its clocks is, where they are told apart.
+    clocks: Option<Clocks>,
+    /// Events before it come too late.
+    floor: EventTime,
+}
+
+impl AdmissionState {
+    /// The greatest event time that counts; [`EventTime::MIN`] if none does yet.
+    pub fn greatest(&self) -> EventTime {
+        self.clocks.as_ref().map_or(self.reached.greatest(), Clocks::own)
     }
 }
 
 /// The event-time state of one partition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Admission {
-    out_of_order_ms: i64,
-    future_max_ms: i64,
-    /// The greatest event time admitted.
-    greatest: EventTime,
-    /// `greatest` minus the allowance.
-    watermark: EventTime,
-    /// The source's watermark when the partition joined.
-    floor: EventTime,
+    bounds: Bounds,
+    state: AdmissionState,
 }
 
 impl Admission {
     /// A partition of which nothing was read.
     pub fn new(rules: &TimeRules) -> Self {
-        Admission {
+        let clocks = rules.clocks.map(|_| Clocks::default());
+        Self::resume(rules, AdmissionState { reached: Reached::default(), clocks, floor: EventTime::MIN })
+    }
+
+    /// A partition that was at `state` when another [`Admission`] of the same rules was asked for it.
+    pub fn resume(rules: &TimeRules, state: AdmissionState) -> Self {
+        let bounds = Bounds {
             out_of_order_ms: millis(rules.out_of_order),
             future_max_ms: millis(rules.future_max),
-            greatest: EventTime::MIN,
-            watermark: EventTime::MIN,
-            floor: EventTime::MIN,
-        }
+            past_max_ms: millis(rules.past_max),
+            jump_max_ms: millis(rules.jump_max),
+            clocks: rules.clocks.as_ref().map(clocks::Bounds::of),
+        };
+        Admission { bounds, state }
     }
 
-    /// A partition whose greatest event time so far is `greatest`, and which joined a source at `floor`.
-    pub fn resume(rules: &TimeRules, greatest: EventTime, floor: EventTime) -> Self {
-        let new = Admission::new(rules);
-        Admission { greatest, watermark: behind(greatest, new.out_of_order_ms), floor, ..new }
+    /// What it knows of the records before.
+    pub fn state(&self) -> &AdmissionState {
+        &self.state
     }
 
-    /// Whether an event of `time` is too far ahead of the epoch.
-    #[inline]
-    pub fn is_future(&self, time: EventTime, epoch_ms: u64) -> bool {
-        time.millis() > (epoch_ms as i64).saturating_add(self.future_max_ms)
-    }
-
-    /// The partition's watermark once an event of `time` is admitted.
-    pub fn watermark_after(&self, time: EventTime) -> EventTime {
-        self.watermark.max(behind(time, self.out_of_order_ms))
-    }
-
-    /// Nothing earlier is expected from the partition: its greatest event time minus the allowance.
-    pub fn watermark(&self) -> EventTime {
-        self.watermark
-    }
-
-    /// The greatest event time that was admitted.
-    pub fn greatest(&self) -> EventTime {
-        self.greatest
-    }
-
-    /// Earlier events come too late.
-    pub fn floor(&self) -> EventTime {
-        self.floor
-    }
-
-    /// The partition joins a source whose watermark is `floor`: earlier events come too late.
+    /// Events before `floor` come too late from now on: the source went on without the partition, or with the clock in its place.
     pub fn join_at(&mut self, floor: EventTime) {
-        self.floor = self.floor.max(floor);
+        self.state.floor = self.state.floor.max(floor);
     }
 
-    /// Admits an event of `time` read at `epoch_ms`, or says why not. Refused events move no watermark.
-    ///
-    /// # Errors
-    /// [`Reason::Late`], [`Reason::LateAfterIdle`] or [`Reason::Future`].
-    #[inline]
-    pub fn admit(&mut self, time: EventTime, epoch_ms: u64) -> Result<(), Rejection> {
-        if time > self.greatest {
-            if self.is_future(time, epoch_ms) {
-                return Err(self.refuse(Reason::Future, time, epoch_ms));
-            }
-            if time < self.floor {
-                return Err(self.refuse(Reason::LateAfterIdle, time, epoch_ms));
-            }
-            self.greatest = time;
-            self.watermark = behind(time, self.out_of_order_ms);
-            return Ok(());
+    /// Nothing earlier is expected from the partition; [`EventTime::MIN`] while nothing is known.
+    pub fn watermark(&self) -> EventTime {
+        match &self.state.clocks {
+            None => behind(self.state.reached.greatest(), self.bounds.out_of_order_ms),
+            Some(clocks) => clocks.watermark(),
         }
-        if time < self.watermark {
-            return Err(self.refuse(Reason::Late, time, epoch_ms));
+    }
+
+    /// Decides on records that follow each other and were read in `epoch`: returns those that are refused, by their number. Refused
+    /// records move no watermark.
+    pub fn admit(&mut self, times: &Times, epoch: Epoch) -> Vec<(u32, Rejection)> {
+        if times.each.is_empty() || self.admits_all(times, epoch) {
+            return Vec::new();
         }
-        if time < self.floor {
-            return Err(self.refuse(Reason::LateAfterIdle, time, epoch_ms));
+        let mut refused = Vec::new();
+        for (n, time) in times.each.iter().enumerate().filter(|(_, time)| **time != EventTime::MIN) {
+            let clock = times.clocks.get(n).copied().unwrap_or(0);
+            if let Err(reason) = self.admit_one(*time, clock, epoch) {
+                let n = u32::try_from(n).expect("records that are decided on together are few");
+                refused.push((n, self.refuse(reason, *time, clock, epoch)));
+            }
+        }
+        refused
+    }
+
+    /// Admits one clock's records at once where each of them is on time wherever in the batch it is: most often that is so.
+    fn admits_all(&mut self, times: &Times, epoch: Epoch) -> bool {
+        let AdmissionState { reached, clocks: None, floor } = &mut self.state else { return false };
+        let (mut least, mut greatest) = (EventTime::MAX, EventTime::MIN);
+        for time in &times.each {
+            least = least.min(*time);
+            greatest = greatest.max(*time);
+        }
+        let watermark = behind(reached.greatest().max(greatest), self.bounds.out_of_order_ms);
+        let on_time = least >= watermark.max(*floor)
+            && least > EventTime::MIN
+            && !is_past(least, epoch, &self.bounds)
+            && !is_future(greatest, epoch, &self.bounds);
+        on_time && reached.advance_all(greatest, self.bounds.jump_max_ms)
+    }
+
+    /// The one decision: by the first of these that applies.
+    fn admit_one(&mut self, time: EventTime, clock: u64, epoch: Epoch) -> Result<(), Reason> {
+        let bounds = &self.bounds;
+        if is_future(time, epoch, bounds) {
+            return Err(Reason::Future);
+        }
+        if is_past(time, epoch, bounds) {
+            return Err(Reason::Past);
+        }
+        let AdmissionState { reached, clocks, floor } = &mut self.state;
+        let late = match clocks {
+            None => time < behind(reached.greatest(), bounds.out_of_order_ms),
+            Some(clocks) => clocks.is_late(time, clock, bounds),
+        };
+        if late {
+            return Err(Reason::Late);
+        }
+        if time < *floor {
+            return Err(Reason::LateAfterIdle);
+        }
+        // What followed the clock while the partition was quiet has come as far as its floor says.
+        let from = match *floor {
+            EventTime::MIN => EventTime::MIN,
+            floor => EventTime::from_millis(floor.millis().saturating_add(bounds.out_of_order_ms)),
+        };
+        match clocks {
+            None => reached.advance(time, from, bounds.jump_max_ms),
+            Some(clocks) => clocks.advance(time, clock, bounds),
         }
         Ok(())
     }
+}
 
-    /// The refusal of an event of `time` for `reason`, in words.
-    #[cold]
-    pub fn refuse(&self, reason: Reason, time: EventTime, epoch_ms: u64) -> Rejection {
-        let detail = match reason {
-            Reason::Future => format!(
-                "event time {time} is more than future_max ({} ms) after {}",
-                self.future_max_ms,
-                EventTime::from_millis(epoch_ms as i64)
-            ),
-            Reason::LateAfterIdle => {
-                format!("event time {time} is behind {}, the watermark when its partition came back", self.floor)
-            }
-            _ => format!(
-                "event time {time} is behind its partition's watermark {} (greatest event time minus out_of_order, {} ms)",
-                self.watermark, self.out_of_order_ms
-            ),
-        };
-        Rejection::new(reason, detail)
-    }
+#[inline]
+fn is_future(time: EventTime, epoch: Epoch, bounds: &Bounds) -> bool {
+    time.millis() > (epoch as i64).saturating_add(bounds.future_max_ms)
+}
+
+#[inline]
+fn is_past(time: EventTime, epoch: Epoch, bounds: &Bounds) -> bool {
+    bounds.past_max_ms != i64::MAX && time.millis() < (epoch as i64).saturating_sub(bounds.past_max_ms)
 }
 
 /// `out_of_order_ms` before `time`; nothing is before the beginning.
 #[inline]
-pub(super) fn behind(time: EventTime, out_of_order_ms: i64) -> EventTime {
+fn behind(time: EventTime, out_of_order_ms: i64) -> EventTime {
     EventTime::from_millis(time.millis().saturating_sub(out_of_order_ms))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: u64 = 10_000_000;
-
-    fn time(ms: i64) -> EventTime {
-        EventTime::from_millis(ms)
-    }
-
-    fn reason(result: Result<(), Rejection>) -> Option<Reason> {
-        result.err().map(|r| r.reason)
-    }
-
-    #[test]
-    fn an_event_exactly_at_the_watermark_is_on_time() {
-        let mut a = Admission::new(&TimeRules::default());
-        assert!(a.admit(time(100_000), NOW).is_ok());
-        assert!(a.admit(time(95_000), NOW).is_ok());
-        assert_eq!(reason(a.admit(time(94_999), NOW)), Some(Reason::Late));
-        assert_eq!(a.watermark(), time(95_000));
-    }
-
-    #[test]
-    fn a_future_event_is_refused_and_moves_nothing() {
-        let mut a = Admission::new(&TimeRules::default());
-        let limit = NOW as i64 + 3_600_000;
-        assert_eq!(reason(a.admit(time(limit + 1), NOW)), Some(Reason::Future));
-        assert_eq!(reason(a.admit(time(i64::MAX), NOW)), Some(Reason::Future));
-        assert_eq!(a.watermark(), EventTime::MIN);
-        assert!(a.admit(time(limit), NOW).is_ok());
-    }
-
-    #[test]
-    fn what_an_idle_partition_brings_back_must_not_be_behind_the_source() {
-        let mut a = Admission::new(&TimeRules::default());
-        a.join_at(time(50_000));
-        assert_eq!(reason(a.admit(time(49_999), NOW)), Some(Reason::LateAfterIdle));
-        assert!(a.admit(time(50_000), NOW).is_ok());
-        assert_eq!(reason(a.admit(time(49_000), NOW)), Some(Reason::LateAfterIdle));
-    }
-
-    #[test]
-    fn extreme_times_do_not_overflow() {
-        let mut a = Admission::new(&TimeRules::default());
-        assert!(a.admit(time(i64::MIN), NOW).is_ok());
-        assert!(a.admit(time(i64::MIN + 1), NOW).is_ok());
-    }
 }

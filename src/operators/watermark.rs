@@ -7,38 +7,34 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 
-use super::admission::behind;
 use super::pending::Pending;
 use crate::state::snapshot::{Place, Slot};
-use crate::time::{Epoch, EventTime, millis};
+use crate::time::{Epoch, EventTime};
 
 /// What a partition contributes to the watermark from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
-    /// It takes part and has not said how far it is: the watermark stands still.
+    /// It takes part, and it is not known yet what may still come of it: the watermark stands still.
     Joined,
-    /// Nothing earlier is expected from it.
-    At(EventTime),
-    /// It takes part, and its chunks say how far it is.
-    InChunks,
+    /// It takes part: nothing is expected that is earlier than it has reached.
+    Active,
     /// It had nothing for a while: the others go on without it.
     Idle,
     /// It will never have another record.
     Ended,
 }
 
-/// The partition that stands for none: a worker without partitions whose source has finished says that it has ended, so that the watermark of
-/// a source without any does not stand still for ever.
+/// The partition that stands for none, as long as a source has no other: so that the watermark of a source without any does not stand
+/// still for ever. It ends when the source has finished, and follows the clock where the source is live.
 pub const NO_PARTITION: u32 = u32::MAX;
 
 /// News of one partition, from an epoch on.
@@ -51,23 +47,18 @@ pub enum Mark {
         /// What it contributes.
         standing: Standing,
     },
-    /// A chunk of its records was decoded.
-    Chunk {
+    /// Nothing earlier is expected from it.
+    Reached {
         /// The partition's number within the source.
         partition: u32,
-        /// The chunk's place among the partition's chunks.
-        number: u64,
-        /// The greatest event time in it, of events that can be on time.
-        greatest: EventTime,
-        /// The worker that decoded it.
-        worker: u32,
+        /// Its watermark.
+        time: EventTime,
     },
 }
 
 /// Folds marks into a watermark.
 #[derive(Debug)]
 pub struct Tracker {
-    out_of_order_ms: i64,
     marked: Marked,
 }
 
@@ -85,8 +76,8 @@ pub struct Marked {
 pub struct Contribution {
     /// How it stands.
     pub standing: Standing,
-    /// The greatest event time in its chunks.
-    pub greatest: EventTime,
+    /// Nothing earlier is expected from it.
+    pub reached: EventTime,
 }
 
 impl Default for Marked {
@@ -97,19 +88,19 @@ impl Default for Marked {
 }
 
 impl Tracker {
-    /// Goes on from `marked`. Chunks tell their greatest event time; `out_of_order` behind it events are still on time.
-    pub fn new(out_of_order: Duration, marked: Marked) -> Self {
-        Tracker { out_of_order_ms: millis(out_of_order), marked }
+    /// Resumes from `marked`.
+    pub fn new(marked: Marked) -> Self {
+        Tracker { marked }
     }
 
-    /// Takes one mark; the order of marks of different partitions does not matter, nor does that of chunks.
+    /// Takes one mark; the order of marks of different partitions does not matter, nor that of what a partition has reached.
     pub fn apply(&mut self, mark: Mark) {
-        let (Mark::Stands { partition, .. } | Mark::Chunk { partition, .. }) = mark;
-        let unknown = Contribution { standing: Standing::InChunks, greatest: EventTime::MIN };
+        let (Mark::Stands { partition, .. } | Mark::Reached { partition, .. }) = mark;
+        let unknown = Contribution { standing: Standing::Active, reached: EventTime::MIN };
         let contribution = self.marked.partitions.entry(partition).or_insert(unknown);
         match mark {
             Mark::Stands { standing, .. } => contribution.standing = standing,
-            Mark::Chunk { greatest, .. } => contribution.greatest = contribution.greatest.max(greatest),
+            Mark::Reached { time, .. } => contribution.reached = contribution.reached.max(time),
         }
     }
 
@@ -117,11 +108,11 @@ impl Tracker {
     pub fn close_epoch(&mut self) -> EventTime {
         let mut least = None;
         let mut waiting = false;
-        for contribution in self.marked.partitions.values() {
+        let alone = self.marked.partitions.len() == 1;
+        for (_, contribution) in self.marked.partitions.iter().filter(|(number, _)| alone || **number != NO_PARTITION) {
             let time = match contribution.standing {
                 Standing::Joined => EventTime::MIN,
-                Standing::At(time) => time,
-                Standing::InChunks => behind(contribution.greatest, self.out_of_order_ms),
+                Standing::Active => contribution.reached,
                 Standing::Idle => {
                     waiting = true;
                     continue;
@@ -156,16 +147,17 @@ impl Default for WatermarkView {
     }
 }
 
-/// Turns the marks of all workers into the watermark: one value at every epoch that moves it. `slot` keeps the tracker, and what it
+/// Turns the marks that are addressed to this worker into the watermark: one value at every epoch that moves it. `slot` keeps the tracker, and what it
 /// kept is in there already.
 pub fn watermark<'s>(
     name: &str,
-    marks: StreamVec<'s, Epoch, Mark>,
+    marks: StreamVec<'s, Epoch, (u64, Mark)>,
     mut tracker: Tracker,
     view: Rc<WatermarkView>,
     mut slot: Slot,
 ) -> StreamVec<'s, Epoch, EventTime> {
-    marks.unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(Pipeline, name, move |initial, _| {
+    let to_each = Exchange::new(|(worker, _): &(u64, Mark)| *worker);
+    marks.unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(to_each, name, move |initial, _| {
         drop(initial);
         view.watermark.set(tracker.marked.watermark);
         let mut pending: Pending<Vec<Mark>> = Pending::new(0);
@@ -177,7 +169,7 @@ pub fn watermark<'s>(
         move |(input, frontier), output| {
             input.for_each(|capability, marks| {
                 let Some(pending) = pending.at(&capability) else { return };
-                pending.append(marks);
+                pending.extend(marks.drain(..).map(|(_, mark)| mark));
             });
             let open = frontier.frontier().first().copied();
             let next = open.unwrap_or(Epoch::MAX);
@@ -257,59 +249,73 @@ pub fn least<'s>(
 mod tests {
     use super::*;
 
-    fn at(ms: i64) -> Standing {
-        Standing::At(EventTime::from_millis(ms))
+    fn stands(partition: u32, standing: Standing) -> Mark {
+        Mark::Stands { partition, standing }
     }
 
-    fn close(tracker: &mut Tracker, marks: &[(u32, Standing)]) -> EventTime {
-        marks.iter().for_each(|&(partition, standing)| tracker.apply(Mark::Stands { partition, standing }));
+    fn reached(partition: u32, ms: i64) -> Mark {
+        Mark::Reached { partition, time: EventTime::from_millis(ms) }
+    }
+
+    fn close<const N: usize>(tracker: &mut Tracker, marks: [Mark; N]) -> EventTime {
+        marks.into_iter().for_each(|mark| tracker.apply(mark));
         tracker.close_epoch()
+    }
+
+    fn tracker() -> Tracker {
+        Tracker::new(Marked::default())
     }
 
     #[test]
     fn waits_for_every_joined_partition() {
-        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
-        assert_eq!(close(&mut t, &[(0, Standing::Joined), (1, Standing::Joined)]), EventTime::MIN);
-        assert_eq!(close(&mut t, &[(0, at(50))]), EventTime::MIN);
-        assert_eq!(close(&mut t, &[(1, at(20))]), EventTime::from_millis(20));
+        let mut t = tracker();
+        assert_eq!(close(&mut t, [stands(0, Standing::Joined), stands(1, Standing::Joined)]), EventTime::MIN);
+        assert_eq!(close(&mut t, [stands(0, Standing::Active), reached(0, 50)]), EventTime::MIN);
+        assert_eq!(close(&mut t, [stands(1, Standing::Active), reached(1, 20)]), EventTime::from_millis(20));
     }
 
     #[test]
     fn goes_on_without_idle_partitions_and_stands_still_when_one_returns() {
-        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
-        close(&mut t, &[(0, at(50)), (1, at(20))]);
-        assert_eq!(close(&mut t, &[(1, Standing::Idle)]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, &[(1, Standing::Joined), (0, at(70))]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, &[(1, at(60))]), EventTime::from_millis(60));
+        let mut t = tracker();
+        close(&mut t, [reached(0, 50), reached(1, 20)]);
+        assert_eq!(close(&mut t, [stands(1, Standing::Idle)]), EventTime::from_millis(50));
+        assert_eq!(close(&mut t, [stands(1, Standing::Joined), reached(0, 70)]), EventTime::from_millis(50));
+        assert_eq!(close(&mut t, [stands(1, Standing::Active), reached(1, 60)]), EventTime::from_millis(60));
     }
 
     #[test]
-    fn chunks_say_how_far_a_partition_is_in_any_order() {
-        let chunk = |number, ms| Mark::Chunk { partition: 0, number, greatest: EventTime::from_millis(ms), worker: 0 };
-        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
-        assert_eq!(close(&mut t, &[(0, Standing::InChunks)]), EventTime::MIN);
-        t.apply(chunk(1, 50));
-        t.apply(chunk(0, 40));
-        assert_eq!(close(&mut t, &[]), EventTime::from_millis(40));
-        assert_eq!(close(&mut t, &[(0, Standing::Ended)]), EventTime::MAX);
+    fn what_a_partition_has_reached_may_be_told_in_any_order() {
+        let mut t = tracker();
+        assert_eq!(close(&mut t, [stands(0, Standing::Active)]), EventTime::MIN);
+        assert_eq!(close(&mut t, [reached(0, 40), reached(0, 30)]), EventTime::from_millis(40));
+        assert_eq!(close(&mut t, [stands(0, Standing::Ended)]), EventTime::MAX);
     }
 
     #[test]
     fn stands_still_until_there_is_a_partition() {
-        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
-        assert_eq!(close(&mut t, &[]), EventTime::MIN);
-        assert_eq!(close(&mut t, &[(NO_PARTITION, Standing::Ended)]), EventTime::MAX);
-        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
-        assert_eq!(close(&mut t, &[(NO_PARTITION, Standing::Ended), (0, at(50))]), EventTime::from_millis(50));
+        let mut t = tracker();
+        assert_eq!(close(&mut t, []), EventTime::MIN);
+        assert_eq!(close(&mut t, [stands(NO_PARTITION, Standing::Ended)]), EventTime::MAX);
+        let mut t = tracker();
+        assert_eq!(close(&mut t, [stands(NO_PARTITION, Standing::Ended), reached(0, 50)]), EventTime::from_millis(50));
+    }
+
+    #[test]
+    fn follows_what_is_told_without_a_partition_until_there_is_one() {
+        let mut t = tracker();
+        assert_eq!(close(&mut t, [reached(NO_PARTITION, 40)]), EventTime::from_millis(40));
+        assert_eq!(close(&mut t, [reached(NO_PARTITION, 60)]), EventTime::from_millis(60));
+        assert_eq!(close(&mut t, [stands(0, Standing::Joined)]), EventTime::from_millis(60));
+        assert_eq!(close(&mut t, [stands(0, Standing::Active), reached(0, 70)]), EventTime::from_millis(70));
     }
 
     #[test]
     fn never_goes_back_and_ends_when_all_ended() {
-        let mut t = Tracker::new(Duration::from_millis(10), Marked::default());
-        close(&mut t, &[(0, at(50)), (1, Standing::Idle)]);
-        assert_eq!(close(&mut t, &[(1, at(10))]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, &[(0, Standing::Ended), (1, Standing::Idle)]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, &[(1, Standing::Ended)]), EventTime::MAX);
+        let mut t = tracker();
+        close(&mut t, [reached(0, 50), stands(1, Standing::Idle)]);
+        assert_eq!(close(&mut t, [stands(1, Standing::Active), reached(1, 10)]), EventTime::from_millis(50));
+        assert_eq!(close(&mut t, [stands(0, Standing::Ended), stands(1, Standing::Idle)]), EventTime::from_millis(50));
+        assert_eq!(close(&mut t, [stands(1, Standing::Ended)]), EventTime::MAX);
     }
 
     #[test]

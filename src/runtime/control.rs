@@ -14,6 +14,7 @@ pub struct Control(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    drain: AtomicBool,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     /// Hears of failures, if workers that fail have to stand still.
@@ -33,6 +34,16 @@ impl Control {
     /// Whether the sources were asked to stop.
     pub fn stopping(&self) -> bool {
         self.0.stop.load(Ordering::Acquire)
+    }
+
+    /// Lets sources that are asked to stop count as ended, so that all windows close and their rows are written.
+    pub fn drain_at_stop(&self) {
+        self.0.drain.store(true, Ordering::Release);
+    }
+
+    /// Whether sources that are asked to stop count as ended.
+    pub fn drains(&self) -> bool {
+        self.0.drain.load(Ordering::Acquire)
     }
 
     /// Stops everything because of `error`. Only the first error is kept: the others tend to follow from it. In a run with

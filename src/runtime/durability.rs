@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::control::Control;
-use crate::checkpoint::bindings::{Base, BindingLog, BindingWriter, History, LogObserver, Position, recover};
+use crate::checkpoint::bindings::{Admitted, Base, BindingLog, BindingWriter, History, LogObserver, Position, recover};
 use crate::checkpoint::directory::{Purpose, StateDirectory};
 use crate::checkpoint::journal::Journals;
 use crate::checkpoint::keeper::{Keeper, KeeperHandle, KeeperObserver, KeeperPlan};
 use crate::checkpoint::manifest::CheckpointName;
 use crate::checkpoint::restore::{Restored, restore};
-use crate::checkpoint::snapshots::{SnapshotPlan, Snapshots, marked_of, positions_of};
+use crate::checkpoint::snapshots::{SnapshotPlan, Snapshots, admitted_of, marked_of, positions_of};
 use crate::checkpoint::store::CheckpointStore;
 use crate::connectors::sink::Generation;
 use crate::error::{Error, Result};
@@ -240,14 +240,10 @@ fn base(restored: &Restored) -> Result<Base> {
         restored.each(&positions_of(&name), |position: Position| {
             source.positions.insert(position.partition, position);
         })?;
+        restored.each(&admitted_of(&name), |admitted: Admitted| {
+            source.admitted.insert(admitted.partition, admitted);
+        })?;
         restored.each(&marked_of(&name), |marked: Marked| source.marked = marked)?;
-        // Where a partition is decoded by all workers, its marks say how far it is; elsewhere its reader does.
-        for (partition, contribution) in &mut source.marked.partitions {
-            if let Some(position) = source.positions.get_mut(partition) {
-                position.greatest = position.greatest.max(contribution.greatest);
-                contribution.greatest = position.greatest;
-            }
-        }
     }
     Ok(base)
 }

@@ -4,19 +4,23 @@
 //! where there is nothing to read. At the end of an epoch the operator tells every worker what became of its partitions
 //! (its `Mark`s); that is the point at which an epoch is bound to what was read in it.
 //!
-//! Records are decoded where they are read, or, where there are fewer partitions than workers, on all workers: then they are
-//! sent on in chunks, which `decode` and `order` turn into the same records and dead letters.
+//! What is read goes on in chunks, in one way: `decode` decodes them, where they were read or, where there are fewer partitions than
+//! workers, on all workers; the owner of a partition decides what is on time in them (`gate`, and `admit` for those that were decoded
+//! elsewhere); `emit` lets those go on that had to wait for that.
 //!
 //! Back-pressure is the distance between this clock and the sinks: with too many epochs in flight the operator does not read.
 
+mod admit;
 mod batch;
 mod bound;
 mod chunk;
 mod decode;
-mod direct;
+mod emit;
+mod follow;
+mod gate;
 mod intake;
-mod letter;
-mod order;
+pub(crate) mod letter;
+mod partition;
 mod read;
 mod replay;
 mod spread;
@@ -28,10 +32,14 @@ use std::sync::Arc;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+use self::admit::{Turn, admit};
 use self::chunk::Spare;
 use self::decode::{DecodeStage, decode};
-use self::order::{OrderStage, order};
+use self::emit::emit;
+use self::gate::Gate;
+use self::letter::Letters;
 use self::read::{Read, read};
+use self::spread::{Load, Packer};
 use super::control::Control;
 use super::durability::Durability;
 use super::release::Reads;
@@ -84,12 +92,16 @@ pub struct SourceStage<T: Decode> {
     pub sinks: ProbeHandle<Epoch>,
     /// How far ahead of the sinks reading may be.
     pub flow_control: FlowControl,
+    /// Whether anybody takes all dead letters.
+    pub letters_wanted: bool,
     /// Where the source counts.
     pub metrics: SourceMetrics,
     /// What was read and is not released.
     pub reads: Reads,
     /// Where the positions of the partitions are kept.
     pub positions: Slot,
+    /// Where it is kept what is decoded and decided on of them.
+    pub admitted: Slot,
     /// Where what their marks came to is kept.
     pub marked: Slot,
 }
@@ -100,31 +112,37 @@ pub type Sourced<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, EventTi
 /// Builds the operators of a source: the same on every worker, whether it reads, decodes for others, or both.
 pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, mut stage: SourceStage<T>) -> Sourced<'s, T> {
     let (context, rules, view) = (stage.context.clone(), stage.rules, Rc::new(WatermarkView::default()));
-    let metrics = stage.metrics.clone();
-    let spare = Spare::default();
-    let decoding = DecodeStage {
-        source: context.name.clone(),
-        worker: context.worker,
-        workers: context.workers,
-        options: stage.options.clone(),
-        rules,
-        validations: Rc::clone(&stage.validations),
-        metrics: metrics.clone(),
-        record_bytes_max: context.record_bytes_max,
-        control: stage.control.clone(),
-        connector: Arc::clone(&stage.connector),
-        spare: spare.clone(),
-    };
+    let (metrics, spare, turn) = (stage.metrics.clone(), Spare::default(), Turn::default());
     let name = format!("{}.watermark", context.name);
     let history = stage.durability.as_ref().and_then(|durability| durability.history.sources.get(&context.name));
     let base = history.map(|history| history.base.clone()).unwrap_or_default();
-    let kept = std::mem::replace(&mut stage.marked, Slot::off());
-
-    let Read { records: here, marks, chunks, letters: unread, load } = read(scope, stage, Rc::clone(&view));
-    let (decoded, chunk_marks, undecoded) = decode(chunks, decoding);
-    let marks = scope.concatenate([marks, chunk_marks]);
-    let (spread, marks, late) =
-        order(decoded, marks, OrderStage { context, rules, metrics, load, spare, base: base.clone() });
-    let watermark = watermark(&name, marks, Tracker::new(rules.out_of_order, base.marked), view, kept);
-    (scope.concatenate([here, spread]), watermark, scope.concatenate([unread, undecoded, late]))
+    let marked_slot = std::mem::replace(&mut stage.marked, Slot::off());
+    let admitted_slot = std::mem::replace(&mut stage.admitted, Slot::off());
+    let gate = Gate::new(stage.options.clone(), rules, admitted_slot, base.admitted);
+    let load = Load::new(context.worker, context.workers);
+    let decoding = DecodeStage {
+        context: context.clone(),
+        options: stage.options.clone(),
+        clock_field: rules.clocks.map(|clocks| clocks.field),
+        validations: Rc::clone(&stage.validations),
+        metrics: metrics.clone(),
+        letters_wanted: stage.letters_wanted,
+        control: stage.control.clone(),
+        connector: Arc::clone(&stage.connector),
+        spare: spare.clone(),
+        gate: gate.clone(),
+        load: load.clone(),
+        turn: turn.clone(),
+    };
+    let wanted = stage.letters_wanted;
+    let Read { marks, chunks, letters } =
+        read(scope, stage, Rc::clone(&view), gate.clone(), Packer::new(load.clone(), spare.clone()));
+    let decoded = decode(chunks, decoding);
+    let (verdicts, admitted_marks) = admit(decoded.to_decide, &context, gate, load, turn);
+    let (emitted, late) =
+        emit(decoded.undecided, verdicts, &context.name, Letters::new(&context.name, metrics, wanted), spare);
+    let marks = scope.concatenate([marks, decoded.marks, admitted_marks]);
+    let watermark = watermark(&name, marks, Tracker::new(base.marked), view, marked_slot);
+    let records = scope.concatenate([decoded.records, emitted]);
+    (records, watermark, scope.concatenate([letters, decoded.letters, late]))
 }

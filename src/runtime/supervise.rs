@@ -163,7 +163,9 @@ impl Supervisor {
     fn stop(&mut self) {
         if !self.stopping {
             self.stopping = true;
-            tracing::info!("stopping: what was read is still written; a second signal ends at once");
+            tracing::info!(
+                "stopping: what was read is still written; a second signal, a second later or more, ends at once"
+            );
         }
         self.members.iter_mut().for_each(Member::stop);
     }

@@ -1,45 +1,24 @@
 //! Between configured values and serde, both ways: a node as the input of any `Deserialize`, and any deserializer as the
 //! input of a [`Setting`].
 //!
-//! A fault names the dotted key that serde stopped at, and where that key was written.
+//! A fault names the dotted key that serde stopped at, and where that key was written; how all of them are found is in
+//! `repair`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::{Fault, Node, Setting, Value, repair};
 use serde::de::value::{Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer, StrDeserializer};
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
-use serde_path_to_error::Segment;
-
-use super::{Fault, Node, Setting, Value, join};
 
 impl Node {
     /// Reads the value as a `P`, such as the parameters of a dataflow; `path` is where this node is in the configuration.
     ///
     /// # Errors
-    /// The first mistake, with its key and location.
-    pub fn read<P: DeserializeOwned>(&self, path: &str) -> Result<P, Fault> {
-        serde_path_to_error::deserialize(self).map_err(|error| {
-            let mut node = self;
-            let mut key = path.to_owned();
-            for segment in error.path() {
-                let child = match segment {
-                    Segment::Map { key: name } | Segment::Enum { variant: name } => {
-                        key = join(&key, name);
-                        node.get(name)
-                    }
-                    Segment::Seq { index } => {
-                        key = join(&key, &index.to_string());
-                        match &node.value {
-                            Value::Array(items) => items.get(*index),
-                            _ => None,
-                        }
-                    }
-                    Segment::Unknown => None,
-                };
-                node = child.unwrap_or(node);
-            }
-            Fault { key, location: Some(node.location.clone()), message: error.inner().to_string() }
-        })
+    /// Every fault that could be found, each with its key and location: at least one, at most
+    /// [`READ_FAULTS_MAX`](super::READ_FAULTS_MAX).
+    pub fn read<P: DeserializeOwned>(&self, path: &str) -> Result<P, Vec<Fault>> {
+        repair::read(self, path)
     }
 }
 
@@ -233,7 +212,7 @@ mod tests {
     #[test]
     fn a_fault_names_the_key_and_its_line() {
         let node = Node::code(table([("unit", text("unit")), ("b.c", table([("newtype", Value::Integer(256))]))]));
-        let fault = node.read::<BTreeMap<String, Shape>>("params").unwrap_err();
+        let fault = node.read::<BTreeMap<String, Shape>>("params").unwrap_err().remove(0);
         assert_eq!(fault.key, "params.\"b.c\".newtype");
         assert_eq!(fault.location, Some(Location::File("x.toml".into(), 1)), "the line within the inner table");
         assert!(fault.message.contains("256"), "{}", fault.message);

@@ -4,13 +4,11 @@
 //! does not guard memory: a core dump of the process holds its secrets.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Setting, Value, params};
+use super::{Setting, Value, params, regular};
 
 /// The longest secret that is read, in bytes.
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
@@ -35,17 +33,9 @@ impl Secret {
     /// Reads a secret from a file, without its final line end.
     ///
     /// # Errors
-    /// One line that names the file: it cannot be read, is no regular file, is empty, not UTF-8, or longer than [`SECRET_BYTES_MAX`].
+    /// One line that names the file: it cannot be read, is not a regular file, is empty, not UTF-8, or longer than [`SECRET_BYTES_MAX`].
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        let mut bytes = Vec::new();
-        // Asked before it is opened: to open a named pipe waits for a writer, for ever if none comes.
-        let metadata = std::fs::metadata(path).map_err(|e| format!("cannot read {path:?}: {e}"))?;
-        if !metadata.is_file() {
-            return Err(format!("{path:?} is not a regular file"));
-        }
-        File::open(path)
-            .and_then(|file| file.take(SECRET_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
-            .map_err(|e| format!("cannot read {path:?}: {e}"))?;
+        let bytes = regular::read(path, SECRET_BYTES_MAX as u64).map_err(|e| format!("cannot read {path:?}: {e}"))?;
         if bytes.len() > SECRET_BYTES_MAX {
             return Err(format!("{path:?} is longer than {SECRET_BYTES_MAX} bytes"));
         }
@@ -83,7 +73,7 @@ impl Setting for Secret {
         let mut entries = entries.iter();
         match (entries.next(), entries.next()) {
             (Some((key, node)), None) if key == "file" => {
-                Secret::from_file(&PathBuf::read(&node.value).map_err(|_| "file must be a path".to_owned())?)
+                Secret::from_file(&PathBuf::read(&node.value).map_err(|why| PathBuf::misfit(&node.value, &why))?)
             }
             (Some((key, node)), None) if key == "env" => {
                 Secret::from_env(&String::read(&node.value).map_err(|_| "env must be a name".to_owned())?)
@@ -157,20 +147,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_and_not_waited_for() {
+    fn a_pipe_is_refused_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-        assert!(made.success());
-        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
-            let why = Secret::from_file(path).unwrap_err();
-            assert!(why.contains("not a regular file") && why.contains(&format!("{path:?}")), "{why}");
-        }
-        // As Kubernetes hands over secrets.
-        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
-        std::fs::write(&real, "hunter2\n").unwrap();
-        std::os::unix::fs::symlink(&real, &link).unwrap();
-        assert_eq!(Secret::from_file(&link).unwrap().expose(), "hunter2");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let found = Secret::read(&reference("file", pipe.to_str().unwrap())).unwrap_err();
+        assert!(found.contains("it is a pipe, not a regular file"), "{found}");
+    }
+
+    #[test]
+    fn the_path_of_a_file_is_expanded() {
+        let found = Secret::read(&reference("file", "${CARGO_MANIFEST_DIR}/no-such-secret")).unwrap_err();
+        assert!(found.contains("/no-such-secret") && !found.contains('$'), "{found}");
+        let found = Secret::read(&reference("file", "$TIDEWATCH_NO_SUCH/x")).unwrap_err();
+        assert!(found.contains("TIDEWATCH_NO_SUCH is not set"), "{found}");
     }
 
     #[test]

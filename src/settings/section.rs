@@ -18,6 +18,7 @@ pub struct Section<'a> {
     table: Option<&'a Node>,
     asked: Vec<String>,
     faults: &'a mut Vec<Fault>,
+    judged: bool,
 }
 
 impl<'a> Section<'a> {
@@ -30,7 +31,7 @@ impl<'a> Section<'a> {
             let message = format!("expected a table, found {}", node.value.found());
             faults.push(Fault { key: path.clone(), location: Some(node.location.clone()), message });
         }
-        Section { path, table, asked: Vec::new(), faults }
+        Section { path, table, asked: Vec::new(), faults, judged: true }
     }
 
     /// The dotted path of this section.
@@ -109,13 +110,26 @@ impl<'a> Section<'a> {
 
     /// The choice named by `key` among `allowed`, or `default` if it was not written or is none of them.
     pub fn choice<V: Clone>(&mut self, key: &str, allowed: &[(&str, V)], default: V) -> V {
-        let Some(node) = self.node(key) else { return default };
+        self.chosen(key, allowed, default.clone()).unwrap_or(default)
+    }
+
+    /// What decides which other keys there are: as [`choice`](Self::choice), but `None` if what was written is none of
+    /// `allowed`. The other keys are then not judged, since nobody knows whose they are.
+    pub fn kind<V: Clone>(&mut self, key: &str, allowed: &[(&str, V)], default: V) -> Option<V> {
+        let chosen = self.chosen(key, allowed, default);
+        self.judged &= chosen.is_some();
+        chosen
+    }
+
+    /// The choice, the default if none was written, or `None` and a fault if it is none of `allowed`.
+    fn chosen<V: Clone>(&mut self, key: &str, allowed: &[(&str, V)], default: V) -> Option<V> {
+        let Some(node) = self.node(key) else { return Some(default) };
         let written = match &node.value {
             Value::String(written) => written.as_str(),
             _ => "",
         };
         if let Some((_, value)) = allowed.iter().find(|(name, _)| *name == written) {
-            return value.clone();
+            return Some(value.clone());
         }
         let names: Vec<String> = allowed.iter().map(|(name, _)| format!("{name:?}")).collect();
         let meant = match suggest(written, allowed.iter().map(|(name, _)| *name)) {
@@ -124,19 +138,19 @@ impl<'a> Section<'a> {
         };
         let found = node.value.found();
         self.fault_at(key, node, format!("expected one of {}, found {found}{meant}", names.join(", ")));
-        default
+        None
     }
 
     /// The table under `key` as a value of a type that serde can read; where it was not written, an empty table is read.
     ///
-    /// Serde stops at the first mistake, so there is at most one fault per call.
+    /// Every fault that [`Node::read`] finds is reported.
     pub fn deserialize<P: DeserializeOwned>(&mut self, key: &str) -> Option<P> {
         let path = self.key(key);
         let read = match self.node(key) {
             Some(node) => node.read(&path),
-            None => Node::empty().read(&path).map_err(|fault| Fault { location: None, ..fault }),
+            None => Node::empty().read(&path).map_err(nowhere),
         };
-        read.map_err(|fault| self.faults.push(fault)).ok()
+        read.map_err(|faults| self.faults.extend(faults)).ok()
     }
 
     /// Reports that `key` is missing; `what` says what belongs there.
@@ -161,9 +175,9 @@ impl<'a> Section<'a> {
         join(&self.path, key)
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that nobody asked for, unless a faulty [`kind`](Self::kind) leaves open who would have.
     pub fn finish(self) {
-        let Some(table) = self.table else { return };
+        let Some(table) = self.table.filter(|_| self.judged) else { return };
         let mut allowed: Vec<&str> = self.asked.iter().map(String::as_str).collect();
         allowed.sort_unstable();
         allowed.dedup();
@@ -177,4 +191,9 @@ impl<'a> Section<'a> {
             self.faults.push(Fault { key: self.key(key), location: Some(node.location.clone()), message });
         }
     }
+}
+
+/// Faults of what was not written at all.
+pub(crate) fn nowhere(faults: Vec<Fault>) -> Vec<Fault> {
+    faults.into_iter().map(|fault| Fault { location: None, ..fault }).collect()
 }

@@ -5,9 +5,9 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::Value;
+use super::{Value, path};
 
 /// A type that a configured value can be read as.
 pub trait Setting: Sized {
@@ -48,6 +48,9 @@ impl Setting for String {
     const EXPECTED: &'static str = "a string";
     fn read(value: &Value) -> Result<Self, String> {
         match value {
+            Value::String(s) if path::is_meant_to_expand(s) => {
+                Err("~ and $NAME are expanded in paths only: write the text itself".into())
+            }
             Value::String(s) => Ok(s.clone()),
             Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::Datetime(_) => Err("put it in quotes".into()),
             _ => Err(String::new()),
@@ -55,12 +58,14 @@ impl Setting for String {
     }
 }
 
+/// `~/`, `$NAME` and `${NAME}` are expanded: see [`path`].
 impl Setting for PathBuf {
     const EXPECTED: &'static str = "a path";
     fn read(value: &Value) -> Result<Self, String> {
-        match String::read(value)?.as_str() {
-            "" => Err("it is empty".to_owned()),
-            path => Ok(Path::new(path).to_owned()),
+        match value {
+            Value::String(text) if text.is_empty() => Err("it is empty".to_owned()),
+            Value::String(text) => path::expand(text).map(PathBuf::from),
+            other => String::read(other).map(PathBuf::from),
         }
     }
 }
@@ -171,6 +176,20 @@ mod tests {
         assert_eq!(NonZeroU16::read(&Value::Integer(65_536)), Err("at most 65535".to_owned()));
         assert!(u64::read(&text("5")).is_err());
         assert!(u64::read(&Value::Float(5.0)).is_err());
+    }
+
+    #[test]
+    fn only_paths_are_expanded() {
+        let home = std::env::var("CARGO_MANIFEST_DIR").unwrap();
+        assert_eq!(PathBuf::read(&text("${CARGO_MANIFEST_DIR}/x")), Ok(PathBuf::from(home).join("x")));
+        assert_eq!(PathBuf::read(&text("a$$b")), Ok(PathBuf::from("a$b")));
+        assert!(PathBuf::read(&text("$TIDEWATCH_NO_SUCH/x")).unwrap_err().contains("is not set"));
+        assert_eq!(PathBuf::read(&text("")), Err("it is empty".to_owned()));
+        assert_eq!(PathBuf::read(&Value::Integer(1)), Err("put it in quotes".to_owned()));
+        for other in ["${HOME}", "$HOME/x", "~/x"] {
+            assert!(String::read(&text(other)).unwrap_err().contains("in paths only"), "{other}");
+        }
+        assert_eq!(String::read(&text("^a$")), Ok("^a$".to_owned()));
     }
 
     #[test]

@@ -159,6 +159,13 @@ impl Slot {
         due.then_some(epoch)
     }
 
+    /// Which snapshot will be [due](Self::due) before something of `epoch` is applied, if one will.
+    #[inline]
+    pub fn upcoming(&self, epoch: Epoch) -> Option<Epoch> {
+        let taking = self.0.as_ref()?;
+        taking.schedule.last_before(epoch).filter(|due| *due > taking.passed)
+    }
+
     /// Begins the snapshot of `epoch`, if it is of use. All of it must be written as it is at this moment, if not at once.
     #[must_use]
     pub fn begin(&mut self, epoch: Epoch) -> bool {

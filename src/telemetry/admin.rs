@@ -1,9 +1,12 @@
 //! The admin server: metrics, health and the graph over HTTP, to read only.
 //!
 //! A request never reaches a worker: it reads what workers have published. Everything has a limit: one request per
-//! connection, few connections, small headers, no bodies, and a deadline for each. There is no authentication, which is why
-//! the address is on the loopback unless configured otherwise.
+//! connection, few connections, small headers, no bodies, and a deadline for each. A new connection never waits for a slow one:
+//! where there is no place left, the oldest makes room. There is no authentication, which is why the address is on the loopback
+//! unless configured otherwise, and why a page of another site in a browser on this machine is refused ([`callers`]).
 
+mod callers;
+mod places;
 mod routes;
 
 use std::io::ErrorKind as IoErrorKind;
@@ -15,20 +18,22 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use self::places::Places;
 use super::io::IoThread;
 use super::metrics::Metrics;
 use crate::error::{Error, Result};
 
 /// Where to listen, and the limits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct AdminOptions {
     /// The address; port 0 lets the operating system choose one.
     pub address: SocketAddr,
     /// Whether a person chose the address. One that was not chosen gives way to any free port when it is taken.
     pub explicit: bool,
+    /// Names of this machine that a request may be for, in lower case, beside `localhost` and every address.
+    pub hosts: Vec<String>,
     /// What a client may use up.
     pub limits: AdminLimits,
 }
@@ -36,7 +41,7 @@ pub struct AdminOptions {
 /// What clients of the admin server may use up.
 #[derive(Clone, Copy, Debug)]
 pub struct AdminLimits {
-    /// Connections served at once; further ones wait in the operating system's queue.
+    /// Connections served at once; for a further one the oldest is closed, of those that have sent no request if there are any.
     pub connections: usize,
     /// How long a client may take to send its request.
     pub header_timeout: Duration,
@@ -117,7 +122,8 @@ impl Admin {
         let runtime = io.handle().enter();
         let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
         drop(runtime);
-        let accepting = io.handle().spawn(accept(listener, options.limits, metrics, readiness));
+        let served = Served { metrics, readiness, hosts: options.hosts.into() };
+        let accepting = io.handle().spawn(accept(listener, options.limits, served));
         tracing::info!(%address, "admin server listens");
         Ok(Admin { address, accepting })
     }
@@ -157,18 +163,23 @@ fn bind(address: SocketAddr, explicit: bool) -> Result<TcpListener> {
     }
 }
 
-async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, metrics: Metrics, readiness: Readiness) {
-    let permits = Arc::new(Semaphore::new(limits.connections));
+/// What requests are answered from.
+#[derive(Clone)]
+struct Served {
+    metrics: Metrics,
+    readiness: Readiness,
+    hosts: Arc<[String]>,
+}
+
+async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, served: Served) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes)
         .keep_alive(false);
     // Dropped with this task, and its connections with it.
-    let mut connections = tokio::task::JoinSet::new();
+    let mut places = Places::new(limits.connections);
     loop {
-        let permit = permits.clone().acquire_owned().await.expect("the semaphore is never closed");
-        while connections.try_join_next().is_some() {}
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
             Err(error) => {
@@ -178,17 +189,21 @@ async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, metrics:
                 continue;
             }
         };
-        let (metrics, readiness) = (metrics.clone(), readiness.clone());
-        let service = service_fn(move |request| {
-            let response = routes::respond(&request, &metrics, &readiness);
-            async move { Ok::<_, std::convert::Infallible>(response) }
+        let served = served.clone();
+        places.serve(|asked| {
+            let service = service_fn(move |request| {
+                asked.store(true, Ordering::Relaxed);
+                let response = routes::respond(&request, &served);
+                async move { Ok::<_, std::convert::Infallible>(response) }
+            });
+            let connection = http.serve_connection(TokioIo::new(socket), service);
+            async move {
+                // What a client does wrong is the client's to learn: it has its response or a closed connection.
+                let _ = tokio::time::timeout(limits.connection_timeout, connection).await;
+            }
         });
-        let connection = http.serve_connection(TokioIo::new(socket), service);
-        connections.spawn(async move {
-            // What a client does wrong is the client's to learn: it has its response or a closed connection.
-            let _ = tokio::time::timeout(limits.connection_timeout, connection).await;
-            drop(permit);
-        });
+        // What was accepted is looked at before more is: in a burst, a request that is there already is not made room of.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! In a cluster every line carries the index of its process: lines of several processes often end up in one place.
 
+mod targets;
+
 use std::fmt;
 use std::io::IsTerminal;
 
@@ -10,6 +12,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
+
+pub use targets::unknown_targets;
 
 use crate::error::{Error, Result};
 
@@ -61,7 +65,12 @@ where
             .because(e)
             .hint("a level such as \"info\", or levels by module such as \"warn,tidewatch=debug\"")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi);
+    // A line that cannot be written is lost: told about on the very same standard error, it would end the process.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(ansi)
+        .log_internal_errors(false);
     let process = options.process;
     Ok(match options.format {
         LogFormat::Text => Box::new(

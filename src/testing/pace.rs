@@ -83,9 +83,13 @@ pub(super) struct PacedScript {
 }
 
 impl SourceConnector for PacedScript {
+    fn is_trusted(&self) -> bool {
+        self.script.is_trusted()
+    }
+
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         let inner = self.script.open(context)?;
-        Ok(Box::new(PacedReader { inner, pace: self.pace.clone(), seen: None, taken: None, finished: false, polls: 0 }))
+        Ok(Box::new(PacedReader { inner, pace: self.pace.clone(), seen: None, taken: None, polls: 0 }))
     }
 }
 
@@ -96,17 +100,12 @@ struct PacedReader {
     seen: Option<u64>,
     /// The round whose steps were taken last.
     taken: Option<u64>,
-    finished: bool,
     /// Polls in vain since then.
     polls: u32,
 }
 
 impl SourceReader for PacedReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
-        // A source may poll again while it still waits to let a partition back in.
-        if self.finished {
-            return Ok(Polled::Finished);
-        }
         if budget_bytes > 0 {
             let round = self.pace.rounds().round;
             if self.taken == Some(round) {
@@ -120,11 +119,11 @@ impl SourceReader for PacedReader {
             }
             (self.taken, self.polls) = (Some(round), 0);
         }
-        self.finished = self.inner.poll(budget_bytes, collector)? == Polled::Finished;
-        if self.finished || budget_bytes > 0 {
-            self.pace.done(self.finished);
+        let finished = self.inner.poll(budget_bytes, collector)? == Polled::Finished;
+        if finished || budget_bytes > 0 {
+            self.pace.done(finished);
         }
-        Ok(if self.finished { Polled::Finished } else { Polled::More })
+        Ok(if finished { Polled::Finished } else { Polled::More })
     }
 
     fn partitions(&self) -> Option<usize> {

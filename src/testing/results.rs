@@ -16,11 +16,18 @@ use crate::telemetry::Totals;
 pub struct Results {
     sinks: BTreeMap<String, Vec<Row>>,
     totals: Totals,
+    /// Sinks of which the dataflow knows that their rows are changes.
+    changes: Vec<String>,
 }
 
 impl Results {
-    pub(super) fn new(captures: &BTreeMap<String, Capture>, totals: Totals) -> Self {
-        Results { sinks: captures.iter().map(|(name, capture)| (name.clone(), capture.rows())).collect(), totals }
+    pub(super) fn new(captures: &BTreeMap<String, Capture>, totals: Totals, changes: Vec<String>) -> Self {
+        let sinks = captures.iter().map(|(name, capture)| (name.clone(), capture.rows())).collect();
+        Results { sinks, totals, changes }
+    }
+
+    pub(super) fn changes(&self) -> &[String] {
+        &self.changes
     }
 
     /// The rows of `sink`, sorted: in one order, whichever workers wrote them. Objects are ordered by their entries in the order
@@ -42,7 +49,7 @@ impl Results {
         self.rows(sink)
     }
 
-    /// What the changes in `sink` come to: the rows of the collection after the last [`Change`], each as often as it is
+    /// What the changes in `sink` add up to: the rows of the collection after the last [`Change`], each as often as it is
     /// there, sorted. In which steps it changed depends on the cut into epochs; this does not.
     ///
     /// # Panics

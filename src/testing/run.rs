@@ -13,8 +13,8 @@ use crate::connectors::capture::Capture;
 use crate::connectors::script::{self, Script};
 use crate::connectors::source::SourceConnector;
 use crate::error::{Error, ErrorKind, Result};
-use crate::flow::launch::run;
-use crate::flow::{Dataflow, Environment};
+use crate::flow::launch::{self, run};
+use crate::flow::{Cut, Dataflow, Environment};
 use crate::record::{DeadLetter, Reason};
 use crate::time::{Clock, EventTime};
 
@@ -84,6 +84,7 @@ impl TestRun {
     }
 
     /// How many steps each partition takes per epoch, up to a [`pause`](super::pause); default 1.
+    /// [`everywhere`](TestRun::everywhere) cuts no finer.
     pub fn batch(mut self, steps: usize) -> Self {
         self.batch = steps.max(1);
         self
@@ -110,7 +111,8 @@ impl TestRun {
     }
 
     /// Says that the rows of `sink` are [`Change`](crate::flow::Change)s: [`everywhere`](TestRun::everywhere) then compares
-    /// what they come to, since the steps on the way depend on the cut into epochs.
+    /// what they add up to, since the steps on the way depend on the cut into epochs. Of what
+    /// [`with_collection`](crate::flow::Stream::with_collection) made and was written as it is, it is known without.
     pub fn changes(mut self, sink: &str) -> Self {
         self.changes.insert(sink.to_owned());
         self
@@ -143,9 +145,11 @@ impl TestRun {
             }));
         })?;
         let metrics = prepared.environment.metrics.clone();
+        let parts = launch::parts(&prepared.dataflow, &prepared.environment);
+        let changes = parts.sinks_with(Cut::Changes).map(str::to_owned).collect();
         run(&prepared.dataflow, prepared.environment, self.workers, None)?;
         let captures = captures.lock().unwrap_or_else(PoisonError::into_inner);
-        let results = Results::new(&captures, metrics.totals());
+        let results = Results::new(&captures, metrics.totals(), changes);
         self.check_late(&results.dead_letters())?;
         Ok(results)
     }

@@ -109,7 +109,7 @@ fn what_is_there_is_shown_and_checked_and_a_damaged_one_is_passed_over() {
     let verified = run(&["checkpoint", "verify", "--state", at]);
     assert_eq!(verified.code(), Some(5), "{}", verified.stdout);
     assert!(verified.stdout.contains("its checksum does not match"), "{}", verified.stdout);
-    assert!(verified.errors()[0].contains("1 of 3 checkpoints cannot be gone on from"), "{}", verified.stderr);
+    assert!(verified.errors()[0].contains("1 of 3 checkpoints cannot be restored"), "{}", verified.stderr);
     let chosen = run(&["run", "auth-windows", "--state", at, "--from", &name(&there[2])]);
     assert_eq!(chosen.code(), Some(5), "another dataflow's settings, or a damaged checkpoint: {}", chosen.stderr);
 

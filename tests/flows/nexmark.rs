@@ -64,7 +64,7 @@ fn check(query: usize) {
         .set("sources.events.out_of_order=\"700ms\"")
         .partitions("events", lines.iter().map(|lines| lines.iter().map(line)));
     let found = match VIEWS.contains(&query) {
-        true => run.changes("rows").everywhere().unwrap().collection("rows"),
+        true => run.everywhere().unwrap().collection("rows"),
         false => run.everywhere().unwrap().json("rows"),
     };
     assert_same_rows(expected, found);

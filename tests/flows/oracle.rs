@@ -131,24 +131,35 @@ fn attempts(seed: u64, count: usize) -> Vec<Attempt> {
     (0..count).map(attempt).collect()
 }
 
-/// Attempts by password that are on time, grouped by window and address.
-fn grouped(partitions: &[Vec<Attempt>], size: i64) -> BTreeMap<(i64, u64), Vec<Attempt>> {
-    let mut groups: BTreeMap<(i64, u64), Vec<Attempt>> = BTreeMap::new();
+/// An attempt with the number of its line.
+type Numbered = (usize, Attempt);
+
+/// Attempts by password that are on time, grouped by address and window of `size` seconds, one of which begins every `hop`.
+fn grouped(partitions: &[Vec<Attempt>], size: i64, hop: i64) -> BTreeMap<(i64, u64), Vec<Numbered>> {
+    let mut groups: BTreeMap<(i64, u64), Vec<Numbered>> = BTreeMap::new();
     for attempts in partitions {
         let mut greatest = 0;
-        for attempt in attempts {
+        for (number, attempt) in attempts.iter().enumerate() {
             if attempt.at < greatest - 60 {
                 continue;
             }
             greatest = greatest.max(attempt.at);
-            if attempt.password {
-                let at = MIDNIGHT + attempt.at;
-                groups.entry((at - at % size, attempt.ip)).or_default().push(*attempt);
+            let at = MIDNIGHT + attempt.at;
+            for start in (0..size / hop).map(|back| at - at % hop - back * hop).filter(|_| attempt.password) {
+                groups.entry((start, attempt.ip)).or_default().push((number + NOISE.len(), *attempt));
             }
         }
     }
     groups
 }
+
+/// The first lines of every partition, which are no attempts.
+const NOISE: [&str; 4] = [
+    "Mar  7 00:00:01 host CRON[1]: pam_unix(cron:session): session opened",
+    "Mar  7 00:00:02 host sshd[1]: Server listening on :: port 22.",
+    "no header",
+    "",
+];
 
 #[test]
 fn ssh_brute_force_is_what_a_batch_program_says() {
@@ -159,35 +170,46 @@ fn ssh_brute_force_is_what_a_batch_program_says() {
         json!({ "rule": rule, "severity": severity, "key": format!("192.0.2.{ip}"), "window_start": ms(start),
             "window_end": ms(start + size), "evidence": evidence })
     };
-    let failed = |attempts: &[Attempt]| attempts.iter().filter(|a| !a.accepted).copied().collect::<Vec<_>>();
+    let failed = |attempts: &[Numbered]| attempts.iter().map(|(_, a)| *a).filter(|a| !a.accepted).collect::<Vec<_>>();
     let users = |attempts: &[Attempt]| attempts.iter().map(|a| a.user).collect::<BTreeSet<_>>().len();
     let times = |attempts: &[Attempt]| attempts.iter().map(|a| a.times).sum::<u64>();
+    let last = |attempts: &[Attempt]| attempts.iter().map(at).max().unwrap_or(0);
 
     let (mut failures, mut spraying, mut alerts) = (Vec::new(), Vec::new(), Vec::new());
-    for ((start, ip), attempts) in grouped(&partitions, 300) {
+    for ((start, ip), attempts) in grouped(&partitions, 300, 300) {
         let failed = failed(&attempts);
-        let (Some(first), Some(last)) = (failed.iter().map(at).min(), failed.iter().map(at).max()) else { continue };
-        let (users, times) = (users(&failed), times(&failed));
-        failures.push(json!({ "window_start": ms(start), "source_ip": format!("192.0.2.{ip}"), "failures": times,
-            "users": users, "first": first, "last": last }));
-        if times >= 10 {
-            let evidence = json!({ "failures": times, "users": users, "first": first, "last": last });
+        let Some(first) = failed.iter().map(at).min() else { continue };
+        failures
+            .push(json!({ "window_start": ms(start), "source_ip": format!("192.0.2.{ip}"), "failures": times(&failed),
+            "users": users(&failed), "first": first, "last": last(&failed) }));
+    }
+    for ((start, ip), attempts) in grouped(&partitions, 3600, 3600) {
+        let failed = failed(&attempts);
+        if users(&failed) >= 3 {
+            spraying.push(json!({ "window_start": ms(start), "source_ip": format!("192.0.2.{ip}"),
+                "users": users(&failed), "failures": times(&failed) }));
+        }
+    }
+    for ((start, ip), attempts) in grouped(&partitions, 300, 150) {
+        let failed = failed(&attempts);
+        let (times, last) = (times(&failed), last(&failed));
+        if times >= 10 && last >= ms(start + 150) {
+            let first = failed.iter().map(at).min();
+            let evidence = json!({ "failures": times, "users": users(&failed), "first": first, "last": last });
             alerts.push(alert("ssh-brute-force", "high", ip, start, 300, evidence));
         }
     }
-    for ((start, ip), attempts) in grouped(&partitions, 3600) {
+    for ((start, ip), attempts) in grouped(&partitions, 3600, 900) {
         let failed = failed(&attempts);
-        let (users, times) = (users(&failed), times(&failed));
-        if users >= 3 {
-            spraying.push(json!({ "window_start": ms(start), "source_ip": format!("192.0.2.{ip}"), "users": users,
-                "failures": times }));
-            let evidence = json!({ "users": users, "failures": times });
+        if users(&failed) >= 3 && last(&failed) >= ms(start + 2700) {
+            let evidence = json!({ "users": users(&failed), "failures": times(&failed) });
             alerts.push(alert("ssh-password-spraying", "medium", ip, start, 3600, evidence));
         }
-        let Some(success) = attempts.iter().filter(|a| a.accepted).map(at).max() else { continue };
-        let before: u64 = failed.iter().filter(|a| at(a) <= success).map(|a| a.times).sum();
-        if before >= 5 {
-            let evidence = json!({ "failures": before, "last_success": success });
+        let place = |(number, attempt): &Numbered| (at(attempt), *number);
+        let Some(success) = attempts.iter().filter(|a| a.1.accepted).map(place).max() else { continue };
+        let before = attempts.iter().filter(|a| !a.1.accepted && place(a) < success).map(|a| a.1.times).sum::<u64>();
+        if before >= 5 && success.0 >= ms(start + 2700) {
+            let evidence = json!({ "failures": before, "last_success": success.0 });
             alerts.push(alert("ssh-success-after-failures", "critical", ip, start, 3600, evidence));
         }
     }
@@ -195,9 +217,8 @@ fn ssh_brute_force_is_what_a_batch_program_says() {
         assert!(alerts.iter().any(|alert| alert["rule"] == rule), "the input is too tame: no {rule}");
     }
 
-    let noise = ["Mar  7 00:00:01 host CRON[1]: pam_unix(cron:session): session opened", "no header", ""];
     let steps = partitions.iter().map(|attempts| {
-        let mut steps: Vec<Step> = noise.into_iter().map(line).collect();
+        let mut steps: Vec<Step> = NOISE.into_iter().map(line).collect();
         steps.extend(attempts.iter().map(|attempt| line(attempt.line())));
         steps
     });

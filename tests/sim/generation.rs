@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) state: tempfile::TempDir,
     pub(crate) checkpoints: CheckpointStore,
     pub(crate) idle_after_ms: u64,
+    pub(crate) live: bool,
+    pub(crate) jump_max_ms: i64,
     /// What the clock of whoever is the furthest has shown.
     pub(crate) now_ms: u64,
 }
@@ -288,12 +290,18 @@ fn directories(world: &World, processes: usize, workers: usize) -> Vec<StateDire
     std::iter::once(first).chain(others).collect()
 }
 
+fn jump_max(ms: i64) -> String {
+    if ms == i64::MAX { "off".to_owned() } else { format!("{ms}ms") }
+}
+
 /// What a process runs the dataflow in.
 fn environment(world: &World) -> (Environment, ManualClock) {
     let chance = &world.chance;
     let settings = Layers::new("simulated")
         .set(format!("sources.{SOURCE}.out_of_order={OUT_OF_ORDER_MS}ms"))
         .set(format!("sources.{SOURCE}.idle_after={}ms", world.idle_after_ms))
+        .set(format!("sources.{SOURCE}.live={}", world.live))
+        .set(format!("sources.{SOURCE}.jump_max={}", jump_max(world.jump_max_ms)))
         .set(format!("sources.{SOURCE}.record_bytes_max={RECORD_BYTES_MAX}"))
         .merge()
         .unwrap();

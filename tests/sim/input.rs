@@ -11,10 +11,13 @@ pub(crate) const RECORD_BYTES_MAX: usize = 200;
 pub(crate) const OUT_OF_ORDER_MS: i64 = 2_000;
 
 /// The first event, in milliseconds since 1970.
-const START_MS: i64 = 1_714_521_600_000;
+const START_MS: i64 = 4_102_444_790_000;
 
 /// In the future, whatever the clock of a simulation shows.
 const FUTURE_MS: i64 = 253_370_764_800_000;
+
+/// Every jump of a clock is believed.
+const JUMPS: i64 = i64::MAX;
 
 /// How many keys there are.
 const KEYS: u64 = 6;
@@ -33,6 +36,10 @@ pub(crate) struct Input {
     pub(crate) at_start: usize,
     /// How long a partition may have nothing until the others go on without it; if that is never, nothing is late for its sake.
     pub(crate) idle_after_ms: u64,
+    /// Whether the watermark of a partition that has nothing for so long follows the clock instead.
+    pub(crate) live: bool,
+    /// A partition's time may move on by so much, in milliseconds, between two events, until the second has to be confirmed.
+    pub(crate) jump_max_ms: i64,
 }
 
 impl Input {
@@ -41,8 +48,14 @@ impl Input {
         let at_start = if chance.one_in(3) { chance.between(0, count as u64) as usize } else { count };
         let idle_after_ms = if chance.one_in(2) { chance.between(100, 1_500) } else { 1_000_000_000 };
         let records_max = 1 << chance.between(0, 6);
-        let partitions = (0..count).map(|_| PartitionInput::draw(chance, records_max)).collect();
-        Input { partitions, at_start, idle_after_ms }
+        let mut input =
+            Input { partitions: Vec::new(), at_start, idle_after_ms, live: chance.one_in(2), jump_max_ms: JUMPS };
+        input.partitions.extend((0..count).map(|_| PartitionInput::draw(chance, records_max)));
+        // What is left behind says how far the clock of its partition was, which the oracle does not know.
+        if !input.may_leave_behind() && chance.one_in(2) {
+            input.jump_max_ms = chance.between(1_000, 5_000) as i64;
+        }
+        input
     }
 
     /// Whether what is refused depends on what is read when.
@@ -58,7 +71,7 @@ impl PartitionInput {
         let step = chance.between(1, 2_000);
         let mut records: Vec<Vec<u8>> = Vec::new();
         for _ in 0..chance.below(records_max + 1) {
-            at += chance.below(step) as i64;
+            at += chance.below(step) as i64 + if chance.one_in(50) { 60_000 } else { 0 };
             let on_time = at - chance.below(OUT_OF_ORDER_MS as u64) as i64;
             records.push(match chance.below(30) {
                 0 => b"{\"ts\":".to_vec(),
@@ -66,6 +79,7 @@ impl PartitionInput {
                 2 => event(at - chance.between(2_001, 30_000) as i64, chance),
                 3 => event(FUTURE_MS, chance),
                 4 => vec![b'x'; RECORD_BYTES_MAX + 1 + chance.below(50) as usize],
+                6 => event(at + chance.between(2_000, 30_000) as i64, chance),
                 5 if !records.is_empty() => records[records.len() - 1].clone(),
                 _ => event(on_time, chance),
             });

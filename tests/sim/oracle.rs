@@ -25,13 +25,13 @@ pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expecte
     let (mut minutes, mut peaks) = (Windows::new(), Windows::new());
     let mut dead_letters = Rows::new();
     for (number, partition) in input.partitions.iter().enumerate() {
-        let mut greatest = i64::MIN;
+        let mut admitted = Vec::new();
         for (offset, record) in (partition.base..).zip(&partition.records) {
             let id = format!("p{number}@{offset}");
-            match fate(record, greatest, left_behind.contains(&id)) {
+            match fate(record, reached(&admitted, input.jump_max_ms), left_behind.contains(&id)) {
                 Err(reason) => drop(dead_letters.insert(id, Value::from(reason))),
                 Ok((ts, key, value)) => {
-                    greatest = greatest.max(ts);
+                    admitted.push(ts);
                     if value >= VALUE_MIN {
                         add(&mut minutes, ts, &key, 2 * value, MINUTE_MS as i64, MINUTE_MS as i64);
                         add(&mut peaks, ts, &key, 2 * value, PEAK_MS as i64, PEAK_EVERY_MS as i64);
@@ -54,6 +54,26 @@ pub(crate) fn expected(input: &Input, left_behind: &BTreeSet<String>) -> Expecte
         peaks: peaks.into_iter().map(peak).map(identified).collect(),
         dead_letters,
     }
+}
+
+/// How far the clock of a partition is after the events `admitted`: what the greatest of them shows, of those that are no jump or that
+/// the sixteen events after them confirm.
+fn reached(admitted: &[i64], jump_max_ms: i64) -> i64 {
+    let mut reached = None;
+    for (n, &ts) in admitted.iter().enumerate() {
+        let near = |reached: i64| ts.saturating_sub(reached) <= jump_max_ms;
+        let after = &admitted[n + 1..admitted.len().min(n + 17)];
+        if jump_max_ms == i64::MAX || reached.is_some_and(near) {
+            reached = reached.max(Some(ts));
+        } else if after.iter().any(|later| *later < ts - jump_max_ms) {
+            // It was one event with a wrong time.
+        } else if after.len() == 16 {
+            reached = reached.max(Some(ts));
+        } else {
+            break;
+        }
+    }
+    reached.unwrap_or(i64::MIN)
 }
 
 /// How unusual each window's greatest reading is for its key, by the formulas that the baseline names.

@@ -80,14 +80,19 @@ fn tell(seed: u64, story: &mut Vec<String>) -> Result<Report, String> {
         state: disk::folder(),
         checkpoints: CheckpointStore::new(Arc::new(InMemory::new()), "the simulation".to_owned()).unwrap(),
         idle_after_ms: input.idle_after_ms,
+        live: input.live,
+        jump_max_ms: input.jump_max_ms,
         // 2100-01-01.
         now_ms: 4_102_444_800_000,
         chance,
     };
     let records: Vec<usize> = input.partitions.iter().map(|partition| partition.records.len()).collect();
     story.push(format!(
-        "{records:?} records, {} partitions at first, idle after {} ms",
-        input.at_start, input.idle_after_ms
+        "{records:?} records, {} partitions at first, {} after {} ms, jumps of {} ms",
+        input.at_start,
+        if input.live { "live" } else { "idle" },
+        input.idle_after_ms,
+        input.jump_max_ms
     ));
     let mut report = Report::default();
     for deaths_left in (0..=world.chance.below(DEATHS_MAX + 1)).rev() {

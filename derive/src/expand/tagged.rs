@@ -178,7 +178,25 @@ fn event(tagged: &Tagged) -> TokenStream {
         tagged,
         |_, Variant { name, ty, .. }| quote_spanned!(span(ty)=> Self::#name(__event) => <#ty as __tidewatch::Event>::event_time(__event)),
     );
-    let decode = super::decode_json(name, &quote!(::core::option::Option::Some(__tidewatch::Event::event_time(self))));
+    // An event without the field has the clock of all such.
+    let fields = tagged.variants.first().map(|Variant { ty, .. }| quote!(<#ty as __tidewatch::Decode>::clock_fields()));
+    let fields = fields.unwrap_or_else(|| quote!(&[]));
+    let named = arms(
+        tagged,
+        |_, Variant { name, .. }| quote!(Self::#name(__event) => __tidewatch::clock_named(__event, __name)),
+    );
+    let clocks = quote! {
+        fn clock_fields() -> &'static [&'static ::core::primitive::str] {
+            #fields
+        }
+
+        fn clock(&self, __field: ::core::primitive::usize) -> ::core::primitive::u64 {
+            let __name = Self::clock_fields()[__field];
+            match self { #(#named,)* }
+        }
+    };
+    let decode =
+        super::decode_json(name, &quote!(::core::option::Option::Some(__tidewatch::Event::event_time(self))), &clocks);
     quote! {
         #[automatically_derived]
         impl __tidewatch::Event for #name {

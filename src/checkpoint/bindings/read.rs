@@ -11,6 +11,7 @@ use super::prune::pruned_through;
 use super::{Base, Binding, History, SourceHistory, VERSION};
 use crate::checkpoint::frame::from_line;
 use crate::error::{Error, ErrorKind, Result};
+use crate::operators::watermark::NO_PARTITION;
 
 /// The first frame of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +160,7 @@ fn check(history: &History, folder: &Path) -> Result<()> {
         let mut reached: BTreeMap<u32, u64> =
             at_checkpoint.map(|position| (position.partition, position.next)).collect();
         for (epoch, partitions) in &source.epochs {
-            for (partition, binding) in partitions {
+            for (partition, binding) in partitions.iter().filter(|(partition, _)| **partition != NO_PARTITION) {
                 let begins = binding.joined.as_ref().map(|joined| joined.from);
                 let before = reached.insert(*partition, binding.next);
                 let fits = match (before, begins) {
@@ -196,7 +197,8 @@ mod tests {
 
     fn bound(epoch: u64, next: u64, joined: bool) -> Vec<u8> {
         let joined = joined.then(|| Joined { label: "p".into(), from: 0, identity: None });
-        let partition = PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None };
+        let partition =
+            PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None, follows: None };
         to_line(&vec![Binding { source: "in".into(), epoch, partitions: vec![partition] }])
     }
 
@@ -256,8 +258,6 @@ mod tests {
             next: 5,
             phase: Phase::Active,
             floor: EventTime::MIN,
-            greatest: EventTime::MIN,
-            decoder: vec![],
             identity: None,
         };
         let source = SourceBase { positions: [(0, position)].into(), ..SourceBase::default() };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::cli::args::ConfigArgs;
+use crate::cli::args::{ConfigArgs, a_path};
 
 const EXAMPLES: &str = "\
 Input. Each source that --set or --config wires is read as it is; it must end. All others are generated: once, before anything
@@ -42,10 +42,10 @@ pub(in crate::cli) enum BenchCommand {
 #[derive(Debug, ClapArgs)]
 pub(in crate::cli) struct CompareArgs {
     /// What to compare with: a file that --json wrote.
-    #[arg(value_name = "A.json")]
+    #[arg(value_name = "A.json", value_parser = a_path())]
     pub a: PathBuf,
     /// What to compare.
-    #[arg(value_name = "B.json")]
+    #[arg(value_name = "B.json", value_parser = a_path())]
     pub b: PathBuf,
 }
 
@@ -74,11 +74,12 @@ pub(in crate::cli) struct MeasureArgs {
     /// Runs of each combination that count.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeats: u16,
-    /// Sinks whose rows are changes of a view: how many there are depends on the cut into epochs, so runs may differ in it.
+    /// Sinks whose rows are changes of a collection, beside those of which the dataflow knows it: how many there are depends on the
+    /// cut into epochs, so runs are held to what the changes add up to.
     #[arg(long, value_name = "SINK,…", value_delimiter = ',')]
     pub changes: Vec<String>,
     /// Writes all results as JSON to a file, or to standard output if it is "-".
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = a_path())]
     pub json: Option<PathBuf>,
     #[command(flatten)]
     pub config: ConfigArgs,

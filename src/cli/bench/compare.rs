@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// Prints the comparison.
 pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     let (a, b) = (read(&args.a)?, read(&args.b)?);
-    print!("{}", render(&a, &b));
+    show!("{}", render(&a, &b).trim_end());
     Ok(())
 }
 

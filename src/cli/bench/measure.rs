@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::results::Combination;
 use crate::cli::args::ConfigArgs;
-use crate::cli::child::{option, this_program};
+use crate::cli::child::{path_option, this_program};
 use crate::cli::report::Report;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::supervise::StopRequests;
@@ -34,7 +34,7 @@ pub(super) fn measure(
         1 => command.arg("run").arg(dataflow),
         _ => command.arg("cluster").arg(dataflow).arg("--processes").arg(processes.to_string()),
     };
-    command.arg("--workers").arg(workers.to_string()).arg(option("--report", &report));
+    command.arg("--workers").arg(workers.to_string()).arg(path_option("--report", &report));
     config.pass_on(&mut command);
     // A file, not a pipe: nobody has to read it while the measurement runs.
     let stderr = File::create(&said).map_err(failed)?;

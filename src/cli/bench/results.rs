@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::collection::Collection;
 use crate::cli::report::Report;
 use crate::record::Reason;
 use crate::telemetry::Distribution;
@@ -79,6 +80,9 @@ pub(super) struct Measured {
     #[serde(flatten)]
     pub combination: Combination,
     pub runs: Vec<Run>,
+    /// What the changes add up to, by sink, of each run that wrote them to files of its own, warm-ups included.
+    #[serde(default)]
+    pub collections: Vec<BTreeMap<String, Collection>>,
 }
 
 /// One run.

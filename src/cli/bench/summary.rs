@@ -1,5 +1,8 @@
 //! From runs to figures: medians with what they vary by, and whether the runs agree.
 
+use std::collections::BTreeMap;
+
+use super::collection::Collection;
 use super::results::{Combination, Latency, Measured, Results, Run};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -102,11 +105,35 @@ pub(super) fn agree(results: &Results) -> Result<()> {
             ));
         }
     }
+    if let Some(difference) = other_collection(results) {
+        let message = format!("the runs of {:?} disagree: {difference}", results.dataflow);
+        return Err(Error::new(ErrorKind::Internal, message).hint(
+            "look for a stage whose output depends on more than its input, such as on the order in which records come",
+        ));
+    }
     if reference.records() == 0 {
         return Err(Error::config("no record was read, so nothing was measured")
             .hint("check what the sources are wired to: tidewatch run shows what it reads"));
     }
     Ok(())
+}
+
+/// The first sink whose changes do not add up to the same in two runs, in words.
+fn other_collection(results: &Results) -> Option<String> {
+    let mut first: BTreeMap<&str, (Combination, &Collection)> = BTreeMap::new();
+    for measured in &results.combinations {
+        for (sink, theirs) in measured.collections.iter().flatten() {
+            let (combination, ours) = *first.entry(sink).or_insert((measured.combination, theirs));
+            if ours != theirs {
+                let show = |collection: &Collection| format!("{} rows ({})", collection.rows, collection.hash);
+                let (ours, theirs, other) = (show(ours), show(theirs), measured.combination);
+                return Some(format!(
+                    "what the changes in sink {sink:?} add up to: {ours} and {theirs}, in {combination} and {other}"
+                ));
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -13,16 +13,16 @@ const SHOWN_MAX: usize = 40;
 /// Prints the alerts, beside what was planted if that is known.
 pub(super) fn print(alerts: &[Alert], planted: &[Attack]) {
     if planted.is_empty() {
-        println!("{}", found_alone(alerts));
+        show!("{}", found_alone(alerts));
         if alerts.len() > SHOWN_MAX {
-            println!("… and {} more in the files.", alerts.len() - SHOWN_MAX);
+            show!("… and {} more in the files.", alerts.len() - SHOWN_MAX);
         }
         return;
     }
-    println!("{}", beside(alerts, planted));
+    show!("{}", beside(alerts, planted));
     let missed = planted.iter().filter(|attack| !alerts.iter().any(|alert| raised_by(attack, alert))).count();
     let stray = alerts.iter().filter(|alert| !planted.iter().any(|attack| concerns(attack, alert))).count();
-    println!(
+    show!(
         "{} attacks planted, {} found, {missed} missed; {} alerts, {stray} of them about nobody that was planted.",
         planted.len(),
         planted.len() - missed,

@@ -22,34 +22,89 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Rejection> {
     if !start.is_empty() && !start.starts_with('{') {
         return Err(Rejection::new(Reason::Malformed, "not a JSON object: it does not start with `{`"));
     }
-    serde_json::from_str(text).map_err(|e| refusal::<T>(text, &e))
+    serde_json::from_str(text).map_err(|e| refusal(text, &e))
 }
 
-fn refusal<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Rejection {
+#[cold]
+fn refusal(text: &str, error: &serde_json::Error) -> Rejection {
     let message = error.to_string();
     if error.classify() == Category::Syntax && message.starts_with("recursion limit exceeded") {
         return too_deep();
     }
-    // Only the value is wrong, so reading it again gets to the same place; this time with the names on the way there.
+    // Only a value is wrong, and up to its end the text is JSON.
     if error.classify() == Category::Data {
-        let json = &mut serde_json::Deserializer::from_str(text);
-        if let Err(e) = serde_path_to_error::deserialize::<_, T>(json)
-            && e.path().iter().next().is_some()
-        {
-            return Rejection::new(Reason::Malformed, format!("field `{}`: {message}", e.path()));
+        let path = path_at(text, error.line(), error.column());
+        if !path.is_empty() {
+            return Rejection::new(Reason::Malformed, format!("field `{path}`: {message}"));
         }
     }
     Rejection::new(Reason::Malformed, message)
 }
 
-fn too_deep() -> Rejection {
-    Rejection::new(Reason::TooDeep, format!("nested {NESTING_MAX} levels deep or more"))
+/// The path of names, such as `a.b[2].c`, to the value that ends at a place in JSON. A second reading with the names kept would say the
+/// same, at several times the cost.
+fn path_at(text: &str, line: usize, column: usize) -> String {
+    enum Level<'t> {
+        Object(&'t str),
+        Array(usize),
+    }
+    let line_at = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    let end = line_at.saturating_add(column).min(text.len());
+    let bytes = &text.as_bytes()[..end];
+    let (mut levels, mut is_key, mut at) = (Vec::new(), false, 0);
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'"' => {
+                let start = at;
+                while let Some(byte) = bytes.get(at).filter(|byte| **byte != b'"') {
+                    at += if *byte == b'\\' { 2 } else { 1 };
+                }
+                if is_key && let Some(Level::Object(key)) = levels.last_mut() {
+                    *key = text.get(start..at.min(end)).unwrap_or_default();
+                }
+                (is_key, at) = (false, at + 1);
+            }
+            b'{' => {
+                levels.push(Level::Object(""));
+                is_key = true;
+            }
+            b'[' => {
+                levels.push(Level::Array(0));
+                is_key = false;
+            }
+            b',' => match levels.last_mut() {
+                Some(Level::Object(key)) => (*key, is_key) = ("", true),
+                Some(Level::Array(index)) => *index += 1,
+                None => {}
+            },
+            b'}' | b']' => {
+                levels.pop();
+                is_key = false;
+            }
+            _ => {}
+        }
+    }
+    let mut path = String::new();
+    for level in levels {
+        match level {
+            Level::Object("") => {}
+            Level::Object(key) if path.is_empty() => path.push_str(key),
+            Level::Object(key) => path.extend([".", key]),
+            Level::Array(index) => path.push_str(&format!("[{index}]")),
+        }
+    }
+    path
 }
 
-/// Whether arrays and objects are open [`NESTING_MAX`] deep somewhere in what may be JSON.
+fn too_deep() -> Rejection {
+    Rejection::new(Reason::TooDeep, format!("nested deeper than {NESTING_MAX} levels"))
+}
+
+/// Whether arrays and objects are open deeper than [`NESTING_MAX`] somewhere in what may be JSON.
 fn nests_too_deep(text: &[u8]) -> bool {
     let mut openings = memchr::memchr2_iter(b'{', b'[', text);
-    openings.nth(NESTING_MAX - 1).is_some() && depth_reaches(text, NESTING_MAX)
+    openings.nth(NESTING_MAX).is_some() && depth_reaches(text, NESTING_MAX + 1)
 }
 
 fn depth_reaches(text: &[u8], limit: usize) -> bool {

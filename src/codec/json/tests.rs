@@ -287,9 +287,9 @@ fn nesting_is_limited_in_declared_and_in_other_fields() {
     }
     for field in ["value", "other"] {
         let nested = |depth: usize| format!("{{\"{field}\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        let deepest: Any = decode(nested(NESTING_MAX - 2)).unwrap();
+        let deepest: Any = decode(nested(NESTING_MAX - 1)).unwrap();
         assert_eq!(deepest.value.is_array(), field == "value");
-        assert_eq!(decode::<Any>(nested(NESTING_MAX - 1)).unwrap_err().reason, Reason::TooDeep, "{field}");
+        assert_eq!(decode::<Any>(nested(NESTING_MAX)).unwrap_err().reason, Reason::TooDeep, "{field}");
         assert_eq!(decode::<Any>(nested(100_000)).unwrap_err().reason, Reason::TooDeep, "{field}");
     }
     let wide = format!("{{\"value\":[{}[]],\"other\":\"{}\"}}", "[],".repeat(1_000), "[\\\"".repeat(1_000));

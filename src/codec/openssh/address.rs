@@ -3,7 +3,7 @@
 //! What is no IP address keeps its text, so that such attempts can still be counted and keyed. In JSON both are text.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -21,11 +21,13 @@ pub enum Address {
 }
 
 impl Address {
-    /// The address that `text` spells, or `text` itself.
+    /// The address that `text` spells, or `text` itself. An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`, which sshd writes if
+    /// it listens on one socket for both) is the IPv4 address; zeros before the numbers of an IPv4 address (`192.000.002.001`)
+    /// change nothing, since no log means octal ones.
     pub fn parse(text: &str) -> Self {
-        match text.parse() {
-            Ok(ip) => Address::Ip(ip),
-            Err(_) => Address::Name(text.into()),
+        match text.parse::<IpAddr>() {
+            Ok(ip) => Address::Ip(ip.to_canonical()),
+            Err(_) => padded(text).map_or_else(|| Address::Name(text.into()), |ip| Address::Ip(ip.into())),
         }
     }
 
@@ -38,9 +40,20 @@ impl Address {
     }
 }
 
+/// An IPv4 address whose numbers have up to three digits, zeros before them included.
+fn padded(text: &str) -> Option<Ipv4Addr> {
+    let mut numbers = text.split('.').map(|number| {
+        let is_number = (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { number.parse::<u8>().ok() } else { None }
+    });
+    let mut next = || numbers.next().flatten();
+    let ip = Ipv4Addr::new(next()?, next()?, next()?, next()?);
+    numbers.next().is_none().then_some(ip)
+}
+
 impl From<IpAddr> for Address {
     fn from(ip: IpAddr) -> Self {
-        Address::Ip(ip)
+        Address::Ip(ip.to_canonical())
     }
 }
 

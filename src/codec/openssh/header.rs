@@ -1,164 +1,165 @@
-//! The head of a syslog line: `TIME HOST PROGRAM[PID]: MESSAGE`.
+//! The head of a syslog line: `TIME HOST PROGRAM[PID]: MESSAGE`, with what other daemons write before, between and instead.
 //!
-//! The time is either that of RFC 3164 (`Mar 27 13:06:56`, no year, no zone) or of RFC 3339
-//! (`2024-05-01T12:00:00.123456+02:00`), which rsyslog writes by default since Debian 12.
+//! The common form of RFC 3164 is read in one pass. What does not fit it takes a longer way, on which a priority (`<38>`)
+//! may stand before the time, and RFC 5424 is known.
 
-use jiff::Timestamp;
+use super::stamp::{self, Stamp};
+use super::tag::{self, Said};
 
-/// A line taken apart; `message` may be empty.
+/// A line taken apart.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header<'a> {
     pub stamp: Stamp,
+    /// Empty where the line does not say it.
     pub host: &'a str,
-    pub program: &'a str,
-    pub pid: Option<u32>,
-    pub message: &'a str,
+    pub said: Said<'a>,
 }
 
-/// When the line was written, as far as it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stamp {
-    /// RFC 3339: everything.
-    Full(Timestamp),
-    /// RFC 3164: everything but the year and the zone.
-    Yearless(Yearless),
-}
+/// The largest priority: facility 23, level 7.
+const PRIORITY_MAX: u32 = 191;
 
-/// The time of RFC 3164. The fields are in range, but whether the month has that day depends on the year.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Yearless {
-    pub month: i8,
-    pub day: i8,
-    pub hour: i8,
-    pub minute: i8,
-    pub second: i8,
-}
+const NO_TIME: &str = "no time at the start: expected such as \"Mar 27 13:06:56\" or RFC 3339";
+const NO_TIME_5424: &str = "no time: expected RFC 3339 after the version";
 
 /// Takes `line` apart, or says what is missing.
+#[inline]
 pub(super) fn parse(line: &str) -> Result<Header<'_>, &'static str> {
-    let (stamp, rest) = match line.as_bytes().first() {
-        Some(b'0'..=b'9') => full(line),
-        _ => yearless(line),
-    }
-    .ok_or("no syslog time at the start: expected \"Mar 27 13:06:56\" or RFC 3339")?;
-    let (host, rest) = rest.split_once(' ').filter(|(host, _)| !host.is_empty()).ok_or("no host after the time")?;
-    let (program, pid, message) = tag(rest).ok_or("no \"program:\" or \"program[pid]:\" after the host")?;
-    Ok(Header { stamp, host, program, pid, message })
-}
-
-fn full(line: &str) -> Option<(Stamp, &str)> {
-    let (time, rest) = line.split_once(' ')?;
-    Some((Stamp::Full(time.parse().ok()?), rest))
-}
-
-fn yearless(line: &str) -> Option<(Stamp, &str)> {
-    let bytes = line.as_bytes();
-    let month = month(bytes.get(..3)?)?;
-    let mut at = 3;
-    while bytes.get(at) == Some(&b' ') {
-        at += 1;
-    }
-    let mut day = 0i8;
-    let first = at;
-    while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
-        day = day.checked_mul(10)?.checked_add((digit - b'0') as i8)?;
-        at += 1;
-    }
-    if first == 3 || first == at || !(1..=31).contains(&day) {
-        return None;
-    }
-    let clock = bytes.get(at..at + 10)?;
-    if [clock[0], clock[3], clock[6], clock[9]] != [b' ', b':', b':', b' '] {
-        return None;
-    }
-    let hour = two_digits(clock[1], clock[2], 23)?;
-    let minute = two_digits(clock[4], clock[5], 59)?;
-    // A leap second counts as the second before it, which it cannot be told from in milliseconds since 1970.
-    let second = two_digits(clock[7], clock[8], 60)?.min(59);
-    Some((Stamp::Yearless(Yearless { month, day, hour, minute, second }), line.get(at + 10..)?))
-}
-
-fn month(name: &[u8]) -> Option<i8> {
-    const NAMES: [&[u8]; 12] =
-        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
-    (1..).zip(NAMES).find(|(_, known)| *known == name).map(|(number, _)| number)
-}
-
-fn two_digits(tens: u8, units: u8, max: i8) -> Option<i8> {
-    if !tens.is_ascii_digit() || !units.is_ascii_digit() {
-        return None;
-    }
-    let number = ((tens - b'0') * 10 + (units - b'0')) as i8;
-    (number <= max).then_some(number)
-}
-
-/// `PROGRAM: MESSAGE` or `PROGRAM[PID]: MESSAGE`. A process number that no machine has is left out.
-fn tag(rest: &str) -> Option<(&str, Option<u32>, &str)> {
-    let end = memchr::memchr2(b':', b'[', rest.as_bytes())?;
-    let program = &rest[..end];
-    let (pid, after) = match rest.as_bytes()[end] {
-        b':' => (None, &rest[end + 1..]),
-        _ => {
-            let rest = &rest[end + 1..];
-            let (digits, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
-            if digits.is_empty() {
-                return None;
-            }
-            (digits.parse().ok(), after.strip_prefix("]:")?)
-        }
+    let common = || {
+        let (stamp, rest) = stamp::common(line)?;
+        let (host, said) = tag::common(rest)?;
+        Some(Header { stamp, host, said })
     };
-    let message = if after.is_empty() { after } else { after.strip_prefix(' ')? };
-    (!program.is_empty()).then_some((program, pid, message))
+    common().map_or_else(|| uncommon(line), Ok)
+}
+
+#[inline(never)]
+fn uncommon(line: &str) -> Result<Header<'_>, &'static str> {
+    let line = without_priority(line.trim_start_matches([' ', '\t']));
+    // Version 1 is the only one.
+    if let Some(rest) = line.strip_prefix("1 ")
+        && !rest.starts_with(|first: char| first == ' ' || first.is_alphabetic())
+    {
+        return rfc5424(rest);
+    }
+    if line.starts_with("-- ") {
+        return Err("a marker of journalctl, and no line of a log");
+    }
+    let (stamp, rest) = stamp::read(line).ok_or(NO_TIME)?;
+    let (host, said) = tag::read(rest)?;
+    Ok(Header { stamp, host, said })
+}
+
+/// Takes `<N>` off.
+fn without_priority(line: &str) -> &str {
+    let number = || {
+        let (number, rest) = line.strip_prefix('<')?.split_once('>')?;
+        let is_priority = number.len() <= 3 && number.bytes().all(|byte| byte.is_ascii_digit());
+        number.parse().ok().filter(|number: &u32| is_priority && *number <= PRIORITY_MAX).map(|_| rest)
+    };
+    number().unwrap_or(line).trim_start_matches(' ')
+}
+
+/// `TIME HOST PROGRAM PID ID DATA[ MESSAGE]`, of which each can be `-`.
+fn rfc5424(rest: &str) -> Result<Header<'_>, &'static str> {
+    let (stamp, rest) = stamp::read(rest).ok_or(NO_TIME_5424)?;
+    let mut words = rest.splitn(4, ' ');
+    let mut next = || words.next().filter(|word| !word.is_empty());
+    let (Some(host), Some(program), Some(process), Some(rest)) = (next(), next(), next(), next()) else {
+        return Err("no host, program, process and message ID after the time");
+    };
+    let (_, rest) = rest.split_once(' ').ok_or("no structured data after the message ID")?;
+    let text = without_data(rest).ok_or("structured data without an end")?;
+    let said = Said::Message {
+        program: tag::without_folder(program),
+        pid: process.parse().ok(),
+        text: text.trim_start_matches('\u{feff}'),
+    };
+    Ok(Header { stamp, host: if host == "-" { "" } else { host }, said })
+}
+
+/// What follows structured data: `-`, or elements in brackets whose values are quoted.
+fn without_data(rest: &str) -> Option<&str> {
+    let mut rest = match rest.strip_prefix('-') {
+        Some(rest) => rest,
+        None if rest.starts_with('[') => rest,
+        None => return None,
+    };
+    while let Some(element) = rest.strip_prefix('[') {
+        let (mut quoted, mut escaped, mut end) = (false, false, None);
+        for (at, byte) in element.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b']' if !quoted => {
+                    end = Some(at);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        rest = &element[end? + 1..];
+    }
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(' ') }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> (&str, Option<u32>, &str) {
-        let header = parse(line).unwrap();
-        assert_eq!(header.host, "h");
-        (header.program, header.pid, header.message)
+    /// Host, program, process and text.
+    fn parsed(line: &str) -> (&str, &str, Option<u32>, &str) {
+        match parse(line).unwrap_or_else(|why| panic!("{line}: {why}")) {
+            Header { host, said: Said::Message { program, pid, text }, .. } => (host, program, pid, text),
+            header => panic!("{header:?}"),
+        }
     }
 
     #[test]
-    fn takes_programs_apart() {
-        assert_eq!(parsed("Mar  7 13:06:56 h sshd[1291]: a: b"), ("sshd", Some(1291), "a: b"));
-        assert_eq!(parsed("Mar 27 13:06:56 h sudo:   ubuntu : x"), ("sudo", None, "  ubuntu : x"));
-        assert_eq!(parsed("Mar 27 13:06:56 h gdm-password]: x"), ("gdm-password]", None, "x"));
-        assert_eq!(parsed("2024-05-01T12:00:00.123456+02:00 h kernel:"), ("kernel", None, ""));
-        assert_eq!(parsed("Mar 27 13:06:56 h a[99999999999]: x"), ("a", None, "x"));
+    fn heads_of_many_kinds() {
+        let plain = ("h", "sshd", Some(1), "x y");
+        for line in [
+            "Mar  7 13:06:56 h sshd[1]: x y",
+            "<38>Mar  7 13:06:56 h sshd[1]: x y",
+            "<0> Mar  7 13:06:56 h sshd[1]: x y",
+            " Mar  7 13:06:56  h  sshd[1]: x y",
+            "<38>1 2026-05-01T12:00:00.003Z h sshd 1 - - x y",
+            "<191>1 2026-05-01T12:00:00Z h /usr/sbin/sshd 1 ID47 - \u{feff}x y",
+            r#"1 2026-05-01T12:00:00+02:00 h sshd 1 - [a@1 b="]\"] c"][d e="[" ] x y"#,
+            "2026-05-01 12:00:00 h sshd[1]: x y",
+            "Fri May  1 12:00:00 2026 h sshd[1]: x y",
+            "1777636800 h sshd[1]: x y",
+        ] {
+            assert_eq!(parsed(line), plain, "{line}");
+        }
+        assert_eq!(parsed("May 01 12:00:00 sshd[1]: x y"), ("", "sshd", Some(1), "x y"));
+        assert_eq!(parsed("<38>1 2026-05-01T12:00:00Z - sshd - - -"), ("", "sshd", None, ""));
+        assert_eq!(parsed("2024-05-01T12:00:00.123456+02:00 h kernel:"), ("h", "kernel", None, ""));
     }
 
     #[test]
-    fn refuses_lines_without_a_head() {
+    fn lines_without_a_head_are_refused() {
         for line in [
             "",
             "Mar",
             "Mar 27",
             "Mar 27 13:06:56",
             "Mar 27 13:06:56 h",
-            "Mar 27 13:06:56 h sshd",
-            "Mar 27 13:06:56 h sshd[1]",
-            "Mar 27 13:06:56 h sshd[1]:x",
-            "Mar 27 13:06:56 h sshd[]: x",
             "Mar 27 13:06:56 h sshd[1a]: x",
             "Mar 27 13:06:56 h : x",
-            "Mar 27 13:06:56  sshd: x",
-            "Mar27 13:06:56 h sshd: x",
-            "Mar  13:06:56 h sshd: x",
-            "Mar 0 13:06:56 h sshd: x",
-            "Mar 32 13:06:56 h sshd: x",
-            "Mar 999999999999 13:06:56 h sshd: x",
-            "Mar 27 24:06:56 h sshd: x",
-            "Mar 27 13:60:56 h sshd: x",
-            "Mar 27 13:06:61 h sshd: x",
-            "mar 27 13:06:56 h sshd: x",
-            "Mär 27 13:06:56 h sshd: x",
-            "2024-05-01T12:00:00 h sshd: x",
-            "2024-13-01T12:00:00Z h sshd: x",
+            "<192>Mar 27 13:06:56 h sshd: x",
+            "<>Mar 27 13:06:56 h sshd: x",
+            "<+1>Mar 27 13:06:56 h sshd: x",
+            "<38>2 2026-05-01T12:00:00Z h sshd 1 - - x",
+            "<38>1 - h sshd 1 - - x",
+            "<38>1 2026-05-01T12:00:00Z h sshd 1 -",
+            "<38>1 2026-05-01T12:00:00Z h sshd 1 - [x",
+            "<38>1 2026-05-01T12:00:00Z h sshd 1 - -x",
+            "-- Boot 0123456789abcdef --",
             "2024-05-01T12:00:00Z",
+            "[ 8713.402211] h sshd[1]: x",
         ] {
-            assert!(parse(line).is_err(), "{line:?}");
+            assert!(parse(line).is_err(), "{line:?}: {:?}", parse(line));
         }
     }
 }

@@ -3,46 +3,117 @@
 //! User names are the attacker's text: `root from 192.0.2.1 port 22 ssh2` is a name that was seen. sshd writes the true
 //! address after the name, so the *last* ` from ADDRESS port PORT` counts. After an existing user's login by key, sshd
 //! writes the ID of the certificate, which is the attacker's text as well; an existing user's name holds no ` from `, so
-//! there the *first* one counts.
+//! there the *first* one counts. Where both sides are the attacker's and name different addresses, the line is refused.
 
 use memchr::{memchr_iter, memrchr_iter};
 
 use super::{Address, AuthEvent};
 
-/// Takes `message repeated N times: [ TEXT]` off: how often, and the text.
-pub(super) fn unfold(message: &str) -> (u32, &str) {
-    let inner = || {
-        let (count, rest) = message.strip_prefix("message repeated ")?.split_once(' ')?;
-        let text = rest.strip_prefix("times: [ ")?.strip_suffix(']')?;
-        // A sign would parse as well.
-        count.as_bytes().first().filter(|digit| digit.is_ascii_digit())?;
-        Some((count.parse().ok()?, text))
-    };
-    inner().unwrap_or((1, message))
+/// The method of a dialogue, as sshd names it where PAM leads it.
+const DIALOGUE: &str = "keyboard-interactive/pam";
+
+/// What a message of sshd means.
+pub(super) enum Meaning {
+    /// A login, or what else [`AuthEvent`] has a name for.
+    Event(AuthEvent),
+    /// A failed dialogue as PAM reports it; sshd may report the same one in words of its own.
+    OfPam(AuthEvent),
+    /// Something else.
+    Other,
 }
 
-/// The event that a message of sshd means, or `None` if it is about something else.
-pub(super) fn login(message: &str) -> Option<AuthEvent> {
-    // The first byte tells nearly all other messages away.
-    match message.as_bytes().first()? {
-        b'F' => failed(message.strip_prefix("Failed ")?),
-        b'A' => match message.strip_prefix("Accepted ") {
-            Some(rest) => accepted(rest),
-            None => maps_to(message),
-        },
-        b'I' => invalid(message.strip_prefix("Invalid user ")?),
-        b'r' => break_in(message.strip_prefix("reverse mapping checking getaddrinfo for ")?),
-        _ => None,
+/// Why a message that begins like one about a login is refused.
+const ODD_FAILED: &str = "begins with \"Failed\", and is not \"Failed METHOD for USER from ADDRESS[ port PORT]\"";
+const ODD_ACCEPTED: &str = "begins with \"Accepted\", and is not \"Accepted METHOD for USER from ADDRESS[ port PORT]\"";
+const ODD_INVALID: &str = "begins with \"Invalid user\", and is not \"Invalid user USER from ADDRESS[ port PORT]\"";
+const ODD_PAM: &str = "begins with \"error: PAM:\", and is not \"error: PAM: REASON for USER from ADDRESS\"";
+const ODD_REPEATED: &str = "begins with \"message repeated\", and is not \"message repeated N times: [ MESSAGE]\"";
+
+/// The text of a message without what daemons add around it: blanks, on Solaris `[ID NUMBER FACILITY.LEVEL]`, and the tag once
+/// more where a daemon put its own before it.
+#[inline]
+pub(super) fn trim(text: &str) -> &str {
+    let text = text.trim_start_matches([' ', '\t']);
+    match text.as_bytes().first() {
+        Some(b'[' | b's') => without_more(text),
+        _ => text,
     }
+}
+
+fn without_more(text: &str) -> &str {
+    if let Some((id, rest)) = text.strip_prefix("[ID ").and_then(|inner| inner.split_once("] "))
+        && id.as_bytes().first().is_some_and(u8::is_ascii_digit)
+    {
+        return rest.trim_start_matches(' ');
+    }
+    let again = || {
+        let (pid, rest) = text.strip_prefix("sshd[")?.split_once("]: ")?;
+        pid.bytes().all(|byte| byte.is_ascii_digit()).then_some(rest)
+    };
+    again().unwrap_or(text)
+}
+
+/// Takes `message repeated N times: [ TEXT]` off: how often, and the text.
+///
+/// # Errors
+/// If it begins like that and goes on in another way.
+pub(super) fn unfold(message: &str) -> Result<(u32, &str), &'static str> {
+    let Some(rest) = message.strip_prefix("message repeated ") else { return Ok((1, message)) };
+    let inner = || {
+        let (count, rest) = rest.split_once(' ')?;
+        let text = rest.strip_prefix("times: [ ").or_else(|| rest.strip_prefix("times: ["))?.strip_suffix(']')?;
+        // A sign would parse as well.
+        count.as_bytes().first().filter(|digit| digit.is_ascii_digit())?;
+        count.parse().ok().filter(|count| *count > 0).map(|count| (count, text))
+    };
+    inner().ok_or(ODD_REPEATED)
+}
+
+/// What a message of sshd means, or why it is refused although it is about a login.
+pub(super) fn read(message: &str) -> Result<Meaning, &'static str> {
+    let event = |event: Option<AuthEvent>| event.map_or(Meaning::Other, Meaning::Event);
+    // The first byte tells nearly all other messages away.
+    match message.as_bytes().first() {
+        Some(b'F') => match behind(message, "Failed") {
+            // "Failed to …" is about something else.
+            Some(rest) if !rest.starts_with("to ") => failed(rest).map(Meaning::Event).ok_or(ODD_FAILED),
+            _ => Ok(Meaning::Other),
+        },
+        Some(b'A') => match behind(message, "Accepted") {
+            // With LogLevel VERBOSE it also says which key it accepted.
+            Some(rest) if matches!(word(rest), "key" | "certificate") => Ok(Meaning::Other),
+            Some(rest) => accepted(rest).map(Meaning::Event).ok_or(ODD_ACCEPTED),
+            None => Ok(event(maps_to(message))),
+        },
+        Some(b'I') => match behind(message, "Invalid user").or_else(|| behind(message, "Illegal user")) {
+            Some(rest) => invalid(rest).map(Meaning::Event).ok_or(ODD_INVALID),
+            None => Ok(Meaning::Other),
+        },
+        Some(b'e') => match message.strip_prefix("error: PAM: ") {
+            Some(rest) => pam(rest),
+            None => Ok(Meaning::Other),
+        },
+        Some(b'C' | b'D') => Ok(event(abandoned(message))),
+        Some(b'r') => Ok(event(message.strip_prefix("reverse mapping checking getaddrinfo for ").and_then(break_in))),
+        _ => Ok(Meaning::Other),
+    }
+}
+
+/// What follows `start`: a blank, or nothing.
+fn behind<'a>(message: &'a str, start: &str) -> Option<&'a str> {
+    let rest = message.strip_prefix(start)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(' ') }
 }
 
 fn failed(rest: &str) -> Option<AuthEvent> {
     let (method, rest) = method(rest)?;
-    let tried = rest.strip_prefix("invalid user ").and_then(|rest| user_from_port(rest, Side::Last));
-    let invalid_user = tried.is_some();
-    let (user, source, port) = match tried {
-        Some(tried) => tried,
-        None => user_from_port(rest, Side::of_known_user(method))?,
+    let (user, invalid_user) = without_invalid(rest);
+    let Tail { user, source, port } = if invalid_user && is_key(method) {
+        unforged(user)?
+    } else if invalid_user {
+        last(user)?
+    } else {
+        of_known_user(method, user)?
     };
     let source_ip = Address::parse(source);
     Some(AuthEvent::Failed { method: method.into(), user: user.into(), invalid_user, source_ip, port })
@@ -50,14 +121,68 @@ fn failed(rest: &str) -> Option<AuthEvent> {
 
 fn accepted(rest: &str) -> Option<AuthEvent> {
     let (method, rest) = method(rest)?;
-    let (user, source, port) = user_from_port(rest, Side::of_known_user(method))?;
+    let Tail { user, source, port } = of_known_user(method, rest)?;
     Some(AuthEvent::Accepted { method: method.into(), user: user.into(), source_ip: Address::parse(source), port })
 }
 
 fn invalid(rest: &str) -> Option<AuthEvent> {
-    let (at, source) = memrchr_iter(b' ', rest.as_bytes()).find_map(|at| Some((at, from(rest, at)?)))?;
-    let port = port(&rest[at + FROM.len() + source.len()..]);
-    Some(AuthEvent::InvalidUser { user: rest[..at].into(), source_ip: Address::parse(source), port })
+    let Tail { user, source, port } = last(rest.strip_suffix(PREAUTH).unwrap_or(rest))?;
+    Some(AuthEvent::InvalidUser { user: user.into(), source_ip: Address::parse(source), port })
+}
+
+/// `REASON for [illegal user ]USER from ADDRESS[ via ADDRESS]`.
+fn pam(rest: &str) -> Result<Meaning, &'static str> {
+    // The only reason with " for " in it.
+    const EXHAUSTED: &str = "Have exhausted maximum number of retries for service";
+    // What modules and functions of PAM report is no dialogue.
+    if rest.starts_with("pam_") {
+        return Ok(Meaning::Other);
+    }
+    let start = if rest.starts_with(EXHAUSTED) { EXHAUSTED.len() } else { 0 };
+    let Some((_, rest)) = rest[start..].split_once(" for ") else { return Ok(Meaning::Other) };
+    let (rest, invalid_user) = without_invalid(rest.strip_suffix(PREAUTH).unwrap_or(rest));
+    let whole = || {
+        let at = memrchr_iter(b' ', rest.as_bytes()).find(|at| rest[*at..].starts_with(FROM))?;
+        let source = from(rest, at)?;
+        let via = &rest[at + FROM.len() + source.len()..];
+        let is_end = via.is_empty() || via.strip_prefix(" via ").is_some_and(|via| !via.is_empty() && word(via) == via);
+        is_end.then_some((&rest[..at], source))
+    };
+    // An empty name, of which one blank is left.
+    let named = whole()
+        .or_else(|| rest.strip_prefix(&FROM[1..]).filter(|source| word(source) == *source).map(|source| ("", source)));
+    let (user, source) = named.ok_or(ODD_PAM)?;
+    let source_ip = Address::parse(source);
+    Ok(Meaning::OfPam(AuthEvent::Failed {
+        method: DIALOGUE.into(),
+        user: user.into(),
+        invalid_user,
+        source_ip,
+        port: None,
+    }))
+}
+
+/// `Connection closed by authenticating user USER ADDRESS port PORT`, and its likes.
+fn abandoned(message: &str) -> Option<AuthEvent> {
+    const STARTS: [&str; 4] = ["Connection closed by ", "Connection reset by ", "Disconnected from ", "Disconnecting "];
+    let rest = STARTS.iter().find_map(|start| message.strip_prefix(start))?;
+    let (rest, invalid_user) = match rest.strip_prefix("authenticating user ") {
+        Some(rest) => (rest, false),
+        None => (rest.strip_prefix("invalid user ")?, true),
+    };
+    let rest = rest.strip_suffix(PREAUTH).unwrap_or(rest);
+    // Of the reasons to disconnect, this is the one that means failures, and no part of it is the attacker's.
+    let rest = rest.strip_suffix(": Too many authentication failures").unwrap_or(rest);
+    // From the end: the name before it may be anything.
+    let (rest, port) = rest.rsplit_once(" port ")?;
+    let port = if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok()? } else { return None };
+    let (user, source) = rest.rsplit_once(' ')?;
+    (!source.is_empty()).then(|| AuthEvent::Abandoned {
+        user: user.into(),
+        invalid_user,
+        source_ip: Address::parse(source),
+        port,
+    })
 }
 
 /// `NAME [ADDRESS] failed - POSSIBLE BREAK-IN ATTEMPT!`
@@ -77,21 +202,15 @@ fn maps_to(message: &str) -> Option<AuthEvent> {
 }
 
 const FROM: &str = " from ";
+/// What is written behind messages of the process that has no privileges yet.
+const PREAUTH: &str = " [preauth]";
 
-/// Which of several ` from ADDRESS port PORT` is sshd's own.
-#[derive(Clone, Copy)]
-enum Side {
-    First,
-    Last,
-}
-
-impl Side {
-    fn of_known_user(method: &str) -> Self {
-        match method {
-            "publickey" | "hostbased" => Side::First,
-            _ => Side::Last,
-        }
-    }
+/// The end of a message: who, and from where.
+#[derive(PartialEq, Eq)]
+struct Tail<'a> {
+    user: &'a str,
+    source: &'a str,
+    port: Option<u16>,
 }
 
 /// `METHOD for REST`.
@@ -101,17 +220,73 @@ fn method(rest: &str) -> Option<(&str, &str)> {
     (!method.is_empty()).then_some((method, rest))
 }
 
-/// `USER from ADDRESS port PORT …`.
-fn user_from_port(rest: &str, side: Side) -> Option<(&str, &str, u16)> {
-    let split = |at: usize| {
-        let source = from(rest, at)?;
-        let port = port(&rest[at + FROM.len() + source.len()..])?;
-        Some((&rest[..at], source, port))
-    };
-    match side {
-        Side::First => memchr_iter(b' ', rest.as_bytes()).find_map(split),
-        Side::Last => memrchr_iter(b' ', rest.as_bytes()).find_map(split),
+/// Whether what was offered is written behind the port.
+fn is_key(method: &str) -> bool {
+    matches!(method, "publickey" | "hostbased")
+}
+
+/// Takes `invalid user ` or `illegal user ` off, and says whether it was there.
+fn without_invalid(rest: &str) -> (&str, bool) {
+    match rest.strip_prefix("invalid user ").or_else(|| rest.strip_prefix("illegal user ")) {
+        Some(user) => (user, true),
+        None => (rest, false),
     }
+}
+
+fn of_known_user<'a>(method: &str, rest: &'a str) -> Option<Tail<'a>> {
+    if is_key(method) { first(rest) } else { last(rest) }
+}
+
+/// The first `USER from ADDRESS port PORT`.
+fn first(rest: &str) -> Option<Tail<'_>> {
+    memchr_iter(b' ', rest.as_bytes()).find_map(|at| with_port(rest, at))
+}
+
+/// The last `USER from ADDRESS port PORT`; or one without a port, where that is how it ends.
+fn last(rest: &str) -> Option<Tail<'_>> {
+    let mut at_end = None;
+    for at in memrchr_iter(b' ', rest.as_bytes()) {
+        let Some(source) = from(rest, at) else { continue };
+        let after = &rest[at + FROM.len() + source.len()..];
+        if after.starts_with(" port ") {
+            // If it has no port that can be, an earlier one may be part of the name.
+            return with_port(rest, at);
+        }
+        let tail = Tail { user: &rest[..at], source, port: None };
+        match after.strip_suffix(PREAUTH).unwrap_or(after) {
+            " ssh2" | " ssh1" | " ssh" => return Some(tail),
+            "" if at_end.is_none() => at_end = Some(tail),
+            _ => {}
+        }
+    }
+    // An empty name, of which one blank is left.
+    let nobody = || {
+        let rest = rest.strip_prefix(&FROM[1..])?;
+        let source = word(rest);
+        let port = port(&rest[source.len()..]);
+        (!source.is_empty()).then_some(Tail { user: "", source, port })
+    };
+    at_end.or_else(nobody)
+}
+
+/// The tail of a user whom the machine does not know, and who offers a key: both ends are the attacker's text, since a certificate
+/// has an ID and a client a name. If several tails can be the true one, it is the last if only a key's fingerprint follows.
+fn unforged(rest: &str) -> Option<Tail<'_>> {
+    let (first, last) = (first(rest)?, last(rest)?);
+    if first == last {
+        return Some(last);
+    }
+    let after = &rest[last.user.len() + FROM.len() + last.source.len()..];
+    let info = after.strip_prefix(" port ")?.split_once(' ')?.1;
+    let words = info.strip_prefix("ssh2: ")?.split(' ').count();
+    (words <= 2).then_some(last)
+}
+
+/// `USER from ADDRESS port PORT …`, if ` from ` stands at `at`.
+fn with_port(rest: &str, at: usize) -> Option<Tail<'_>> {
+    let source = from(rest, at)?;
+    let port = port(&rest[at + FROM.len() + source.len()..])?;
+    Some(Tail { user: &rest[..at], source, port: Some(port) })
 }
 
 /// The word after ` from `, if that is what begins at the space at `at`.

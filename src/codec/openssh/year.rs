@@ -2,15 +2,14 @@
 //!
 //! State depends on the partition's lines and on the epoch at which the first of them was read, so a replay agrees.
 
-use jiff::civil;
-use jiff::tz::Offset;
+use jiff::ToSpan;
+use jiff::civil::{Date, DateTime};
 use serde::{Deserialize, Serialize};
 
-use super::header::{Stamp, Yearless};
-use crate::time::EventTime;
+use super::stamp::Yearless;
 
-/// How far after the epoch of its reading the first line may be, in milliseconds: clocks and zones differ.
-const AHEAD_MAX_MS: i64 = 24 * 60 * 60 * 1000;
+/// How far after the epoch of its reading the first line may be, in hours: clocks and zones differ.
+const AHEAD_MAX_HOURS: i64 = 24;
 
 /// How many years back a day is looked for: Feb 29 is missing for up to 8 years in a row (1896 to 1904, 2096 to 2104).
 const YEARS_BACK_MAX: i16 = 8;
@@ -32,17 +31,15 @@ impl YearTracker {
         YearTracker { year: year.and_then(|year| i16::try_from(year).ok()), month: None, turned: false }
     }
 
-    /// The time that `stamp` means. Lines that are refused leave no trace.
-    pub(super) fn resolve(&mut self, stamp: Stamp, epoch_ms: u64) -> Result<EventTime, String> {
-        match stamp {
-            Stamp::Full(timestamp) => Ok(EventTime::from_millis(timestamp.as_millisecond())),
-            Stamp::Yearless(stamp) => self.yearless(stamp, epoch_ms),
-        }
-    }
-
-    fn yearless(&mut self, stamp: Yearless, epoch_ms: u64) -> Result<EventTime, String> {
+    /// What the clock showed, with the year; `now` is what it shows at the epoch of reading. Lines that are refused leave no
+    /// trace.
+    pub(super) fn resolve(
+        &mut self,
+        stamp: Yearless,
+        now: impl FnOnce() -> Option<DateTime>,
+    ) -> Result<DateTime, String> {
         let year = match (self.year, self.month) {
-            (None, _) => latest_year(stamp, epoch_ms).ok_or_else(|| no_such_day(stamp, None))?,
+            (None, _) => latest_year(stamp, now()).ok_or_else(|| no_such_day(stamp, None))?,
             (Some(year), Some(before)) if stamp.month < before - MONTHS_BACK_MAX => year + 1,
             (Some(year), Some(1)) if self.turned && stamp.month == 12 => {
                 // A late line of the old year: without this it would be a year in the future.
@@ -58,16 +55,14 @@ impl YearTracker {
     }
 }
 
-fn at(stamp: Yearless, year: i16) -> Option<EventTime> {
-    let time = civil::Date::new(year, stamp.month, stamp.day).ok()?.at(stamp.hour, stamp.minute, stamp.second, 0);
-    Some(EventTime::from_millis(Offset::UTC.to_timestamp(time).ok()?.as_millisecond()))
+fn at(stamp: Yearless, year: i16) -> Option<DateTime> {
+    Some(DateTime::from_parts(Date::new(year, stamp.month, stamp.day).ok()?, stamp.time))
 }
 
-/// The latest year in which `stamp` exists and is at most a day after the epoch.
-fn latest_year(stamp: Yearless, epoch_ms: u64) -> Option<i16> {
-    let limit_ms = i64::try_from(epoch_ms).ok()?.checked_add(AHEAD_MAX_MS)?;
-    let newest = Offset::UTC.to_datetime(jiff::Timestamp::from_millisecond(limit_ms).ok()?).year();
-    (0..=YEARS_BACK_MAX).map(|back| newest - back).find(|year| at(stamp, *year).is_some_and(|t| t.millis() <= limit_ms))
+/// The latest year in which `stamp` exists and is at most a day after `now`.
+fn latest_year(stamp: Yearless, now: Option<DateTime>) -> Option<i16> {
+    let limit = now?.checked_add(AHEAD_MAX_HOURS.hours()).ok()?;
+    (0..=YEARS_BACK_MAX).map(|back| limit.year() - back).find(|year| at(stamp, *year).is_some_and(|time| time <= limit))
 }
 
 fn no_such_day(stamp: Yearless, year: Option<i16>) -> String {
@@ -82,16 +77,13 @@ fn no_such_day(stamp: Yearless, year: Option<i16>) -> String {
 mod tests {
     use super::*;
 
-    fn day(month: i8, day: i8) -> Stamp {
-        Stamp::Yearless(Yearless { month, day, hour: 12, minute: 0, second: 0 })
-    }
-
-    fn epoch(text: &str) -> u64 {
-        text.parse::<jiff::Timestamp>().unwrap().as_millisecond() as u64
+    fn day(month: i8, day: i8) -> Yearless {
+        Yearless { month, day, time: jiff::civil::time(12, 0, 0, 0) }
     }
 
     fn read(tracker: &mut YearTracker, month: i8, of_month: i8, now: &str) -> String {
-        tracker.resolve(day(month, of_month), epoch(now)).map_or_else(|why| why, |t| t.to_string())
+        let now = now.strip_suffix('Z').unwrap().parse::<DateTime>().unwrap();
+        tracker.resolve(day(month, of_month), || Some(now)).map_or_else(|why| why, |t| format!("{t}Z"))
     }
 
     #[test]
@@ -144,12 +136,11 @@ mod tests {
 
     #[test]
     fn extremes_are_refused_without_a_panic() {
-        assert!(YearTracker::new(Some(9999)).resolve(day(12, 31), 0).is_err());
-        let mut tracker = YearTracker::new(Some(9998));
-        tracker.resolve(day(12, 1), 0).unwrap();
-        tracker.resolve(day(1, 1), 0).unwrap();
-        tracker.resolve(day(12, 1), 0).unwrap();
-        assert!(YearTracker::new(None).resolve(day(1, 1), u64::MAX).is_err());
-        assert_eq!(YearTracker::new(None).resolve(day(1, 1), 0).unwrap().to_string(), "1970-01-01T12:00:00Z");
+        let mut tracker = YearTracker::new(Some(9999));
+        tracker.resolve(day(12, 1), || None).unwrap();
+        assert!(tracker.resolve(day(1, 1), || None).is_err());
+        assert!(YearTracker::new(None).resolve(day(1, 1), || None).is_err());
+        assert!(YearTracker::new(None).resolve(day(1, 1), || Some(DateTime::MAX)).is_err());
+        assert!(YearTracker::new(None).resolve(day(12, 31), || Some(DateTime::MIN)).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The setting `path` of the file source: one pattern or several.
 
-use crate::settings::{Setting, Value};
+use crate::settings::{Setting, Value, path};
 
 /// One pattern or a list of them.
 pub(super) struct Patterns(pub(super) Vec<String>);
@@ -11,8 +11,8 @@ impl Setting for Patterns {
     fn read(value: &Value) -> Result<Self, String> {
         let written = match value {
             Value::Array(nodes) if nodes.is_empty() => return Err("the list is empty".to_owned()),
-            Value::Array(nodes) => nodes.iter().map(|node| String::read(&node.value)).collect::<Result<_, _>>()?,
-            other => vec![String::read(other)?],
+            Value::Array(nodes) => nodes.iter().map(|node| pattern(&node.value)).collect::<Result<_, _>>()?,
+            other => vec![pattern(other)?],
         };
         match written.iter().find_map(|pattern: &String| glob::Pattern::new(pattern).err().map(|e| (pattern, e))) {
             _ if written.iter().any(String::is_empty) => Err("a path is empty".to_owned()),
@@ -22,12 +22,27 @@ impl Setting for Patterns {
     }
 }
 
+/// A pattern, in which `~/` and variables are expanded.
+fn pattern(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => path::expand_glob(text),
+        other => String::read(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn text(s: &str) -> Value {
         Value::String(s.to_owned())
+    }
+
+    #[test]
+    fn variables_are_expanded_to_themselves() {
+        let home = glob::Pattern::escape(&std::env::var("CARGO_MANIFEST_DIR").unwrap());
+        assert_eq!(Patterns::read(&text("$CARGO_MANIFEST_DIR/*.x")).map(|p| p.0), Ok(vec![format!("{home}/*.x")]));
+        assert!(Patterns::read(&text("${TIDEWATCH_NO_SUCH}/*")).is_err_and(|why| why.contains("is not set")));
     }
 
     #[test]

@@ -120,6 +120,10 @@ impl FileSource {
 }
 
 impl SourceConnector for FileSource {
+    fn is_live(&self) -> bool {
+        self.follow
+    }
+
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         if self.follow {
             let catalog = self.shared_catalog(context)?;

@@ -131,6 +131,14 @@ impl SourceConnector for KafkaSource {
         true
     }
 
+    fn is_live(&self) -> bool {
+        self.until == Until::Forever
+    }
+
+    fn drains(&self) -> bool {
+        self.until == Until::End
+    }
+
     /// Waits for the cluster: up to 15 s for a broker, 5 s for the topic to appear, 30 s for all offsets.
     fn reopen(&self, context: &SourceContext, before: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
         let connection = &self.connection;

@@ -3,9 +3,11 @@
 //! Empty lines and what follows a `#` do not count. All faults are reported at once, with their lines.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::PROCESSES_MAX;
 use crate::error::{Error, Result};
+use crate::settings::regular;
 
 /// The greatest length of an address, in bytes: a host name of 253, a colon and a port.
 const ADDRESS_BYTES_MAX: usize = 259;
@@ -13,7 +15,24 @@ const ADDRESS_BYTES_MAX: usize = 259;
 /// The greatest number of faults that an error lists.
 const FAULTS_MAX: usize = 20;
 
+/// The largest host file that is read, in bytes.
+pub const HOSTS_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Reads a host file: the address of every process, in process order.
+///
+/// # Errors
+/// Of kind `Config`: the file cannot be read, is not a regular file, is larger than [`HOSTS_BYTES_MAX`] or not UTF-8; or as for
+/// [`parse`].
+pub fn read(path: &Path) -> Result<Vec<String>> {
+    let failed = || Error::config(format!("cannot read host file {path:?}"));
+    let bytes = regular::read(path, HOSTS_BYTES_MAX).map_err(|why| failed().because(why))?;
+    if bytes.len() as u64 > HOSTS_BYTES_MAX {
+        return Err(failed().because(format!("it exceeds {HOSTS_BYTES_MAX} bytes")));
+    }
+    parse(&String::from_utf8(bytes).map_err(|_| failed().because("it is not UTF-8"))?)
+}
+
+/// Reads the text of a host file: the address of every process, in process order.
 ///
 /// # Errors
 /// Of kind `Config` and with line numbers: a line that is no `host:port`, an address twice, more than
@@ -106,6 +125,23 @@ mod tests {
         assert!(parse(&file(PROCESSES_MAX + 1)).unwrap_err().to_string().contains("line 1025: more than 1024"));
         let faults = parse(&"x\n".repeat(1000)).unwrap_err().to_string();
         assert!(faults.contains("980 more") && faults.len() < 4000, "{faults}");
+    }
+
+    #[test]
+    fn the_file_is_a_regular_one_of_a_bounded_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hosts");
+        let error = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).unwrap();
+            read(&file).unwrap_err().to_string()
+        };
+        let line = b"a:1\n".to_vec();
+        let most = [line.clone(), vec![b'\n'; HOSTS_BYTES_MAX as usize - line.len()]].concat();
+        assert!(error(&[most.clone(), line].concat()).contains("exceeds 1048576 bytes"));
+        std::fs::write(&file, most).unwrap();
+        assert_eq!(read(&file).unwrap(), ["a:1"]);
+        assert!(error(b"\xff").ends_with("it is not UTF-8"));
+        assert!(read(folder.path()).unwrap_err().to_string().contains("a folder, not a regular file"));
     }
 
     proptest! {

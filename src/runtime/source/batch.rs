@@ -35,16 +35,6 @@ impl<T> Batches<T> {
         }
     }
 
-    /// How many records there are.
-    pub(super) fn len(&self) -> usize {
-        self.full.iter().map(Vec::len).sum::<usize>() + self.open.len()
-    }
-
-    /// Every record, in the order they came.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.full.iter().flatten().chain(&self.open)
-    }
-
     /// Every record, in the order they came.
     pub(super) fn into_records(self) -> impl Iterator<Item = T> {
         self.full.into_iter().flatten().chain(self.open)

@@ -42,6 +42,8 @@ pub(super) struct Head {
     pub(super) floor: EventTime,
     /// It holds the lines of a block, of which empty ones are no records.
     pub(super) lines: bool,
+    /// It was read as soon as it was there: the partition had nothing more before it.
+    pub(super) live: bool,
 }
 
 #[derive(Clone)]
@@ -79,15 +81,17 @@ const HEAD_WORDS: usize = 8;
 const WORD: usize = size_of::<u64>();
 
 impl Chunk {
-    /// An empty chunk with room for `bytes` of records.
-    pub(super) fn with_room(head: Head, label: Arc<str>, bytes: usize) -> Self {
-        let records = bytes / RECORD_BYTES_GUESSED;
-        let columns = Columns::Here {
-            offsets: Offsets::Each(Vec::with_capacity(records)),
-            ends: Vec::with_capacity(records),
-            bytes: Vec::with_capacity(bytes),
-        };
-        Chunk { head, label, columns }
+    /// An empty chunk with room for `size` bytes of records.
+    pub(super) fn with_room(head: Head, label: Arc<str>, size: usize, spare: &Spare) -> Self {
+        let records = size / RECORD_BYTES_GUESSED;
+        let (mut bytes, mut ends) = spare.take();
+        bytes.reserve(size);
+        ends.reserve(records);
+        Chunk {
+            head,
+            label,
+            columns: Columns::Here { offsets: Offsets::Each(Vec::with_capacity(records)), ends, bytes },
+        }
     }
 
     /// A chunk of the lines of a block.
@@ -117,9 +121,9 @@ impl Chunk {
         Ok(())
     }
 
-    /// Gives back the memory of a block that was read.
+    /// Gives its memory to the next ones.
     pub(super) fn recycle(self, spare: &Spare) {
-        if let Columns::Here { offsets: Offsets::From(_), ends, bytes } = self.columns {
+        if let Columns::Here { ends, bytes, .. } = self.columns {
             spare.give(bytes, ends);
         }
     }
@@ -215,6 +219,8 @@ impl Chunk {
 const RECORDS: u64 = 0;
 const LINES: u64 = 1;
 const UNREAD_LINES: u64 = 2;
+/// Added to what it holds: it was read as soon as it was there.
+const LIVE: u64 = 1 << 8;
 
 const PLACED: &str = "a block goes to another process only if it has a place, and is read before otherwise";
 
@@ -240,14 +246,16 @@ impl ContainerBytes for Chunk {
     /// If the columns are not complete: a peer of the same build sent them, so that is a fault of ours.
     fn from_bytes(wire: Bytes) -> Self {
         assert!(wire.len() >= HEAD_WORDS * WORD, "a chunk has a head");
+        let kind = word(&wire, 4) & !LIVE;
         let head = Head {
             target: word(&wire, 0),
             partition: u32::try_from(word(&wire, 1)).expect("a partition has 32 bits"),
             number: word(&wire, 2),
             floor: EventTime::from_millis(word(&wire, 3).cast_signed()),
-            lines: word(&wire, 4) != RECORDS,
+            lines: kind != RECORDS,
+            live: word(&wire, 4) & LIVE != 0,
         };
-        let unread = word(&wire, 4) == UNREAD_LINES;
+        let unread = kind == UNREAD_LINES;
         let count = |at| usize::try_from(word(&wire, at)).expect("a length fits");
         let (size, bytes, label) = (count(5), count(6), count(7));
         let records = if unread { 0 } else { size };
@@ -286,7 +294,8 @@ impl ContainerBytes for Chunk {
             }
             Columns::Elsewhere { .. } | Columns::Received { .. } => panic!("a chunk is sent once"),
         };
-        let Head { target, partition, number, floor, .. } = self.head;
+        let Head { target, partition, number, floor, live, .. } = self.head;
+        let kind = if live { kind | LIVE } else { kind };
         let head = [target, partition.into(), number, floor.millis().cast_unsigned(), kind].into_iter();
         let lengths = [records, bytes.len(), self.label.len()].map(|n| n as u64);
         let mut write = |part: &[u8]| writer.write_all(part).expect("the mesh takes what was announced");
@@ -358,10 +367,10 @@ mod tests {
         #[test]
         fn what_is_received_is_what_was_sent(
             records in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
-            (partition, number, floor) in any::<(u32, u64, i64)>(),
+            (partition, number, floor, live) in any::<(u32, u64, i64, bool)>(),
         ) {
-            let head = Head { target: 3, partition, number, floor: EventTime::from_millis(floor), lines: false };
-            let mut sent = Chunk::with_room(head, "a/path".into(), 64);
+            let head = Head { target: 3, partition, number, floor: EventTime::from_millis(floor), lines: false, live };
+            let mut sent = Chunk::with_room(head, "a/path".into(), 64, &Spare::default());
             records.iter().for_each(|(offset, bytes)| sent.push(*offset, bytes));
             for chunk in [&sent, &received(&sent)] {
                 prop_assert_eq!((chunk.head, &*chunk.label), (head, "a/path"));
@@ -433,7 +442,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a chunk of 2 records, 8 bytes and a label of 1 has only")]
     fn a_chunk_that_was_cut_short_is_not_read() {
-        let mut chunk = Chunk::with_room(Head::default(), "p".into(), 0);
+        let mut chunk = Chunk::with_room(Head::default(), "p".into(), 0, &Spare::default());
         chunk.push(0, b"abc");
         chunk.push(3, b"def");
         let mut wire = Vec::new();

@@ -13,10 +13,12 @@ use timely::dataflow::{ProbeHandle, Scope, Stream, StreamVec};
 
 use super::bound::Bound;
 use super::chunk::{Chunk, Spare};
-use super::direct::Direct;
-use super::intake::{Intake, Work};
+use super::follow::Follow;
+use super::gate::Gate;
+use super::intake::Intake;
+use super::letter::Letters;
 use super::replay::Replay;
-use super::spread::{Load, Packer};
+use super::spread::Packer;
 use super::{FlowControl, SourceStage};
 use crate::checkpoint::bindings::SourceHistory;
 use crate::connectors::source::{Partition, Polled, SourceConnector, SourceReader};
@@ -45,25 +47,20 @@ const KEPT_MAX: usize = 1_000;
 const DURABLE_WAIT: Duration = Duration::from_millis(10);
 
 /// The outputs in their order.
-const RECORDS: usize = 0;
-const MARKS: usize = 1;
-const CHUNKS: usize = 2;
-const LETTERS: usize = 3;
+const MARKS: usize = 0;
+const CHUNKS: usize = 1;
+const LETTERS: usize = 2;
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// What a source's reading gives.
-pub(super) struct Read<'s, T> {
-    /// Records that were decoded here.
-    pub(super) records: StreamVec<'s, Epoch, T>,
+pub(super) struct Read<'s> {
     /// News of the partitions, addressed to workers.
     pub(super) marks: StreamVec<'s, Epoch, (u64, Mark)>,
     /// Records to be decoded by whoever they are addressed to.
     pub(super) chunks: Stream<'s, Epoch, Chunk>,
     /// Records that were refused here.
     pub(super) letters: StreamVec<'s, Epoch, DeadLetter>,
-    /// Must be told when a chunk is done.
-    pub(super) load: Load,
 }
 
 /// Builds the operator. A connector that cannot be opened fails the run.
@@ -71,19 +68,19 @@ pub(super) fn read<'s, T: Decode>(
     scope: Scope<'s, Epoch>,
     stage: SourceStage<T>,
     view: Rc<WatermarkView>,
-) -> Read<'s, T> {
+    gate: Gate<T>,
+    packer: Packer,
+) -> Read<'s> {
     let mut builder = OperatorBuilder::new(stage.context.name.clone(), scope);
-    let (records, records_stream) = builder.new_output::<Vec<T>>();
     let (marks, marks_stream) = builder.new_output::<Vec<(u64, Mark)>>();
     let (chunks, chunks_stream) = builder.new_output::<Chunk>();
     let (letters, letters_stream) = builder.new_output::<Vec<DeadLetter>>();
     let address = builder.operator_info().address;
     let activator = scope.activator_for(address.clone());
     let woken = scope.worker().sync_activator_for(address.to_vec());
-    let load = Load::new(stage.context.worker, stage.context.workers, scope.activator_for(address));
+    packer.load.wakes(scope.activator_for(address));
     let name = StageName::of(&stage.context.name);
     let outputs = Outputs {
-        records: OutputBuilder::from(records),
         marks: OutputBuilder::from(marks),
         chunks: OutputBuilder::from(chunks),
         letters: OutputBuilder::from(letters),
@@ -97,11 +94,10 @@ pub(super) fn read<'s, T: Decode>(
         Bound::new(durability.log.binder(&stage.context.name, wake))
     });
 
-    let shared = load.clone();
     builder.build(move |capabilities| {
         let control = stage.control.clone();
         // Capabilities are kept where the source cannot be opened: what nobody read must not look complete.
-        let (mut reading, unopened) = match Reading::open(stage, view, shared, bound, outputs, capabilities) {
+        let (mut reading, unopened) = match Reading::open(stage, view, (packer, gate), bound, outputs, capabilities) {
             Ok(reading) => (Some(reading), Vec::new()),
             Err((error, capabilities)) => {
                 control.fail(error);
@@ -120,11 +116,10 @@ pub(super) fn read<'s, T: Decode>(
             }
         }
     });
-    Read { records: records_stream, marks: marks_stream, chunks: chunks_stream, letters: letters_stream, load }
+    Read { marks: marks_stream, chunks: chunks_stream, letters: letters_stream }
 }
 
-struct Outputs<T: Decode> {
-    records: Output<T>,
+struct Outputs {
     marks: Output<(u64, Mark)>,
     chunks: OutputBuilder<Epoch, NoopBuilder<Chunk>>,
     letters: Output<DeadLetter>,
@@ -148,7 +143,7 @@ struct Reading<T: Decode> {
     slot: Slot,
     /// Where the partitions were at checkpoints, of which some run may still go on from the first.
     kept: VecDeque<(Epoch, Vec<(Partition, u64)>)>,
-    outputs: Outputs<T>,
+    outputs: Outputs,
     /// One per output, all at the epoch in which records are read now.
     capabilities: Vec<Capability<Epoch>>,
     workers: u64,
@@ -172,6 +167,8 @@ struct Reading<T: Decode> {
     live_from: Epoch,
     /// Binds epochs, if there is a state directory.
     bound: Option<Bound>,
+    /// The reader has said that nothing will come any more: it is not asked again.
+    finished: bool,
     /// Everything is read, and only waits for its bindings to be durable.
     ending: bool,
     /// Records read in this epoch.
@@ -187,12 +184,12 @@ impl<T: Decode> Reading<T> {
     fn open(
         stage: SourceStage<T>,
         view: Rc<WatermarkView>,
-        load: Load,
+        (packer, gate): (Packer, Gate<T>),
         bound: Option<Bound>,
-        outputs: Outputs<T>,
+        outputs: Outputs,
         capabilities: Vec<Capability<Epoch>>,
     ) -> Result<Self, (Error, Vec<Capability<Epoch>>)> {
-        let SourceStage { context, connector, options, rules, validations, control, ticker, durability, .. } = stage;
+        let SourceStage { context, connector, rules, control, ticker, durability, .. } = stage;
         let slot = stage.positions;
         let history = durability.as_ref().map(|durability| &durability.history);
         let of_source = history.and_then(|history| history.sources.get(&context.name));
@@ -205,11 +202,11 @@ impl<T: Decode> Reading<T> {
             Err(error) => return Err((error, capabilities)),
         };
         let few = reader.partitions().is_some_and(|partitions| partitions < context.workers);
-        let work = if few && T::Decoder::STATELESS {
-            Work::Spread(Packer::new(load))
-        } else {
-            Work::Here(Direct::new(options, rules, validations))
-        };
+        if few && T::Decoder::STATELESS {
+            packer.load.spread();
+        }
+        let letters = Letters::new(&context.name, stage.metrics.clone(), stage.letters_wanted);
+        let follow = Follow::new(&rules, context.worker == 0);
         let first = context.worker / stage.threads * stage.threads;
         let last = history.and_then(|history| history.last);
         let base = of_source.map(|source| source.base.clone()).unwrap_or_default();
@@ -220,7 +217,7 @@ impl<T: Decode> Reading<T> {
             connector,
             name: context.name.clone(),
             workers: context.workers as u64,
-            intake: Intake::new(&context.name, rules.idle_after, view, stage.metrics, work, base),
+            intake: Intake::new(&context.name, follow, view, letters, stage.metrics, (packer, gate), base),
             slot,
             kept: VecDeque::new(),
             outputs,
@@ -235,6 +232,7 @@ impl<T: Decode> Reading<T> {
             replay: last.map(|_| Replay::new(of_source, &context)),
             live_from: last.map_or(0, |last| last + 1),
             bound,
+            finished: false,
             ending: false,
             in_epoch: 0,
             in_flight: VecDeque::new(),
@@ -262,7 +260,7 @@ impl<T: Decode> Reading<T> {
     /// Tells of the partitions there are: all are known, on every worker, before the first epoch begins.
     fn announce(&mut self) -> Result<()> {
         self.announced = true;
-        self.reader.poll(0, &mut self.intake)?;
+        self.finished = self.reader.poll(0, &mut self.intake)? == Polled::Finished;
         self.place()?;
         if self.replay.is_none() {
             self.intake.introduce();
@@ -279,9 +277,16 @@ impl<T: Decode> Reading<T> {
         let polled = self.poll()?;
         self.place()?;
         self.send(began.checked_sub(self.reader.waited()).unwrap_or(began))?;
+        let stopping = self.control.stopping();
+        let drain = self.bound.is_none() && (self.control.drains() || self.connector.drains());
         Ok(match polled {
-            Polled::Finished if self.control.stopping() || !self.intake.holds() => {
-                if polled == Polled::Finished && !self.control.stopping() && self.intake.is_empty() {
+            Polled::Finished if stopping || !self.intake.holds() => {
+                // Another run on the same state directory reads again what is held back.
+                if stopping && self.bound.is_none() {
+                    self.intake.stop(drain);
+                    self.send(Instant::now())?;
+                }
+                if (!stopping || drain) && self.intake.is_empty() {
                     self.tell(Mark::Stands { partition: NO_PARTITION, standing: Standing::Ended });
                 }
                 self.close_epoch();
@@ -317,8 +322,9 @@ impl<T: Decode> Reading<T> {
         let began = Instant::now();
         let mut wait = self.held_back(u64::MAX);
         if wait.is_none() && !self.intake.is_replayed(&bindings)? {
-            if let Polled::Wait(more) = self.reader.poll(POLL_BYTES, &mut self.intake)? {
-                wait = Some(more);
+            match self.poll_again()? {
+                Polled::Wait(more) => wait = Some(more),
+                Polled::More | Polled::Finished => {}
             }
             self.place()?;
             self.intake.holding(|partition, held| self.reader.hold(partition, held));
@@ -354,7 +360,7 @@ impl<T: Decode> Reading<T> {
     }
 
     fn epoch(&self) -> Epoch {
-        *self.capabilities[RECORDS].time()
+        *self.capabilities[CHUNKS].time()
     }
 
     /// Moves on to the epoch `now`, if that is a later one.
@@ -413,7 +419,7 @@ impl<T: Decode> Reading<T> {
             self.intake.not_fetched();
             self.intake.metrics.backpressured(BACKPRESSURE_WAIT);
             Some(BACKPRESSURE_WAIT)
-        } else if matches!(&self.intake.work, Work::Spread(packer) if packer.load.is_full()) {
+        } else if self.intake.packer.load.is_full() {
             // Woken as soon as a worker is done with a chunk.
             self.intake.not_fetched();
             Some(DECODING_WAIT)
@@ -432,41 +438,42 @@ impl<T: Decode> Reading<T> {
         } else if self.intake.release() {
             Ok(Polled::Wait(BACKPRESSURE_WAIT))
         } else {
-            self.reader.poll(POLL_BYTES, &mut self.intake)
+            self.poll_again()
         }
+    }
+
+    /// Asks the reader for more, unless it has said that there will be none.
+    fn poll_again(&mut self) -> Result<Polled> {
+        if self.finished {
+            return Ok(Polled::Finished);
+        }
+        let polled = self.reader.poll(POLL_BYTES, &mut self.intake)?;
+        self.finished = polled == Polled::Finished;
+        Ok(polled)
     }
 
     /// Sends what was read, of which the first was there at `read_at`.
     fn send(&mut self, read_at: Instant) -> Result<()> {
         self.intake.count();
-        let read = match &mut self.intake.work {
-            Work::Here(direct) => {
-                let mut output = self.outputs.records.activate();
-                let mut session = output.session(&self.capabilities[RECORDS]);
-                let records = direct.batches.len();
-                direct.batches.take().iter_mut().for_each(|batch| session.give_container(batch));
-                records
-            }
-            Work::Spread(packer) => {
-                let mut output = self.outputs.chunks.activate();
-                let mut session = output.session_with_builder(&self.capabilities[CHUNKS]);
-                let mut records = 0;
-                for mut chunk in packer.ready.drain(..) {
-                    records += chunk.len();
-                    let target = packer.load.give();
-                    chunk.head.target = target as u64;
-                    let readable = self.process.contains(&target) || (self.one_machine && chunk.has_place());
-                    if !readable {
-                        chunk.read(&*self.connector, &self.name, &Spare::default())?;
-                    }
-                    session.give_container(&mut chunk);
+        let mut read = 0;
+        {
+            let packer = &mut self.intake.packer;
+            let mut output = self.outputs.chunks.activate();
+            let mut session = output.session_with_builder(&self.capabilities[CHUNKS]);
+            for mut chunk in packer.ready.drain(..) {
+                read += chunk.len();
+                let target = packer.load.give();
+                chunk.head.target = target as u64;
+                let readable = self.process.contains(&target) || (self.one_machine && chunk.has_place());
+                if !readable {
+                    chunk.read(&*self.connector, &self.name, &Spare::default())?;
                 }
-                records
+                session.give_container(&mut chunk);
             }
-        };
+        }
         self.in_epoch += read as u64;
+        let epoch = self.epoch();
         let letters = &mut self.intake.letters.ready;
-        let epoch = *self.capabilities[RECORDS].time();
         if self.replay.is_none() {
             self.reads.read(epoch, read_at, (read + letters.len()) as u64);
         }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::checkpoint::bindings::{PartitionBinding, SourceHistory};
 use crate::connectors::source::{Partition, SourceContext};
+use crate::operators::watermark::NO_PARTITION;
 use crate::time::Epoch;
 
 /// What was bound to an epoch, by partition.
@@ -22,7 +23,10 @@ impl Replay {
         let own = |(epoch, bindings): (&Epoch, &Bindings)| {
             let own: Bindings = bindings
                 .iter()
-                .filter(|(partition, _)| context.owns(Partition(**partition)))
+                .filter(|(partition, _)| match **partition {
+                    NO_PARTITION => context.worker == 0,
+                    partition => context.owns(Partition(partition)),
+                })
                 .map(|(partition, binding)| (*partition, binding.clone()))
                 .collect();
             (!own.is_empty()).then(|| (*epoch, Rc::new(own)))

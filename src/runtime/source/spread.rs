@@ -1,8 +1,9 @@
-//! Packs records into chunks for other workers to decode, so that a partition does not bind the dataflow to one core.
+//! Packs records into chunks, and chooses who decodes each.
 //!
-//! A chunk goes to the worker that has the fewest to do, which depends on how fast the workers are; so it must not matter
-//! for the answer, and it does not: decoding a record needs nothing but the record, and what is late is decided afterwards
-//! in the partition's order.
+//! Where there are fewer partitions than workers, and a record can be decoded without the ones before it, a chunk goes to the worker
+//! that has the fewest to do. That depends on how fast the workers are; so it must not matter for the answer, and it does not:
+//! decoding needs nothing but the record, and what is late is decided afterwards, by the partition's owner and in its order.
+//! Elsewhere a chunk stays where it was read.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use timely::scheduling::Activator;
 
-use super::chunk::{Chunk, Head};
+use super::chunk::{Chunk, Head, Spare};
 use crate::connectors::source::Block;
 use crate::time::EventTime;
 
@@ -18,8 +19,11 @@ use crate::time::EventTime;
 /// and a second-level cache, large enough that a chunk's own cost, some microseconds, does not show.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How many chunks one worker may have before it: bounds what is in memory.
+/// How many chunks one worker may have before it, where all decode: bounds what is in memory.
 const CHUNKS_WAITING_MAX: u32 = 16;
+
+/// How many the worker that reads may have before it, where it alone decodes: what is read waits for nobody, and is in the cache still.
+const OWN_CHUNKS_WAITING_MAX: u32 = 2;
 
 /// How many chunks each other worker has before the worker that reads keeps one for itself: what it keeps it decodes before it
 /// reads on, and meanwhile the others must not run dry.
@@ -32,6 +36,7 @@ pub(super) struct Packer {
     /// Chunks to send on.
     pub(super) ready: Vec<Chunk>,
     pub(super) load: Load,
+    spare: Spare,
 }
 
 struct Packing {
@@ -42,12 +47,13 @@ struct Packing {
 }
 
 impl Packer {
-    pub(super) fn new(load: Load) -> Self {
-        Packer { partitions: Vec::new(), ready: Vec::new(), load }
+    /// `spare` has the memory of chunks that are done.
+    pub(super) fn new(load: Load, spare: Spare) -> Self {
+        Packer { partitions: Vec::new(), ready: Vec::new(), load, spare }
     }
 
     pub(super) fn joined(&mut self, partition: u32, label: &str) {
-        let next = Head { target: 0, partition, number: 0, floor: EventTime::MIN, lines: false };
+        let next = Head { target: 0, partition, number: 0, floor: EventTime::MIN, lines: false, live: false };
         self.partitions.push(Packing { next, label: label.into(), open: None });
     }
 
@@ -63,11 +69,21 @@ impl Packer {
         self.partitions[index].next.floor
     }
 
+    /// How many chunks of the partition there were.
+    pub(super) fn chunks(&self, index: usize) -> u64 {
+        self.partitions[index].next.number
+    }
+
+    /// Whether what comes of the partition from now on was read as soon as it was there.
+    pub(super) fn set_live(&mut self, index: usize, live: bool) {
+        self.partitions[index].next.live = live;
+    }
+
     #[inline]
     pub(super) fn take(&mut self, index: usize, offset: u64, record: &[u8]) {
         let Packing { next, label, open } = &mut self.partitions[index];
         let chunk = open.get_or_insert_with(|| {
-            let chunk = Chunk::with_room(*next, Arc::clone(label), CHUNK_BYTES + record.len());
+            let chunk = Chunk::with_room(*next, Arc::clone(label), CHUNK_BYTES + record.len(), &self.spare);
             next.number += 1;
             chunk
         });
@@ -91,7 +107,7 @@ impl Packer {
     }
 }
 
-/// How many chunks each worker has that this one gave it. Shared with the operator that learns when one is done.
+/// How many chunks each worker has that this one gave it. Shared with the operators that learn when one is decoded.
 #[derive(Clone)]
 pub(super) struct Load(Rc<RefCell<Given>>);
 
@@ -100,20 +116,38 @@ struct Given {
     waiting: Vec<u32>,
     /// The worker that reads.
     own: usize,
+    /// Whether others decode, too.
+    spread: bool,
     /// Who was given the last one; ties are broken in turn.
     last: usize,
-    /// Wakes the source.
-    activator: Activator,
+    /// Wakes whoever reads.
+    activator: Option<Activator>,
 }
 
 impl Load {
-    pub(super) fn new(own: usize, workers: usize, activator: Activator) -> Self {
-        Load(Rc::new(RefCell::new(Given { waiting: vec![0; workers], own, last: own, activator })))
+    /// Nobody has anything to do yet. Only the worker that reads decodes, until [`spread`](Self::spread) says otherwise.
+    pub(super) fn new(own: usize, workers: usize) -> Self {
+        let (waiting, spread, last, activator) = (vec![0; workers], false, own, None);
+        Load(Rc::new(RefCell::new(Given { waiting, own, spread, last, activator })))
+    }
+
+    /// `activator` wakes whoever reads, once a worker has room again.
+    pub(super) fn wakes(&self, activator: Activator) {
+        self.0.borrow_mut().activator = Some(activator);
+    }
+
+    /// All workers decode from now on.
+    pub(super) fn spread(&self) {
+        self.0.borrow_mut().spread = true;
     }
 
     /// No worker has room for another chunk.
     pub(super) fn is_full(&self) -> bool {
-        self.0.borrow().waiting.iter().all(|chunks| *chunks >= CHUNKS_WAITING_MAX)
+        let given = self.0.borrow();
+        match given.spread {
+            true => given.waiting.iter().all(|chunks| *chunks >= CHUNKS_WAITING_MAX),
+            false => given.waiting[given.own] >= OWN_CHUNKS_WAITING_MAX,
+        }
     }
 
     /// Chooses who decodes the next chunk.
@@ -122,18 +156,24 @@ impl Load {
         let workers = given.waiting.len();
         let in_turn = (1..=workers).map(|step| (given.last + step) % workers);
         let ahead = |worker: usize| if worker == given.own { CHUNKS_AHEAD } else { 0 };
-        let target = in_turn.min_by_key(|worker| given.waiting[*worker] + ahead(*worker)).expect("there are workers");
+        let target = match given.spread {
+            true => in_turn.min_by_key(|worker| given.waiting[*worker] + ahead(*worker)).expect("there are workers"),
+            false => given.own,
+        };
         given.waiting[target] += 1;
         given.last = target;
         target
     }
 
-    /// `worker` is done with a chunk that this worker gave it.
+    /// `worker` has decoded a chunk that this worker gave it.
     pub(super) fn done(&self, worker: usize) {
         let given = &mut *self.0.borrow_mut();
         given.waiting[worker] -= 1;
-        if given.waiting[worker] + 1 == CHUNKS_WAITING_MAX {
-            given.activator.activate();
+        let full = if given.spread { CHUNKS_WAITING_MAX } else { OWN_CHUNKS_WAITING_MAX };
+        if given.waiting[worker] + 1 == full
+            && let Some(activator) = &given.activator
+        {
+            activator.activate();
         }
     }
 }

@@ -5,8 +5,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::Readiness;
-use crate::telemetry::metrics::Metrics;
+use super::{Served, callers};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,10 +21,15 @@ tidewatch
 ";
 
 /// Answers `request`.
-pub(super) fn respond(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {
-    if request.method() != Method::GET {
-        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".into());
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+pub(super) fn respond(request: &Request<Incoming>, served: &Served) -> Response<Full<Bytes>> {
+    let Served { metrics, readiness, hosts } = served;
+    if let Some((status, text)) = callers::refuse(request, hosts) {
+        return answer(status, TEXT, text);
+    }
+    // The body of an answer to HEAD is left out by the server, its headers are the same.
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".into());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {

@@ -16,7 +16,8 @@ struct Server {
 fn server(limits: AdminLimits) -> Server {
     let io = IoThread::start().unwrap();
     let readiness = Readiness::default();
-    let options = AdminOptions { address: LOOPBACK.parse().unwrap(), explicit: true, limits };
+    let hosts = vec!["node-1".to_owned()];
+    let options = AdminOptions { address: LOOPBACK.parse().unwrap(), explicit: true, hosts, limits };
     let metrics = Metrics::new("flow");
     metrics.source("logins", 0).partition("0").read(3, 30);
     let admin = Admin::start(&io, options, metrics, readiness.clone()).unwrap();
@@ -37,7 +38,7 @@ impl Server {
     }
 
     fn get(&self, path: &str) -> (u16, String) {
-        let response = self.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes());
+        let response = self.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
         let (head, body) = response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {response:?}"));
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
@@ -95,20 +96,20 @@ fn ready_only_between_start_and_shutdown() {
 }
 
 #[test]
-fn only_get_and_no_bodies() {
+fn only_get_and_head_and_no_bodies() {
     let server = server(AdminLimits::default());
-    for method in ["POST", "PUT", "DELETE", "HEAD", "BREW"] {
-        let response = server.send(format!("{method} /metrics HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes());
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "BREW"] {
+        let response = server.send(format!("{method} /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
         assert!(response.starts_with("HTTP/1.1 405"), "{method}: {response}");
-        assert!(response.to_lowercase().contains("\r\nallow: get\r\n"), "{method}: {response}");
+        assert!(response.to_lowercase().contains("\r\nallow: get, head\r\n"), "{method}: {response}");
     }
     // A body is announced and never sent: the answer does not wait for it.
-    let response = server.send(b"POST /metrics HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+    let response = server.send(b"POST /metrics HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n");
     assert!(response.starts_with("HTTP/1.1 405"), "{response}");
-    let response = server.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n");
+    let response = server.send(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\n\r\n");
     assert!(response.starts_with("HTTP/1.1 200"), "{response}");
     // One request per connection, so nothing comes of sending more at once.
-    let response = server.send(&b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50));
+    let response = server.send(&b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(50));
     assert_eq!(response.matches("HTTP/1.1 200").count(), 1, "{response}");
     let response = server.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     assert!(!response.contains("200"), "{response}");
@@ -117,7 +118,8 @@ fn only_get_and_no_bodies() {
 #[test]
 fn headers_have_a_limit() {
     let server = server(AdminLimits::default());
-    let request = |bytes: usize| format!("GET /healthz HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "x".repeat(bytes));
+    let request =
+        |bytes: usize| format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\na: {}\r\n\r\n", "x".repeat(bytes));
     assert!(server.send(request(15 * 1024).as_bytes()).starts_with("HTTP/1.1 200"));
     let mut socket = server.connect();
     // The server may close before all of it is written.
@@ -151,17 +153,44 @@ fn a_slow_request_is_cut_off() {
 }
 
 #[test]
-fn a_connection_beyond_the_limit_waits_for_its_turn() {
+fn a_head_is_that_of_get_without_its_body() {
     let server = server(AdminLimits::default());
-    let idle: Vec<TcpStream> = (0..64).map(|_| server.connect()).collect();
-    let mut next = server.connect();
-    next.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    next.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    let early = next.read(&mut [0; 16]);
-    assert!(early.is_err(), "the 65th was served beside 64 others: {early:?}");
-    drop(idle);
-    next.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    assert!(read_all(&mut next).starts_with("HTTP/1.1 200"));
+    for path in ["/healthz", "/metrics", "/dataflow", "/nothing"] {
+        let of = |method: &str| server.send(format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
+        let (head, get) = (of("HEAD"), of("GET"));
+        assert!(head.ends_with("\r\n\r\n") && head.contains("content-length: "), "{head}");
+        assert_eq!(head.lines().next(), get.lines().next(), "{path}");
+    }
+    assert!(server.send(b"HEAD /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n").starts_with("HTTP/1.1 503"));
+}
+
+#[test]
+fn what_a_page_of_another_site_sends_is_refused() {
+    let server = server(AdminLimits::default());
+    let of = |headers: &str| server.send(format!("GET /metrics HTTP/1.1\r\n{headers}\r\n\r\n").as_bytes());
+    assert!(of("host: node-1:9740").starts_with("HTTP/1.1 200"));
+    let response = of("host: attacker.example");
+    assert!(response.starts_with("HTTP/1.1 421") && response.contains("engine.admin_hosts"), "{response}");
+    assert!(!response.contains("tidewatch_source"), "{response}");
+    let response = of("host: localhost\r\norigin: http://attacker.example");
+    assert!(response.starts_with("HTTP/1.1 403") && !response.contains("tidewatch_source"), "{response}");
+    assert!(server.send(b"GET /healthz HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200"));
+}
+
+#[test]
+fn slow_connections_keep_nobody_out() {
+    let server = server(AdminLimits::default());
+    let mut idle: Vec<TcpStream> = (0..64).map(|_| server.connect()).collect();
+    for slow in &mut idle[32..] {
+        slow.write_all(b"GET /metrics HTTP/1.1\r\nhost: ").unwrap();
+    }
+    let start = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(server.get("/healthz").0, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // The first one that came had to make room.
+    assert_eq!(read_all(&mut idle[0]), "");
 }
 
 #[test]
@@ -170,7 +199,7 @@ fn a_taken_address() {
     let address = taken.local_addr().unwrap();
     let io = IoThread::start().unwrap();
     let start = |explicit| {
-        let options = AdminOptions { address, explicit, limits: AdminLimits::default() };
+        let options = AdminOptions { address, explicit, hosts: Vec::new(), limits: AdminLimits::default() };
         Admin::start(&io, options, Metrics::new("flow"), Readiness::default())
     };
     let error = start(true).err().expect("the address is taken");
@@ -184,7 +213,8 @@ fn a_taken_address() {
 #[test]
 fn stopping_closes_the_port_and_open_connections() {
     let io = IoThread::start().unwrap();
-    let options = AdminOptions { address: LOOPBACK.parse().unwrap(), explicit: true, limits: AdminLimits::default() };
+    let (address, hosts) = (LOOPBACK.parse().unwrap(), Vec::new());
+    let options = AdminOptions { address, explicit: true, hosts, limits: AdminLimits::default() };
     let admin = Admin::start(&io, options, Metrics::new("flow"), Readiness::default()).unwrap();
     let address = admin.address();
     let mut open = TcpStream::connect(address).unwrap();

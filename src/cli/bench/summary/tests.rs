@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::bench::collection::Collection;
 use crate::cli::bench::results::{Answer, Machine};
 use crate::record::Reason;
 
@@ -43,7 +44,10 @@ pub(in crate::cli::bench) fn results(combinations: Vec<(u16, u16, Vec<Run>)>) ->
         changes: Vec::new(),
         combinations: combinations
             .into_iter()
-            .map(|(processes, workers, runs)| Measured { combination: Combination { processes, workers }, runs })
+            .map(|(processes, workers, runs)| {
+                let combination = Combination { processes, workers };
+                Measured { combination, runs, collections: Vec::new() }
+            })
             .collect(),
     }
 }
@@ -107,6 +111,21 @@ fn rows_that_are_changes_may_differ_in_number_and_nothing_else_may() {
     assert!(agree(&results).is_ok());
     results.combinations[0].runs[1].answer.records.insert("in".to_owned(), 11);
     assert!(agree(&results).is_err());
+    results.combinations[0].runs[1].answer.records.insert("in".to_owned(), 1_000);
+}
+
+#[test]
+fn changes_add_up_to_the_same_in_every_run() {
+    let mut results = results(vec![(1, 1, vec![run(1.0, 1.0)]), (1, 2, vec![run(1.0, 1.0)])]);
+    let add_up_to = |sink: &str, hash: &str| [(sink.to_owned(), Collection { rows: 3, hash: hash.to_owned() })].into();
+    results.combinations[0].collections = vec![add_up_to("out", "a")];
+    // Another sink, or none, says nothing of this one.
+    results.combinations[1].collections = vec![add_up_to("other", "b"), add_up_to("out", "a")];
+    assert!(agree(&results).is_ok());
+    results.combinations[1].collections.push(add_up_to("out", "b"));
+    let said = agree(&results).unwrap_err().to_string();
+    assert!(said.contains("what the changes in sink \"out\" add up to: 3 rows (a) and 3 rows (b), in "), "{said}");
+    assert!(said.contains("in 1 × 1 and 1 × 2"), "{said}");
 }
 
 #[test]

@@ -27,8 +27,9 @@ fn read(config: &GeneratorConfig) -> Read {
     let mut failures = Vec::new();
     let lines: Vec<_> = AuthLog::new(config)
         .map(|line| {
-            let decoder =
-                decoders.entry(line.partition).or_insert_with(|| AuthLine::decoder(&AuthOptions { year: Some(2026) }));
+            let decoder = decoders
+                .entry(line.partition)
+                .or_insert_with(|| AuthLine::decoder(&AuthOptions { year: Some(2026), zone: None }));
             let decoded = match decoder.decode(&line.bytes, 0) {
                 Ok(decoded) => Some(decoded),
                 Err(rejection) => {

@@ -1,12 +1,10 @@
 //! Reads `security`, `tls` and `sasl`; every fault goes to the section.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::connectors::kafka::security::{ClientCertificate, Mechanism, Protocol, Sasl, Security, Tls};
 use crate::connectors::kafka::token::TokenFile;
-use crate::settings::{Secret, Section, Setting, Value};
+use crate::settings::{Secret, Section, Setting, Value, regular};
 
 /// Properties of librdkafka, and the setting that each of them is to be given as.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
@@ -136,11 +134,7 @@ fn pem(section: &mut Section<'_>, key: &str, what: &str) -> Option<PathBuf> {
 
 fn look(path: &Path, what: &str) -> Result<(), String> {
     let unreadable = |why: std::io::Error| format!("cannot read {path:?}: {why}");
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(format!("{path:?} is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(PEM_BYTES_MAX).read_to_end(&mut bytes)).map_err(unreadable)?;
+    let bytes = regular::read(path, PEM_BYTES_MAX).map_err(unreadable)?;
     let end = format!("{what}-----");
     let begins = |line: &[u8]| line.starts_with(b"-----BEGIN ") && line.trim_ascii_end().ends_with(end.as_bytes());
     if bytes.split(|byte| *byte == b'\n').any(begins) {

@@ -1,15 +1,23 @@
+use super::super::chunk::Spare;
+use super::super::spread::Load;
 use super::*;
+use crate::checkpoint::bindings::Joined;
 use crate::codec::line::Line;
 use crate::operators::admission::TimeRules;
+use crate::operators::watermark::Standing;
 use crate::telemetry::Metrics;
+
+fn new(rules: TimeRules) -> Intake<Line> {
+    let metrics = Metrics::new("test").source("in", 0);
+    let packer = Packer::new(Load::new(0, 1), Spare::default());
+    let gate = Gate::new((), rules, Slot::off(), BTreeMap::new());
+    let letters = Letters::new("in", metrics.clone(), true);
+    Intake::new("in", Follow::new(&rules, true), Rc::default(), letters, metrics, (packer, gate), SourceBase::default())
+}
 
 /// The intake of a worker in its first live epoch, with one partition that was there from the beginning.
 fn live() -> Intake<Line> {
-    let rules = TimeRules::default();
-    let direct = Direct::new((), rules, Default::default());
-    let metrics = Metrics::new("test").source("in", 0);
-    let mut intake =
-        Intake::new("in", rules.idle_after, Rc::default(), metrics, Work::Here(direct), SourceBase::default());
+    let mut intake = new(TimeRules::default());
     intake.joined(Partition(0), "p0");
     intake.introduce();
     intake.close_epoch(0, |_| ());
@@ -62,14 +70,10 @@ fn a_partition_that_ends_while_its_records_wait_has_not_ended_yet() {
 
 #[test]
 fn an_epoch_is_made_again_without_what_is_gone() {
-    let rules = TimeRules::default();
-    let metrics = Metrics::new("test").source("in", 0);
-    let work = Work::Here(Direct::new((), rules, Default::default()));
-    let mut intake: Intake<Line> =
-        Intake::new("in", rules.idle_after, Rc::default(), metrics, work, SourceBase::default());
+    let mut intake = new(TimeRules::default());
     intake.joined(Partition(0), "p0");
     let joined = Some(Joined { label: "p0".into(), from: 0, identity: None });
-    let binding = PartitionBinding { partition: 0, joined, next: 30, phase: Phase::Active, floor: None };
+    let binding = PartitionBinding { partition: 0, joined, next: 30, phase: Phase::Active, floor: None, follows: None };
     let bindings = BTreeMap::from([(0, binding)]);
     intake.replay(&bindings).unwrap();
     (0..10).for_each(|offset| intake.record(Partition(0), offset, b"x"));
