@@ -290,7 +290,7 @@ mod tests {
             ),
             (
                 vec![("security", text("tls")), ("tls", table([("ca", text("/dev/null"))]))],
-                &["sources.x.tls.ca: \"/dev/null\" is not"],
+                &["sources.x.tls.ca: cannot read \"/dev/null\""],
             ),
             (vec![("security", text("sasl_tls")), ("sasl", table([]))], &["sources.x.sasl.mechanism: missing"]),
             (
