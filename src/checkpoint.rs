@@ -8,6 +8,7 @@
 pub mod bindings;
 pub mod directory;
 mod frame;
+pub(crate) mod fuzz;
 pub mod identity;
 pub mod journal;
 pub mod keeper;

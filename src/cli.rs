@@ -14,10 +14,12 @@ mod child;
 mod cluster;
 #[cfg(feature = "kafka")]
 mod demo;
+mod descriptors;
 mod list;
 mod prepare;
 mod report;
 mod run;
+mod scratch;
 mod signals;
 mod summary;
 
@@ -58,6 +60,7 @@ pub fn main(dataflows: impl IntoIterator<Item = Dataflow>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    descriptors::raise_limit();
     match dispatch(&dataflows, args).and_then(|code| out::checked().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {

@@ -10,6 +10,7 @@ mod fingerprint;
 mod kinds;
 mod layers;
 mod lineage;
+mod overlap;
 mod paths;
 mod prepare;
 mod report;

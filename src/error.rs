@@ -3,10 +3,13 @@
 //! Failures of *records* are not errors but [dead letters](crate::record::DeadLetter); failures of a component are an
 //! [`Error`], which stops the dataflow with the exit code of its [`ErrorKind`]; failures of ours are panics.
 
+mod shown;
 pub mod stage;
 
 use std::error::Error as StdError;
 use std::fmt;
+
+pub(crate) use shown::Shown;
 
 /// A result whose error is Tidewatch's own [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

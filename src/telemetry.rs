@@ -29,7 +29,7 @@ pub use io::IoThread;
 pub use log::{LogFormat, LogOptions, init_log, unknown_targets};
 pub use metrics::Metrics;
 pub use sinks::SinkMetrics;
-pub use sources::{PARTITION_LABELS_MAX, PartitionMetrics, SourceMetrics};
+pub use sources::{PARTITION_LABELS_MAX, PartitionMetrics, SkipReason, SourceMetrics};
 pub use stages::StageMetrics;
 pub use table::{Definition, Kind, Metric, render_markdown};
 pub use timely_log::{PUBLISH_INTERVAL, WorkerLog, arrangement_bytes};

@@ -37,6 +37,7 @@
 
 mod clock;
 mod everywhere;
+mod fuzz;
 pub mod oracle;
 mod pace;
 mod results;
@@ -46,6 +47,8 @@ mod step;
 
 pub use clock::ManualClock;
 pub use everywhere::EPOCHS_MAX;
+#[doc(hidden)]
+pub use fuzz::fuzz;
 pub use results::Results;
 pub use rows::{assert_same_rows, difference};
 pub use run::TestRun;

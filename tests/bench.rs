@@ -7,6 +7,8 @@ mod process;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -113,10 +115,24 @@ fn a_rate_is_kept_and_latency_is_shown() {
 fn runs_that_disagree_fail_after_they_were_shown() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("in.jsonl"), events(500)).unwrap();
-    // The rows of a run are input of the next.
-    let (input, rows) = (format!("sources.events.path={}/*.jsonl", folder.path().display()), folder.path().display());
-    let rows = format!("sinks.windows.path={rows}");
-    let ended = end(bench(&["auth-windows", "--repeats", "2", "--set", &input, "--set", &rows], folder.path()));
+    // More input comes all the while.
+    let (input, ended) = (format!("sources.events.path={}/*.jsonl", folder.path().display()), AtomicBool::new(false));
+    let ended = thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0.. {
+                if ended.load(Ordering::Acquire) {
+                    break;
+                }
+                let file = folder.path().join(format!("{i}"));
+                fs::write(&file, events(1)).unwrap();
+                fs::rename(&file, file.with_extension("jsonl")).unwrap();
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let measured = end(bench(&["auth-windows", "--repeats", "2", "--set", &input], folder.path()));
+        ended.store(true, Ordering::Release);
+        measured
+    });
     assert_eq!(ended.code(), Some(70), "{}", ended.stderr);
     assert!(
         ended.errors()[0].contains("disagree: ") && ended.errors()[0].contains("of source \"events\""),
@@ -161,7 +177,7 @@ fn a_signal_ends_the_measurement_and_leaves_nothing() {
         [supervisor, members].concat().split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
     };
     while members().len() < 3 {
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     let started = members();
     signal("TERM", &process.pid().to_string());

@@ -118,6 +118,11 @@ fn mesh() {
 }
 
 #[test]
+fn state() {
+    exercise("state", tidewatch::testing::fuzz);
+}
+
+#[test]
 #[should_panic(expected = "found the planted defect")]
 fn a_planted_defect_is_found() {
     exercise("json", |bytes| assert!(!bytes.windows(2).any(|pair| pair == b",,"), "found the planted defect"));

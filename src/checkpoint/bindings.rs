@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use prune::prune;
+pub(crate) use read::fuzz;
 pub use read::recover;
 pub use write::{Binder, BindingLog, BindingWriter, LogObserver};
 

@@ -16,21 +16,25 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use rustix::fs::OFlags;
 
 use super::identity::{FORMAT, Fingerprint, Identity};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Shown};
 
 /// How long the start of a generation waits for the processes of the one before to be gone.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// How often it looks.
 const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// The bits of a mode that let others write.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// How many differences of a dataflow are told.
 const DIFFERENCES_MAX: usize = 5;
@@ -62,18 +66,23 @@ impl StateDirectory {
     /// Begins a generation in the directory at `path`, which is made if it is not there.
     ///
     /// # Errors
-    /// Of kind `State`: if it is in use and stays so for 10 s, belongs to another dataflow, has another format, or cannot be
-    /// read or written.
+    /// Of kind `State`: if it is in use and stays so for 10 s, belongs to another dataflow, has another format, was used and has lost
+    /// what says whose it is, cannot be read or written, or if others may write in it.
     pub fn begin(path: &Path, purpose: &Purpose) -> Result<Self> {
         let failed = |why| failed(path, "cannot make", why);
-        DirBuilder::new().recursive(true).mode(0o700).create(path.join("bindings")).map_err(failed)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        check_access(path)?;
         let lock = open_lock(path).map_err(failed)?;
         lock_alone(path, &lock)?;
         let identity = match fs::read(path.join("identity.json")) {
             Ok(text) => known(path, &text, purpose)?,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => make(path, purpose)?,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                check_unused(path)?;
+                make(path, purpose)?
+            }
             Err(why) => return Err(failed(why)),
         };
+        DirBuilder::new().recursive(true).mode(0o700).create(path.join("bindings")).map_err(failed)?;
         let generation = read_generation(path)?;
         let mut directory = StateDirectory { path: path.to_owned(), lock, identity, generation };
         directory.count_up()?;
@@ -87,6 +96,7 @@ impl StateDirectory {
     pub fn begin_anew(path: &Path, purpose: &Purpose) -> Result<Self> {
         let failed = |why| failed(path, "cannot put aside what is in", why);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        check_access(path)?;
         let lock = open_lock(path).map_err(failed)?;
         lock_alone(path, &lock)?;
         // Counted, so that nothing is ever overwritten.
@@ -110,6 +120,7 @@ impl StateDirectory {
     /// # Errors
     /// Of kind `State`: if that generation is over, or the directory cannot be read.
     pub fn join(path: &Path, purpose: &Purpose, generation: u64) -> Result<Self> {
+        check_access(path)?;
         let lock = open_lock(path).map_err(|why| failed(path, "cannot open", why))?;
         lock.lock_shared().map_err(|why| failed(path, "cannot lock", why))?;
         let text = fs::read(path.join("identity.json")).map_err(|why| failed(path, "cannot read", why))?;
@@ -163,7 +174,40 @@ impl StateDirectory {
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path.join("lock"))
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().create(true).append(true).mode(0o600).custom_flags(flags).open(path.join("lock"))
+}
+
+/// Refuses a folder in which others may write: whoever can put a file there decides what the next run resumes from.
+fn check_access(path: &Path) -> Result<()> {
+    let folder = fs::metadata(path).map_err(|why| failed(path, "cannot look at", why))?;
+    let mode = folder.mode() & 0o7777;
+    if mode & OTHERS_WRITE == 0 {
+        return Ok(());
+    }
+    let message = format!("state directory: users other than its owner may write in {path:?} (mode {mode:04o})");
+    Err(Error::new(ErrorKind::State, message).hint(format!(
+        "take that away (chmod go-w {}), or name a folder in it that is not there yet: it is made for this user alone",
+        Shown::from(path)
+    )))
+}
+
+/// Refuses a directory that has no identity and was used: without it nobody knows whose epochs it holds.
+fn check_unused(path: &Path) -> Result<()> {
+    let is_used = |name: &&&str| match fs::read_dir(path.join(name)) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(why) => why.kind() != io::ErrorKind::NotFound,
+    };
+    match ["generation", "bindings", "checkpoints", "journal"].iter().find(is_used) {
+        None => Ok(()),
+        Some(name) => {
+            let message =
+                format!("state directory: {path:?} was used (it has {name:?}), and its identity.json is missing");
+            Err(Error::new(ErrorKind::State, message).hint(
+                "restore identity.json from a copy, or begin anew with --from-scratch, which puts aside what is there",
+            ))
+        }
+    }
 }
 
 fn lock_alone(path: &Path, lock: &File) -> Result<()> {
@@ -202,6 +246,12 @@ fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
         .hint("its epochs cannot be made again by this one: go back to what was, or begin with a new state directory"))
 }
 
+/// Reads `bytes` as an identity.
+pub(crate) fn fuzz(path: &Path, bytes: &[u8]) {
+    let purpose = Purpose { fingerprint: Fingerprint::default(), workers: 1, now_ms: 0 };
+    let _ = known(path, bytes, &purpose);
+}
+
 fn make(path: &Path, purpose: &Purpose) -> Result<Identity> {
     let mut random = [0; 8];
     SysRng.try_fill_bytes(&mut random).map_err(|why| failed(path, "cannot make", io::Error::other(why)))?;
@@ -230,7 +280,12 @@ fn read_generation(path: &Path) -> Result<u64> {
 pub(super) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (new, path) = (folder.join(format!("{name}.new")), folder.join(name));
     let write = || {
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
+        // A rest of a run that was killed, or a link that leads elsewhere.
+        match fs::remove_file(&new) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
@@ -246,6 +301,8 @@ fn failed(path: &Path, what: &str, why: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn purpose(size: &str, workers: usize) -> Purpose {
@@ -310,6 +367,72 @@ mod tests {
         fs::remove_dir(folder.path().join("generation.new")).unwrap();
         starter.begin_next().unwrap();
         assert_eq!(starter.generation(), 2);
+    }
+
+    #[test]
+    fn a_directory_that_lost_its_identity_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        drop(StateDirectory::begin(&path, &purpose("1", 1)).unwrap());
+        let identity = path.join("identity.json");
+        fs::remove_file(&identity).unwrap();
+        for _ in 0..2 {
+            let error = StateDirectory::begin(&path, &purpose("1", 1)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::State);
+            assert!(error.to_string().contains("identity.json is missing"), "{error}");
+            assert!(!identity.exists());
+        }
+        // Whatever else is left says that it was used; what is put aside does not.
+        fs::remove_file(path.join("generation")).unwrap();
+        for left in ["bindings/0000000001-000-000000.log", "checkpoints/0-1", "journal/a-0"] {
+            fs::create_dir_all(path.join(left)).unwrap();
+            assert!(StateDirectory::begin(&path, &purpose("1", 1)).is_err(), "{left}");
+            fs::remove_dir(path.join(left)).unwrap();
+        }
+        fs::write(path.join("generation"), "7").unwrap();
+        drop(StateDirectory::begin_anew(&path, &purpose("1", 1)).unwrap());
+        drop(StateDirectory::begin(&path, &purpose("1", 1)).unwrap());
+    }
+
+    #[test]
+    fn what_is_written_whole_replaces_a_link_and_nothing_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("precious"), "kept").unwrap();
+        for name in ["a.new", "a"] {
+            std::os::unix::fs::symlink(at("precious"), at(name)).unwrap();
+        }
+        write_whole(folder.path(), "a", b"new").unwrap();
+        assert_eq!(fs::read_to_string(at("precious")).unwrap(), "kept");
+        assert!(fs::symlink_metadata(at("a")).unwrap().is_file());
+        assert_eq!(fs::read_to_string(at("a")).unwrap(), "new");
+        // The lock is none of a link either.
+        fs::create_dir(at("state")).unwrap();
+        fs::set_permissions(at("state"), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink(at("precious"), at("state/lock")).unwrap();
+        assert!(StateDirectory::begin(&at("state"), &purpose("1", 1)).is_err());
+    }
+
+    #[test]
+    fn a_folder_in_which_others_may_write_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        fs::create_dir(&path).unwrap();
+        for (mode, refused) in
+            [(0o770, true), (0o702, true), (0o777, true), (0o1777, true), (0o755, false), (0o700, false)]
+        {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let begun = StateDirectory::begin(&path, &purpose("1", 1));
+            assert_eq!(begun.is_err(), refused, "{mode:o}");
+            if let Err(error) = begun {
+                let error = error.to_string();
+                assert!(error.contains("chmod go-w") && error.contains(&format!("{mode:04o}")), "{error}");
+                assert!(!path.join("lock").exists(), "nothing is written before");
+            }
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(StateDirectory::join(&path, &purpose("1", 1), 2).is_err());
+        assert!(StateDirectory::begin_anew(&path, &purpose("1", 1)).is_err());
     }
 
     #[test]

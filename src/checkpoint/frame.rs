@@ -9,9 +9,15 @@ const CHECKSUM_DIGITS: usize = 8;
 /// `content` as one line.
 pub(crate) fn to_line<T: Serialize>(content: &T) -> Vec<u8> {
     let json = serde_json::to_vec(content).expect("what is written here can be JSON");
-    let mut line = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
-    line.extend_from_slice(&json);
+    let mut line = seal(&json);
     line.push(b'\n');
+    line
+}
+
+/// `json` after its checksum.
+pub(crate) fn seal(json: &[u8]) -> Vec<u8> {
+    let mut line = format!("{:08x} ", crc32fast::hash(json)).into_bytes();
+    line.extend_from_slice(json);
     line
 }
 

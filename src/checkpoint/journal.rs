@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use append::Appender;
 pub use frame::{Batch, Entry};
 pub use read::Cursor;
+pub(crate) use recover::fuzz;
 pub use segments::Journal;
 
 use crate::error::{Error, ErrorKind, Result};

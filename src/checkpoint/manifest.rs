@@ -100,7 +100,7 @@ pub struct Manifest {
 impl Manifest {
     /// How many bytes all of it has.
     pub fn bytes(&self) -> u64 {
-        self.objects.iter().chain(&self.lasting).map(|object| object.bytes).sum()
+        self.objects.iter().chain(&self.lasting).fold(0, |bytes, object| bytes.saturating_add(object.bytes))
     }
 
     /// Writes it, which makes the checkpoint complete.

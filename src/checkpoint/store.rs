@@ -60,7 +60,10 @@ impl CheckpointStore {
         if url.scheme() == "file" {
             return Self::folder(&url.to_file_path().map_err(|()| unusable())?);
         }
-        let variables = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
+        // One that is not UTF-8 is none of the store's.
+        let texts =
+            std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+        let variables = texts.map(|(name, value)| (name.to_lowercase(), value));
         let (objects, prefix) = object_store::parse_url_opts(&url, variables).map_err(|why| unusable().because(why))?;
         Self::new(Arc::new(PrefixStore::new(objects, prefix)), place.to_owned())
     }

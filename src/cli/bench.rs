@@ -18,8 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
-use tempfile::TempDir;
-
 use self::args::BenchCommand;
 pub(super) use self::args::{BenchArgs, MeasureArgs};
 use self::collection::Collection;
@@ -27,6 +25,7 @@ pub(super) use self::replay::Replay;
 use self::results::{Combination, Generated, Machine, Measured, Results, Run};
 use super::args::ConfigArgs;
 use super::prepare::{Prepared, prepare};
+use super::scratch::Scratch;
 use super::{find, run, signals};
 use crate::error::{Error, Result};
 use crate::flow::{Cut, Dataflow, launch};
@@ -47,7 +46,7 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
     run::log(&prepared.engine, None)?;
     let io = IoThread::start()?;
     let requests = signals::count(&io)?;
-    let folder = tempfile::Builder::new().prefix("tidewatch-bench-").tempdir().map_err(no_room)?;
+    let folder = Scratch::new("bench-").map_err(no_room)?;
 
     let parts = launch::parts(dataflow, &prepared.environment);
     if let Some(name) = args.changes.iter().find(|name| !parts.sinks.contains(name)) {
@@ -88,7 +87,7 @@ const RUN: &str = "run";
 struct Bench {
     /// The configuration of every run.
     config: ConfigArgs,
-    folder: TempDir,
+    folder: Scratch,
     requests: StopRequests,
     /// Sinks whose rows are changes, which are compared by what they add up to.
     changes: BTreeSet<String>,

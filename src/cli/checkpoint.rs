@@ -13,7 +13,7 @@ use crate::checkpoint::prune::prune;
 use crate::checkpoint::restore::{Restored, load};
 use crate::checkpoint::snapshots::{admitted_of, positions_of};
 use crate::checkpoint::store::CheckpointStore;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::time::EventTime;
 
 pub(super) fn checkpoint(command: &CheckpointCommand) -> Result<ExitCode> {
@@ -102,7 +102,8 @@ fn positions(restored: &Restored) -> Result<Table> {
             let greatest = greatest.get(&at.partition).filter(|time| **time != EventTime::MIN);
             let greatest = greatest.map(EventTime::to_string).unwrap_or_default();
             let phase = format!("{:?}", at.phase).to_lowercase();
-            table.add_row([source.to_owned(), at.label, at.next.to_string(), greatest, phase]);
+            let label = Shown::from(&*at.label).to_string();
+            table.add_row([source.to_owned(), label, at.next.to_string(), greatest, phase]);
         })?;
     }
     Ok(table)

@@ -1,18 +1,17 @@
 //! `cluster`: several local processes of this program under a supervisor.
 //!
 //! Addresses, secret and the supervisor's socket are in a folder that only this user can enter, and that is gone when the
-//! cluster is. Standard input belongs to process 0. With a state directory the loss of a process, or its failure, is followed by a new
+//! cluster is, or when the next one begins if this one is killed. Standard input belongs to process 0. With a state directory the loss of a process, or its failure, is followed by a new
 //! generation of all of them.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use tempfile::TempDir;
-
 use super::args::ClusterArgs;
 use super::child::{option, path_option, this_program};
 use super::prepare::{Prepared, prepare, warn};
 use super::run::log;
+use super::scratch::Scratch;
 use super::{report, signals, summary};
 use crate::checkpoint::directory::{Purpose, StateDirectory};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,35 +86,28 @@ fn generation_of_processes(
 }
 
 /// What the processes of a cluster share.
-struct Folder(TempDir);
+struct Folder(Scratch);
 
 impl Folder {
     fn prepare(processes: u16) -> Result<Self> {
         let failed = |why| Error::new(ErrorKind::Mesh, "cannot prepare a folder for the cluster").because(why);
-        let mut builder = tempfile::Builder::new();
-        builder.prefix("tidewatch-");
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let folder = Folder(builder.tempdir().map_err(failed)?);
+        let folder = Folder(Scratch::new("").map_err(failed)?);
         Secret::generate()?.save(folder.secret())?;
         let addresses = free_loopback_addresses(usize::from(processes))?;
         std::fs::write(folder.hosts(), addresses.join("\n")).map_err(failed)?;
         Ok(folder)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn hosts(&self) -> PathBuf {
-        self.file("hosts")
+        self.0.file("hosts")
     }
 
     fn secret(&self) -> PathBuf {
-        self.file("secret")
+        self.0.file("secret")
     }
 
     fn socket(&self) -> PathBuf {
-        self.file("supervisor")
+        self.0.file("supervisor")
     }
 
     /// The command that runs one process.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::overlap::overlaps;
 use super::warnings::warnings;
 use super::{EngineConfig, Layers, bench, fingerprint, lineage, report};
 use crate::checkpoint::directory::Purpose;
@@ -95,6 +96,7 @@ pub(crate) fn prepare(
     };
     wire(&mut environment);
     faults.extend(check_all(dataflow, &environment));
+    faults.extend(overlaps(&environment.settings, &engine, environment.run_ms));
     if !faults.is_empty() {
         return Err(report(dataflow.name(), &faults));
     }

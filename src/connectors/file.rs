@@ -10,11 +10,17 @@ mod exact;
 mod finisher;
 mod finite;
 mod follow;
+mod list;
+mod open;
 mod output;
+mod part;
 mod patterns;
 mod sink;
+mod skips;
 mod source;
 mod tail;
+mod walk;
 
+pub(crate) use exact::fuzz as fuzz_progress;
 pub use sink::{FileSink, ROLL_AFTER_DEFAULT, ROLL_BYTES_DEFAULT};
 pub use source::{FileSource, ReadFrom};

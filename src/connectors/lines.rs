@@ -1,13 +1,21 @@
 //! Splits bytes into lines: what a record is in a file and on standard input.
 //!
-//! A record is a line without its `\n`; a `\r` before it is left to the decoder. An empty line (also one that holds only a
-//! `\r`) is no record. A line longer than the limit is rejected once, with its size and the head of it, and is skipped in
-//! flat memory. What comes out depends on the bytes alone, never on how they were cut into pieces.
+//! A record is the [`text`] of a line: a line without its `\n`, without NULs before it and without a byte order mark. A `\r` at
+//! its end is left to the decoder. A line without text (also one that holds only a `\r`) is no record. A line longer than the
+//! limit is rejected once, with its size and the head of it, and is skipped in flat memory. A record's offset is that of the
+//! first byte of its line, NULs and byte order mark included, so that reading can resume there. What comes out depends on the
+//! bytes alone, never on how they were cut into pieces.
+
+mod fuzz;
 
 use memchr::{memchr, memchr_iter};
 
+pub(crate) use self::fuzz::fuzz;
 use super::source::{Collector, Partition};
 use crate::record::{DEAD_LETTER_BYTES_MAX, Reason};
+
+/// What some programs put before UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Splits the bytes of one partition.
 #[derive(Debug)]
@@ -15,6 +23,8 @@ pub(crate) struct Splitter {
     partition: Partition,
     record_bytes_max: usize,
     skip: Option<Skip>,
+    /// Where the unfinished line begins, if NULs at its beginning were taken already.
+    hole: Option<u64>,
 }
 
 /// A line that is already known to be too long, up to where it has been read.
@@ -36,12 +46,13 @@ impl Skip {
 impl Splitter {
     /// A splitter of `partition` that rejects lines of more than `record_bytes_max` bytes.
     pub(crate) fn new(partition: Partition, record_bytes_max: usize) -> Self {
-        Splitter { partition, record_bytes_max, skip: None }
+        Splitter { partition, record_bytes_max, skip: None, hole: None }
     }
 
     /// Hands over the complete lines of `bytes`, whose first byte is at `offset`, and returns how many bytes are done with.
     ///
-    /// The rest, at most `record_bytes_max` bytes, is the beginning of a line: give it again with more bytes behind it.
+    /// The rest, at most `record_bytes_max` bytes and a byte order mark, is the beginning of a line: give it again with more bytes
+    /// behind it.
     pub(crate) fn split(&mut self, offset: u64, bytes: &[u8], collector: &mut dyn Collector) -> usize {
         let mut start = 0;
         if let Some(skip) = &mut self.skip {
@@ -54,24 +65,43 @@ impl Splitter {
             start = end + 1;
         }
         let searched = start;
+        let mut hole = self.hole.take();
         for end in memchr_iter(b'\n', &bytes[searched..]) {
             let end = searched + end;
-            self.line(offset + start as u64, &bytes[start..end], collector);
+            let begin = hole.take().unwrap_or(offset + start as u64);
+            self.line(begin, &bytes[start..end], collector);
             start = end + 1;
         }
+        let nuls = leading_nuls(&bytes[start..]);
+        if nuls > 0 {
+            hole.get_or_insert(offset + start as u64);
+            start += nuls;
+        }
         let rest = &bytes[start..];
-        if rest.len() > self.record_bytes_max {
-            let mut skip = Skip { offset: offset + start as u64, size: 0, head: Vec::new() };
-            skip.extend(rest);
+        if self.is_too_long(rest) {
+            let mut skip = Skip { offset: hole.unwrap_or(offset + start as u64), size: 0, head: Vec::new() };
+            skip.extend(text(rest));
             self.skip = Some(skip);
             start = bytes.len();
+        } else {
+            self.hole = hole;
         }
         start
     }
 
-    /// Whether it is in the middle of a line that is too long.
-    pub(crate) fn is_skipping(&self) -> bool {
-        self.skip.is_some()
+    /// Whether the beginning of the unfinished line was taken: it is too long, or began with NULs.
+    pub(crate) fn is_within_line(&self) -> bool {
+        self.skip.is_some() || self.hole.is_some()
+    }
+
+    /// Whether nothing but NULs was taken of the unfinished line.
+    pub(crate) fn is_within_hole(&self) -> bool {
+        self.hole.is_some()
+    }
+
+    /// Whether `rest`, the beginning of a line, is too long already. What may yet become a byte order mark is not.
+    fn is_too_long(&self, rest: &[u8]) -> bool {
+        text(rest).len() > self.record_bytes_max && !BYTE_ORDER_MARK.starts_with(rest)
     }
 
     /// Hands over `rest`, the bytes after the last newline, at `offset`: nothing will follow them.
@@ -81,12 +111,16 @@ impl Splitter {
                 skip.extend(rest);
                 self.reject_skipped(collector);
             }
-            None => self.line(offset, rest, collector),
+            None => {
+                let begin = self.hole.take().unwrap_or(offset);
+                self.line(begin, rest, collector);
+            }
         }
     }
 
     #[inline]
     fn line(&self, offset: u64, line: &[u8], collector: &mut dyn Collector) {
+        let line = text(line);
         if line.len() > self.record_bytes_max {
             let head = &line[..line.len().min(DEAD_LETTER_BYTES_MAX)];
             self.reject(offset, line.len() as u64, head, collector);
@@ -112,9 +146,29 @@ pub(crate) fn ends(bytes: &[u8]) -> impl Iterator<Item = usize> {
     memchr_iter(b'\n', bytes)
 }
 
-/// Whether the line is no record.
-pub(crate) fn is_empty(line: &[u8]) -> bool {
-    matches!(line, b"" | b"\r")
+/// The line without what does not belong to its text: NULs before it, which a writer leaves that goes on where it was in a file
+/// that was truncated meanwhile, and a byte order mark.
+#[inline]
+pub(crate) fn text(line: &[u8]) -> &[u8] {
+    match line.first() {
+        Some(0 | 0xEF) => bare(line),
+        _ => line,
+    }
+}
+
+#[cold]
+fn bare(line: &[u8]) -> &[u8] {
+    let line = &line[leading_nuls(line)..];
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+}
+
+fn leading_nuls(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len())
+}
+
+/// Whether the text of a line is no record.
+pub(crate) fn is_empty(text: &[u8]) -> bool {
+    matches!(text, b"" | b"\r")
 }
 
 /// Why a line of `size` bytes is rejected.
@@ -128,6 +182,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::telemetry::SkipReason;
 
     /// What a reader said, one entry per call.
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +200,7 @@ pub(crate) mod tests {
         pub(crate) caught_up: std::collections::BTreeSet<u32>,
         pub(crate) lag: std::collections::BTreeMap<u32, u64>,
         pub(crate) lag_calls: usize,
+        pub(crate) skipped: std::collections::BTreeMap<SkipReason, u64>,
     }
 
     impl Heard {
@@ -194,6 +250,9 @@ pub(crate) mod tests {
             self.lag.insert(partition.0, lag);
             self.lag_calls += 1;
         }
+        fn skipped(&mut self, reason: SkipReason, paths: u64) {
+            *self.skipped.entry(reason).or_default() += paths;
+        }
         fn ended(&mut self, partition: Partition) {
             self.said.push(Said::Ended(partition.0));
         }
@@ -204,11 +263,13 @@ pub(crate) mod tests {
         let mut offset = 0;
         let mut said = Vec::new();
         for line in bytes.split(|b| *b == b'\n') {
-            if line.len() > record_bytes_max {
-                let head = line[..line.len().min(DEAD_LETTER_BYTES_MAX)].to_vec();
-                said.push(Said::Rejected(0, offset, line.len() as u64, head));
-            } else if !line.is_empty() && line != b"\r" {
-                said.push(Said::Record(0, offset, line.to_vec()));
+            let text: Vec<u8> = line.iter().copied().skip_while(|byte| *byte == 0).collect();
+            let text = text.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(&text);
+            if text.len() > record_bytes_max {
+                let head = text[..text.len().min(DEAD_LETTER_BYTES_MAX)].to_vec();
+                said.push(Said::Rejected(0, offset, text.len() as u64, head));
+            } else if !text.is_empty() && text != b"\r" {
+                said.push(Said::Record(0, offset, text.to_vec()));
             }
             offset += line.len() as u64 + 1;
         }
@@ -222,7 +283,7 @@ pub(crate) mod tests {
         while read < bytes.len() {
             read = bytes.len().min(read + piece);
             done += splitter.split(done as u64, &bytes[done..read], &mut heard);
-            assert!(read - done <= record_bytes_max, "more than a line is held back");
+            assert!(read - done <= record_bytes_max + BYTE_ORDER_MARK.len(), "more than a line is held back");
         }
         splitter.finish(done as u64, &bytes[done..], &mut heard);
         heard.said
@@ -241,13 +302,50 @@ pub(crate) mod tests {
         assert_eq!(in_pieces(b"a\r\n\n\r\nb\n\n", 10, 3), expected);
     }
 
+    #[test]
+    fn nuls_and_a_byte_order_mark_before_a_line_are_no_part_of_it() {
+        let record = |offset, text: &str| Said::Record(0, offset, text.as_bytes().to_vec());
+        for (bytes, expected) in [
+            (&b"\0\0a\nb\n"[..], vec![record(0, "a"), record(4, "b")]),
+            (b"a\n\0\0\0b", vec![record(0, "a"), record(2, "b")]),
+            (b"\xEF\xBB\xBFa\nb", vec![record(0, "a"), record(5, "b")]),
+            (b"\0\xEF\xBB\xBFa", vec![record(0, "a")]),
+            // Nothing is left of these.
+            (b"\0\0\n\0\r\n\xEF\xBB\xBF\n\0", vec![]),
+            // Within a line, and where it only begins alike, both are data.
+            (b"a\0b\n\xEF\xBC\xA1", vec![record(0, "a\0b"), record(4, "\u{ff21}")]),
+        ] {
+            for piece in 1..=bytes.len() {
+                assert_eq!(in_pieces(bytes, 5, piece), expected, "{bytes:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn nuls_before_a_line_have_no_limit_and_what_follows_keeps_its_own() {
+        let hole = vec![0; 1_000_000];
+        for (text, expected) in [
+            ("12345", Said::Record(0, 0, b"12345".to_vec())),
+            ("\u{feff}12345", Said::Record(0, 0, b"12345".to_vec())),
+            ("123456", Said::Rejected(0, 0, 6, b"123456".to_vec())),
+            ("\u{feff}123456", Said::Rejected(0, 0, 6, b"123456".to_vec())),
+        ] {
+            for piece in [1_000, 2_000_000] {
+                let bytes = [&hole, text.as_bytes(), b"\nb"].concat();
+                let next = Said::Record(0, (hole.len() + text.len() + 1) as u64, b"b".to_vec());
+                assert_eq!(in_pieces(&bytes, 5, piece), [expected.clone(), next], "{text:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn pieces_of_any_size_give_the_same_lines(
-            bytes in proptest::collection::vec(prop_oneof![3 => Just(b'a'), 1 => Just(b'\n'), 1 => Just(b'\r'), 1 => any::<u8>()], 0..200),
+            bytes in proptest::collection::vec(prop_oneof![3 => Just(&b"a"[..]), 1 => Just(&b"\n"[..]), 1 => Just(&b"\r"[..]), 1 => Just(&b"\0\0"[..]), 1 => Just(BYTE_ORDER_MARK), 1 => Just(&b"\xEF\xBB"[..])], 0..200),
             piece in 1usize..40,
             record_bytes_max in 1usize..20,
         ) {
+            let bytes = bytes.concat();
             prop_assert_eq!(in_pieces(&bytes, record_bytes_max, piece), naive(&bytes, record_bytes_max));
         }
 

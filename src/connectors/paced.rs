@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::source::{Block, Collector, Partition, Polled, SourceConnector, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::record::Reason;
+use crate::telemetry::SkipReason;
 
 /// How much must be due for it to be handed over in blocks, in bytes. A block is about as large: with less, records would come
 /// before they are due.
@@ -187,6 +188,10 @@ impl Collector for Counting<'_> {
 
     fn lag(&mut self, partition: Partition, lag: u64) {
         self.to.lag(partition, lag);
+    }
+
+    fn skipped(&mut self, reason: SkipReason, paths: u64) {
+        self.to.skipped(reason, paths);
     }
 
     fn ended(&mut self, partition: Partition) {

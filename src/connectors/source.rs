@@ -6,6 +6,7 @@ use crate::checkpoint::bindings::KnownPartition;
 use crate::checkpoint::journal::Journals;
 use crate::error::{Error, Result};
 use crate::record::Reason;
+use crate::telemetry::SkipReason;
 
 /// A partition of a source, numbered from 0; unique within the source over all workers, and the same after a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -203,6 +204,9 @@ pub trait Collector {
     /// `records` of the partition are gone, and reading goes on at the offset `next`, as its configuration allows. Default: nobody wants to
     /// know.
     fn gap(&mut self, _: Partition, _next: u64, _records: u64) {}
+
+    /// `paths` that the source matches are not read, for `reason`, and were not reported before. Default: nobody wants to know.
+    fn skipped(&mut self, _: SkipReason, _paths: u64) {}
 
     /// The journal of the partition has so many bytes; `full` says that nothing is read until it has fewer. Default: nobody wants to
     /// know.

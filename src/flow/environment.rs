@@ -1,7 +1,7 @@
 //! Everything around a dataflow that is not its code: configuration, clock, limits, metrics. The same on all workers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Part;
@@ -29,6 +29,8 @@ pub struct Environment {
     pub sources: BTreeMap<String, Arc<dyn SourceConnector>>,
     /// Sinks wired in code; they win over the configuration.
     pub sinks: BTreeMap<String, Arc<dyn SinkConnector>>,
+    /// The sources that were made from the configuration: the workers of a process share them.
+    pub(crate) configured: Arc<Mutex<BTreeMap<String, Arc<dyn SourceConnector>>>>,
     /// Makes every sink that `sinks` does not name, by its name, in place of the configured one.
     pub sinks_by_default: Option<SinkByName>,
     /// Whether a source that `sources` does not name is a fault, rather than read as configured.
@@ -74,6 +76,7 @@ impl Environment {
             settings,
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            configured: Arc::default(),
             sinks_by_default: None,
             sources_wired_only: false,
             control: Control::default(),
@@ -98,6 +101,12 @@ impl Environment {
             Part::Stage => Vec::new(),
         };
         names.into_iter()
+    }
+
+    /// The source `name` as it is configured: `made`, unless another worker has made it.
+    pub(super) fn share(&self, name: &str, made: Arc<dyn SourceConnector>) -> Arc<dyn SourceConnector> {
+        let mut configured = self.configured.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(configured.entry(name.to_owned()).or_insert(made))
     }
 
     /// The configured node under a path of keys.

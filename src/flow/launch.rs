@@ -72,7 +72,8 @@ pub fn builder(
     environment: Environment,
     threads: usize,
 ) -> impl Fn(&mut Worker) -> Result<ProbeHandle<Epoch>> + Send + Sync + use<> {
-    let (dataflow, environment) = (dataflow.clone(), Arc::new(Environment { threads, ..environment }));
+    let (dataflow, environment) =
+        (dataflow.clone(), Arc::new(Environment { threads, configured: Arc::default(), ..environment }));
     move |worker| {
         build(worker, &dataflow, &environment).map_err(|faults| {
             let lines: Vec<String> = faults.iter().map(Fault::to_string).collect();

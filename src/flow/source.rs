@@ -177,6 +177,10 @@ impl<'s> Flow<'s> {
                 let options = T::options(section);
                 // What is configured is checked also where something else takes its place.
                 let configured = connectors::kinds::source_from_section(section);
+                let configured = match configured {
+                    Some(configured) if !environment.planning => Some(environment.share(name, configured)),
+                    other => other,
+                };
                 (settings, options, wired.or(configured))
             });
         if environment.is_durable

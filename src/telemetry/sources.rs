@@ -14,11 +14,61 @@ use super::distribution::{Distribution, Durations};
 use super::metrics::{Families, lock};
 use super::table::Metric;
 use super::totals::SourceTotals;
+use crate::error::Shown;
 use crate::record::Reason;
 use crate::time::{Epoch, EventTime};
 
 /// The most partitions of one source on one worker that have series of their own; all others share the label `other`.
 pub const PARTITION_LABELS_MAX: usize = 1000;
+
+/// Why something that a source would read by its name is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SkipReason {
+    /// Its name is not UTF-8.
+    NotUtf8,
+    /// It is a directory, a pipe, a socket or a device.
+    NotAFile,
+    /// It is a symbolic link to nothing, or to itself.
+    BrokenLink,
+    /// This user may not read it, or the file system cannot.
+    Unreadable,
+    /// It is compressed.
+    Compressed,
+    /// It is another name of something that is read already.
+    Duplicate,
+    /// It is in too many folders.
+    TooDeep,
+    /// The hash of its path is that of another path.
+    Collision,
+}
+
+impl SkipReason {
+    /// Every reason.
+    pub const ALL: [SkipReason; 8] = [
+        SkipReason::NotUtf8,
+        SkipReason::NotAFile,
+        SkipReason::BrokenLink,
+        SkipReason::Unreadable,
+        SkipReason::Compressed,
+        SkipReason::Duplicate,
+        SkipReason::TooDeep,
+        SkipReason::Collision,
+    ];
+
+    /// The reason as a label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SkipReason::NotUtf8 => "not_utf8",
+            SkipReason::NotAFile => "not_a_file",
+            SkipReason::BrokenLink => "broken_link",
+            SkipReason::Unreadable => "unreadable",
+            SkipReason::Compressed => "compressed",
+            SkipReason::Duplicate => "duplicate",
+            SkipReason::TooDeep => "too_deep",
+            SkipReason::Collision => "collision",
+        }
+    }
+}
 
 /// The handles of one source on one worker. Cheap to clone.
 #[derive(Clone)]
@@ -87,6 +137,12 @@ impl SourceMetrics {
     /// `records` became dead letters for `reason`.
     pub fn dead_letters(&self, reason: Reason, records: u64) {
         self.inner.dead_letters[index(reason)].inc_by(records);
+    }
+
+    /// `paths` are not read for `reason`, and were not counted before.
+    pub fn skipped(&self, reason: SkipReason, paths: u64) {
+        let labels = [self.inner.source.as_str(), reason.as_str()];
+        self.inner.families.counter(Metric::SourceSkipped, &labels).inc_by(paths);
     }
 
     /// The source's watermark is `watermark` at `epoch`. The ends of time are no watermark and change nothing, except that
@@ -177,13 +233,15 @@ struct PartitionInner {
 
 impl PartitionMetrics {
     fn new(source: &Inner, label: &str) -> Self {
-        let labels: [&str; 2] = [&source.source, label];
+        // Whoever scrapes may show it on a terminal.
+        let label = Shown::from(label).to_string();
+        let labels: [&str; 2] = [&source.source, &label];
         let inner = PartitionInner {
             families: source.families.clone(),
             source: source.source.clone(),
-            label: label.to_owned(),
             records: source.families.counter(Metric::PartitionRecords, &labels),
             bytes: source.families.counter(Metric::PartitionBytes, &labels),
+            label,
             source_records: source.records.clone(),
             source_bytes: source.bytes.clone(),
             lag: OnceLock::new(),

@@ -84,6 +84,8 @@ table! {
         "Size of the journal of a partition that cannot be read again. Absent without one.";
     JournalFull: Gauge "source_journal_full" [source, partition] "0 or 1"
         "Whether nothing is read because the journal has reached `journal_bytes_max`. Absent without one.";
+    SourceSkipped: Counter "source_skipped_paths_total" [source, reason] "paths"
+        "Paths that a file source matches and does not read, each counted once, by reason. Absent before the first.";
     SourceWatermark: Gauge "source_watermark_seconds" [source, worker] "seconds since 1970"
         "The source's watermark in event time. Absent until there is one; keeps its last value when the source has ended.";
     SourceWatermarkLag: Gauge "source_watermark_lag_seconds" [source, worker] "seconds"
@@ -207,8 +209,9 @@ sets:
 | `source`, `sink`, `stage` | names in the dataflow |
 | `operator` | names of timely operators; those of one name on one worker are summed (the frontier lag: the greatest) |
 | `worker` | the worker's number, from 0, over all processes |
-| `partition` | the partition as its connector labels it; beyond 1000 per source and worker, all share `other` |
-| `reason` | `malformed`, `not_utf8`, `too_large`, `too_deep`, `invalid`, `late`, `late_after_idle`, `future` |
+| `partition` | the partition as its connector labels it, control characters escaped (`\\u{1b}`); beyond 1000 per source and worker, all share `other` |
+| `reason` of skipped paths | `not_utf8`, `not_a_file`, `broken_link`, `unreadable`, `compressed`, `duplicate`, `too_deep`, `collision` |
+| any other `reason` | `malformed`, `not_utf8`, `too_large`, `too_deep`, `invalid`, `late`, `late_after_idle`, `future` |
 
 Figures of operators and arrangements come from timely's and differential's own logs, about once a second. Scopes are
 left out, their operators are not. An operator in a scope whose timestamp is not an epoch, such as the body of an
@@ -222,6 +225,7 @@ iteration, has no frontier lag of its own; the scope's neighbours show it.
 mod tests {
     use super::*;
     use crate::record::Reason;
+    use crate::telemetry::SkipReason;
 
     #[test]
     fn names_follow_the_conventions() {
@@ -246,6 +250,9 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
         let page = render_markdown();
         for reason in Reason::ALL {
+            assert!(page.contains(&format!("`{reason}`")), "reason {reason} is not in the introduction");
+        }
+        for reason in SkipReason::ALL.map(SkipReason::as_str) {
             assert!(page.contains(&format!("`{reason}`")), "reason {reason} is not in the introduction");
         }
         assert!(page.contains(&format!("beyond {} per", super::super::PARTITION_LABELS_MAX)));

@@ -19,7 +19,7 @@ impl Small {
     fn mount(path: &Path, size: &str) -> Option<Self> {
         fs::create_dir_all(path).unwrap();
         let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(path);
+        command.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"]).arg(path);
         let mounted = command.output().unwrap();
         if !mounted.status.success() {
             // Past the test harness, which hides what a test that passes says.

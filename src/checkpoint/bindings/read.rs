@@ -143,6 +143,20 @@ pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Resul
     Ok((header, all))
 }
 
+/// Reads `bytes` as a file of bindings, and makes of it what a run that resumes does.
+pub(crate) fn fuzz(path: &Path, bytes: &[u8]) {
+    let Ok((_, bindings)) = read_file(path, bytes, None) else { return };
+    let mut history = History::default();
+    bindings.into_iter().for_each(|binding| history.add(binding));
+    if check(&history, path).is_ok() {
+        for source in history.sources.values() {
+            for known in source.partitions() {
+                assert!(known.from <= known.next, "a partition that goes back was let through: {known:?}");
+            }
+        }
+    }
+}
+
 impl History {
     fn add(&mut self, binding: Binding) {
         self.last = self.last.max(Some(binding.epoch));

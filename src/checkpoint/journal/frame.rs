@@ -64,7 +64,8 @@ impl Header {
 
     /// The offset after the last entry.
     pub(super) fn next(&self) -> u64 {
-        self.first + u64::from(self.entries)
+        // Offsets do not get there: what says so is damaged, and is not followed by anything.
+        self.first.saturating_add(self.entries.into())
     }
 
     /// How long the whole frame is.
@@ -99,6 +100,24 @@ pub(super) fn entry(body: &[u8]) -> Option<(Entry<'_>, usize)> {
     }
     let (size, rest) = rest.split_first_chunk::<8>()?;
     Some((Entry::Rejected { size: u64::from_le_bytes(*size), head: rest.get(..bytes)? }, 12 + bytes))
+}
+
+fn header_of(first: u64, entries: u32, body: &[u8], seed: u32) -> [u8; HEADER_BYTES] {
+    let length = u32::try_from(body.len()).expect("a batch is shorter than 4 GiB");
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&MAGIC);
+    header[4..12].copy_from_slice(&first.to_le_bytes());
+    header[12..16].copy_from_slice(&entries.to_le_bytes());
+    header[16..20].copy_from_slice(&length.to_le_bytes());
+    header[20..24].copy_from_slice(&checksum(body, seed).to_le_bytes());
+    let of_header = checksum(&header[..24], seed);
+    header[24..].copy_from_slice(&of_header.to_le_bytes());
+    header
+}
+
+/// A frame with checksums that match, whatever its body holds.
+pub(super) fn sealed_frame(first: u64, entries: u32, body: &[u8], seed: u32) -> Vec<u8> {
+    [&header_of(first, entries, body, seed), body].concat()
 }
 
 /// Entries that become a frame.
@@ -146,14 +165,7 @@ impl Batch {
     /// The frame, whose first entry is at offset `first`.
     pub(super) fn frame(&mut self, first: u64, seed: u32) -> &[u8] {
         let (header, body) = self.bytes.split_at_mut(HEADER_BYTES);
-        let length = u32::try_from(body.len()).expect("a batch is shorter than 4 GiB");
-        header[..4].copy_from_slice(&MAGIC);
-        header[4..12].copy_from_slice(&first.to_le_bytes());
-        header[12..16].copy_from_slice(&self.entries.to_le_bytes());
-        header[16..20].copy_from_slice(&length.to_le_bytes());
-        header[20..24].copy_from_slice(&checksum(body, seed).to_le_bytes());
-        let of_header = checksum(&header[..24], seed);
-        header[24..].copy_from_slice(&of_header.to_le_bytes());
+        header.copy_from_slice(&header_of(first, self.entries, body, seed));
         &self.bytes
     }
 

@@ -122,6 +122,11 @@ impl Cursor {
             if header.next() <= self.next {
                 continue;
             }
+            // Before there is room for it: a length that is wrong may be anything.
+            let size = open.file.metadata().map_err(|why| unreadable(&open.path, why))?.len();
+            if open.at > size {
+                return Err(damaged(&open.path, at, "it has no end"));
+            }
             self.body.resize(header.bytes as usize, 0);
             let read = open.file.read_exact_at(&mut self.body, at + HEADER_BYTES as u64);
             read.map_err(|why| damaged(&open.path, at, &format!("it has no end ({why})")))?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::append::create;
-use super::frame::{HEADER_BYTES, Header, MAGIC};
+use super::frame::{HEADER_BYTES, Header, MAGIC, entry, sealed_frame};
 use super::segments::Segment;
 use super::{Wanted, damaged, segment_path, unreadable, unwritable};
 use crate::error::{Error, ErrorKind, Result};
@@ -137,4 +137,37 @@ fn frame_at(bytes: &[u8], at: usize, seed: u32) -> Result<Header, Fault> {
 /// Whether a sound frame begins anywhere from `at` on.
 fn has_frame(bytes: &[u8], at: usize, seed: u32) -> bool {
     memchr::memmem::find_iter(&bytes[at..], &MAGIC).any(|found| frame_at(bytes, at + found, seed).is_ok())
+}
+
+/// Reads `bytes` as a segment whose first record has the offset in its first 8 bytes; if they are to be sealed, as the bodies of frames,
+/// each after a length in 2 bytes and the number of its entries in 1.
+///
+/// # Panics
+/// If a frame that was found sound has other entries than its header says, and they are read.
+pub(crate) fn fuzz(path: &Path, sealed: bool, bytes: &[u8]) {
+    let Some((first, bytes)) = bytes.split_first_chunk::<8>() else { return };
+    let (first, seed) = (u64::from_le_bytes(*first), 0);
+    let mut segment = bytes.to_vec();
+    if sealed {
+        segment.clear();
+        let (mut rest, mut next) = (bytes, first);
+        while let Some((&[l0, l1, entries], after)) = rest.split_first_chunk::<3>() {
+            let (body, after) = after.split_at(after.len().min(u16::from_le_bytes([l0, l1]).into()));
+            segment.extend(sealed_frame(next, entries.into(), body, seed));
+            (rest, next) = (after, next.wrapping_add(entries.into()));
+        }
+    }
+    let Ok(sound) = measure(path, &segment, first, seed) else { return };
+    let mut at = 0;
+    while at < sound.bytes as usize {
+        let Ok(header) = frame_at(&segment, at, seed) else { panic!("byte {at} was found sound") };
+        let end = at + header.frame_bytes() as usize;
+        let mut body = &segment[at + HEADER_BYTES..end];
+        for _ in 0..header.entries {
+            let Some((_, bytes)) = entry(body) else { break };
+            body = &body[bytes..];
+        }
+        at = end;
+    }
+    assert_eq!(at as u64, sound.bytes, "sound frames end where the next one begins");
 }

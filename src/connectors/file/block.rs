@@ -9,6 +9,7 @@ use rustix::io::{Errno, pread};
 use serde::{Deserialize, Serialize};
 
 use super::discover::FileKey;
+use super::open::open;
 use super::tail::read_error;
 use crate::connectors::source::Block;
 use crate::error::{Error, Result};
@@ -79,8 +80,8 @@ impl FileBlock {
         let Place { path, key, position, size } = serde_json::from_slice(place)
             .map_err(|cause| Error::source(format!("source {source:?}: this is no block of a file")).because(cause))?;
         let cannot = |cause| read_error(source, &path, cause);
-        let file = File::open(&path).map_err(cannot)?;
-        if FileKey::of(&file.metadata().map_err(cannot)?) != key {
+        let (file, found) = open(&path).map_err(cannot)?;
+        if found != key {
             return Err(replaced(source, &path));
         }
         let (source, path, file) = (source.into(), path.into(), Arc::new(file));

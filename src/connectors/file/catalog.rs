@@ -6,6 +6,7 @@
 //! own looks the patterns up, since a slow file system must not hold a worker.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::hash::Hasher;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -16,8 +17,10 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::discover::{self, FileKey, Found};
-use crate::connectors::source::Partition;
+use super::skips::Skips;
+use crate::connectors::source::{Collector, Partition};
 use crate::error::{Error, Result};
+use crate::telemetry::SkipReason;
 
 /// For how many look-ups a file that was not seen still belongs to its path: a listing can miss a file that is being
 /// renamed meanwhile.
@@ -32,6 +35,8 @@ pub(super) struct Followed {
     pub(super) file: Option<FileKey>,
     /// Whether it was there at the start.
     pub(super) initial: bool,
+    /// Whether a pattern is its path.
+    pub(super) named: bool,
 }
 
 /// The followed paths of a source, shared by the workers of a process.
@@ -42,52 +47,65 @@ pub(super) struct Catalog {
     rescan: Duration,
     version: AtomicU64,
     state: Mutex<State>,
+    skips: Mutex<Skips>,
 }
 
 impl Catalog {
     /// Looks the patterns up, and again every `rescan` until the last user is gone.
     pub(super) fn start(source: &str, patterns: Vec<String>, rescan: Duration) -> Result<Arc<Self>> {
+        let (mut skips, mut all) = (Skips::default(), Vec::new());
         for pattern in &patterns {
-            if discover::find(source, pattern)?.is_empty() {
+            let found = discover::find(source, pattern, &mut skips)?;
+            if found.is_empty() {
                 tracing::warn!(source, pattern, "no file matches yet; waiting for one");
             }
+            all.extend(found);
         }
         let mut state = State::default();
-        state.apply(discover::find_all(source, &patterns)?);
+        state.apply(discover::in_order(all), &skips.take_unseen());
+        if let Some(Collision { path, with, .. }) = state.collisions.iter().find(|collision| collision.named) {
+            let message = format!(
+                "source {source:?} cannot follow both {with:?} and {path:?}: the hashes of their names are equal"
+            );
+            return Err(Error::source(message).hint("rename one of them, or follow them with two sources"));
+        }
+        state.tell_collisions(source, &mut skips);
+        let mut for_readers = Skips::default();
+        for_readers.take_new(&mut skips);
         let catalog = Arc::new(Catalog {
             source: source.to_owned(),
             patterns,
             rescan,
             version: AtomicU64::new(1),
             state: Mutex::new(state),
+            skips: Mutex::new(for_readers),
         });
         let weak = Arc::downgrade(&catalog);
         std::thread::Builder::new()
             .name("file-catalog".to_owned())
-            .spawn(move || watch(&weak, rescan))
+            .spawn(move || watch(&weak, rescan, skips))
             .map_err(|e| Error::source(format!("source {source:?} cannot start a thread")).because(e))?;
         Ok(catalog)
     }
 
     /// The paths, if they changed since `version`, which is brought up to date.
-    ///
-    /// # Errors
-    /// If two paths have the same number.
-    pub(super) fn changes(&self, version: &mut u64) -> Result<Option<Vec<Followed>>> {
+    pub(super) fn changes(&self, version: &mut u64) -> Option<Vec<Followed>> {
         let now = self.version.load(Ordering::Acquire);
         if now == *version {
-            return Ok(None);
+            return None;
         }
         *version = now;
-        let state = self.lock();
-        match &state.collision {
-            None => Ok(Some(state.paths.values().cloned().collect())),
-            Some((a, b)) => Err(Error::source(format!(
-                "source {:?} cannot follow both {a:?} and {b:?}: the hashes of their names are equal",
-                self.source
-            ))
-            .hint("rename one of them, or follow them with two sources")),
-        }
+        Some(self.lock().paths.values().cloned().collect())
+    }
+
+    /// Notes that `path` is not read.
+    pub(super) fn skip(&self, path: &Path, reason: SkipReason, why: impl Display) {
+        self.lock_skips().add(&self.source, path, reason, why);
+    }
+
+    /// Reports the paths that are not read and were not reported before, by any reader.
+    pub(super) fn report_skips(&self, collector: &mut dyn Collector) {
+        self.lock_skips().report(collector);
     }
 
     /// How often the patterns are looked up.
@@ -99,32 +117,41 @@ impl Catalog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks the patterns up once more; `complaint` is the last failure, told once.
-    fn scan(&self, complaint: &mut String) {
-        match discover::find_all(&self.source, &self.patterns) {
-            Ok(found) => {
-                complaint.clear();
-                if self.lock().apply(found) {
-                    self.version.fetch_add(1, Ordering::Release);
-                }
-            }
-            // Whoever rotates may have moved the folder too: what is being read is read on meanwhile.
-            Err(error) if error.to_string() != *complaint => {
-                *complaint = error.to_string();
-                tracing::warn!(source = self.source, %error, "cannot look for new files; trying again");
-            }
-            Err(_) => {}
+    fn lock_skips(&self) -> MutexGuard<'_, Skips> {
+        self.skips.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks the patterns up once more; `skips` is what earlier look-ups have told.
+    fn scan(&self, skips: &mut Skips) {
+        let told = skips.len();
+        let found = discover::look_up(&self.source, &self.patterns, skips);
+        let unseen = skips.take_unseen();
+        let mut state = self.lock();
+        let changed = state.apply(found, &unseen);
+        state.tell_collisions(&self.source, skips);
+        drop(state);
+        self.lock_skips().take_new(skips);
+        if changed || skips.len() > told {
+            self.version.fetch_add(1, Ordering::Release);
         }
     }
 }
 
-fn watch(catalog: &Weak<Catalog>, rescan: Duration) {
-    let mut complaint = String::new();
+fn watch(catalog: &Weak<Catalog>, rescan: Duration, mut skips: Skips) {
     loop {
         std::thread::sleep(rescan);
         let Some(catalog) = catalog.upgrade() else { return };
-        catalog.scan(&mut complaint);
+        catalog.scan(&mut skips);
     }
+}
+
+/// A path that cannot be followed, since it would have the partition of another one.
+#[derive(Debug, PartialEq, Eq)]
+struct Collision {
+    path: PathBuf,
+    with: PathBuf,
+    /// Whether both are named by patterns.
+    named: bool,
 }
 
 /// What the scans so far have shown.
@@ -135,37 +162,59 @@ struct State {
     numbers: BTreeMap<Partition, PathBuf>,
     /// Whose a file is, and the last scan that saw it.
     owners: HashMap<FileKey, (Partition, u64)>,
-    collision: Option<(PathBuf, PathBuf)>,
+    /// Those of the last listing.
+    collisions: Vec<Collision>,
 }
 
 impl State {
-    /// Takes in a listing, sorted by path; says whether anything changed.
-    fn apply(&mut self, found: Vec<Found>) -> bool {
+    /// Takes in a listing, sorted by path, which does not say what `unseen` is or what is in it; says whether anything changed.
+    fn apply(&mut self, found: Vec<Found>, unseen: &[PathBuf]) -> bool {
         self.scans += 1;
-        let mut now: BTreeMap<PathBuf, FileKey> = found.into_iter().map(|f| (f.path, f.key)).collect();
+        self.collisions.clear();
+        let mut now: BTreeMap<PathBuf, (FileKey, bool)> =
+            found.into_iter().map(|f| (f.path, (f.key, f.named))).collect();
         let mut changed = false;
         // Known paths come first: a file seen under an old and a new name at once stays with the old one.
         let mut paths = std::mem::take(&mut self.paths);
         for followed in paths.values_mut() {
-            let file = now.remove(&followed.path).filter(|key| self.claim(*key, followed.partition));
+            let is_unseen = || unseen.iter().any(|unseen| followed.path.starts_with(unseen));
+            if !now.contains_key(&followed.path) && is_unseen() {
+                // Whatever can no longer be looked at is what it was: what is open is read on.
+                if let Some(key) = followed.file {
+                    self.claim(key, followed.partition);
+                }
+                continue;
+            }
+            let file = now.remove(&followed.path).map(|(key, _)| key);
+            let file = file.filter(|key| self.claim(*key, followed.partition));
             changed |= file != followed.file;
             followed.file = file;
         }
-        for (path, key) in now {
+        for (path, (key, named)) in now {
             let partition = number(&path);
             if !self.claim(key, partition) {
                 continue;
             }
-            changed = true;
-            if let Some(other) = self.numbers.insert(partition, path.clone()) {
-                self.collision = Some((other, path.clone()));
+            if let Some(with) = self.numbers.get(&partition).filter(|with| **with != path) {
+                let named = named && paths.get(with).is_some_and(|other| other.named);
+                self.collisions.push(Collision { path, with: with.clone(), named });
+                continue;
             }
+            changed = true;
+            self.numbers.insert(partition, path.clone());
             let initial = self.scans == 1;
-            paths.insert(path.clone(), Followed { partition, path, file: Some(key), initial });
+            paths.insert(path.clone(), Followed { partition, path, file: Some(key), initial, named });
         }
         self.paths = paths;
         self.owners.retain(|_, (_, seen)| *seen + OWNER_SCANS > self.scans);
         changed
+    }
+
+    fn tell_collisions(&self, source: &str, skips: &mut Skips) {
+        for Collision { path, with, .. } in &self.collisions {
+            let why = format!("the hash of its path is that of {with:?}: rename it");
+            skips.add(source, path, SkipReason::Collision, why);
+        }
     }
 
     /// Whether the file belongs to `partition`, now if to nobody before.
@@ -194,7 +243,7 @@ mod tests {
     }
 
     fn listing(files: &[(&str, FileKey)]) -> Vec<Found> {
-        files.iter().map(|(path, key)| Found { path: PathBuf::from(path), key: *key }).collect()
+        files.iter().map(|(path, key)| Found { path: PathBuf::from(path), key: *key, named: false }).collect()
     }
 
     fn seen(state: &State) -> Vec<(&str, Option<FileKey>)> {
@@ -206,15 +255,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [one, two, three] = ["1", "2", "3"].map(|name| file(dir.path(), name));
         let mut state = State::default();
-        assert!(state.apply(listing(&[("app.log", two), ("app.log.1", one)])));
-        assert!(!state.apply(listing(&[("app.log", two), ("app.log.1", one)])));
+        assert!(state.apply(listing(&[("app.log", two), ("app.log.1", one)]), &[]));
+        assert!(!state.apply(listing(&[("app.log", two), ("app.log.1", one)]), &[]));
         // Rotation: .1 becomes .2, the current one .1, and a new one appears.
-        assert!(state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)])));
+        assert!(state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)]), &[]));
         assert_eq!(seen(&state), [("app.log", Some(three)), ("app.log.1", None)]);
         // A listing that misses files for a moment changes no ownership.
-        state.apply(vec![]);
-        state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)]));
+        state.apply(vec![], &[]);
+        state.apply(listing(&[("app.log", three), ("app.log.1", two), ("app.log.2", one)]), &[]);
         assert_eq!(seen(&state), [("app.log", Some(three)), ("app.log.1", None)]);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_stays_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two, three] = ["1", "2", "3"].map(|name| file(dir.path(), name));
+        let mut state = State::default();
+        state.apply(listing(&[("a/1.log", one), ("b/2.log", two)]), &[]);
+        for _ in 0..2 * OWNER_SCANS {
+            assert!(!state.apply(listing(&[("b/2.log", two)]), &["a".into()]));
+            assert!(!state.apply(listing(&[("a/1.log", one)]), &["b/2.log".into()]));
+        }
+        assert_eq!(seen(&state), [("a/1.log", Some(one)), ("b/2.log", Some(two))]);
+        // What can be seen again is what it is now.
+        assert!(state.apply(listing(&[("a/1.log", three)]), &["a/x".into()]));
+        assert_eq!(seen(&state), [("a/1.log", Some(three)), ("b/2.log", None)]);
     }
 
     #[test]
@@ -223,11 +288,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [one, two] = ["1", "2"].map(|name| file(dir.path(), name));
         let mut state = State::default();
-        state.apply(listing(&[("a", one)]));
+        state.apply(listing(&[("a", one)]), &[]);
         let path = state.numbers.remove(&number(Path::new("a"))).unwrap();
         state.numbers.insert(number(Path::new("b")), path);
-        state.apply(listing(&[("a", one), ("b", two)]));
-        assert_eq!(state.collision, Some(("a".into(), "b".into())));
+        state.apply(listing(&[("a", one), ("b", two)]), &[]);
+        assert_eq!(state.collisions, [Collision { path: "b".into(), with: "a".into(), named: false }]);
+        assert_eq!(seen(&state), [("a", Some(one))], "the one that was first is read on");
     }
 
     /// A number that must never change: checkpoints refer to partitions by it.

@@ -1,21 +1,20 @@
 //! From patterns to the files they name, in one order on every worker.
 //!
-//! A pattern that is the path of something is that thing, even if it looks like a glob. Globs name regular files only, and
-//! hidden files only if the pattern says so: the unfinished files of a file sink are never read.
+//! A pattern that is the path of something is that thing, even if it looks like a glob: a mistake in it is an error. What a glob
+//! matches and is no file that can be read is [left out](super::skips), since a stranger may have put it there.
 
-use std::fs::{self, Metadata};
+use std::fs::{self, FileType, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use glob::MatchOptions;
 use serde::{Deserialize, Serialize};
 
+use super::skips::Skips;
+use super::walk::{Glob, is_special};
 use crate::error::{Error, Result};
-
-const GLOB_OPTIONS: MatchOptions =
-    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+use crate::telemetry::SkipReason;
 
 /// What tells one file from another whatever it is called: the birth time keeps a reused inode number apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,66 +37,97 @@ impl FileKey {
 pub(super) struct Found {
     pub(super) path: PathBuf,
     pub(super) key: FileKey,
+    /// Whether a pattern is the path of the file, so that it must be read; else a glob matches it.
+    pub(super) named: bool,
 }
 
-/// The files that `pattern` names, sorted by path; none is no error.
+/// The files that `pattern` names, in no order, some perhaps twice; none is no error.
 ///
 /// # Errors
-/// If it names a directory or something else that is no regular file, or if a folder cannot be read.
-pub(super) fn find(source: &str, pattern: &str) -> Result<Vec<Found>> {
-    let failed = |path: &Path, cause: io::Error| {
-        let hint = "check that the path is right and that this user may read it";
-        Error::source(format!("source {source:?} cannot look at {path:?}")).because(cause).hint(hint)
-    };
-    let literal = Path::new(pattern);
-    match fs::metadata(literal) {
+/// If it is a path, and of something other than a regular file, or of something that cannot be looked at.
+pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec<Found>> {
+    let named = Path::new(pattern);
+    match fs::metadata(named) {
         Ok(metadata) if metadata.is_file() => {
-            return Ok(vec![Found { path: tidy(literal), key: FileKey::of(&metadata) }]);
+            return Ok(vec![Found { path: tidy(named), key: FileKey::of(&metadata), named: true }]);
         }
-        Ok(metadata) => return Err(not_a_file(source, literal, &metadata)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(failed(literal, e)),
+        Ok(metadata) => return Err(not_a_file(source, named, &metadata)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound || is_special(pattern) => {}
+        Err(why) => {
+            let hint = "check that the path is right and that this user may read it";
+            return Err(Error::source(format!("source {source:?} cannot look at {named:?}")).because(why).hint(hint));
+        }
     }
-    let paths = glob::glob_with(pattern, GLOB_OPTIONS)
+    let glob = Glob::new(pattern)
         .map_err(|e| Error::source(format!("source {source:?}: {pattern:?} is no glob")).because(e))?;
     let mut found = Vec::new();
-    for path in paths {
-        let path = path.map_err(|e| {
-            let at = e.path().to_path_buf();
-            failed(&at, e.into())
-        })?;
+    for path in glob.walk(source, skips) {
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => {
-                found.push(Found { path: tidy(&path), key: FileKey::of(&metadata) });
+                found.push(Found { path: tidy(&path), key: FileKey::of(&metadata), named: false });
             }
-            Ok(_) => tracing::debug!(source, path = %path.display(), "not a regular file, left out"),
-            // Renamed or deleted since the folder was read, or a symbolic link to nothing.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed(&path, e)),
+            Ok(metadata) if metadata.is_dir() => skips.add_folder(source, &path),
+            Ok(metadata) => skips.add(source, &path, SkipReason::NotAFile, kind(metadata.file_type())),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                // Else it was renamed or deleted since the folder was read.
+                if fs::symlink_metadata(&path).is_ok() {
+                    skips.add(source, &path, SkipReason::BrokenLink, "a symbolic link to nothing");
+                }
+            }
+            Err(why) => skips.add_unseen(source, &tidy(&path), &why),
         }
     }
-    found.sort();
     Ok(found)
 }
 
-/// The files that all of `patterns` name, sorted by path, each path once.
-///
-/// # Errors
-/// As for [`find`].
-pub(super) fn find_all(source: &str, patterns: &[String]) -> Result<Vec<Found>> {
+/// `found` sorted by path, each path once.
+pub(super) fn in_order(mut found: Vec<Found>) -> Vec<Found> {
+    // Of those with one path, the one that is named comes first.
+    found.sort_by(|a, b| (&a.path, !a.named).cmp(&(&b.path, !b.named)));
+    found.dedup_by(|a, b| a.path == b.path);
+    found
+}
+
+/// The files that all of `patterns` name now, in order. A pattern in whose way something stands hides no file of another.
+pub(super) fn look_up(source: &str, patterns: &[String], skips: &mut Skips) -> Vec<Found> {
     let mut found = Vec::new();
     for pattern in patterns {
-        found.extend(find(source, pattern)?);
+        let path = Path::new(pattern);
+        match find(source, pattern, skips) {
+            Ok(more) => found.extend(more),
+            // It was a file, or nothing, and may be one again: whoever rotates may do it in steps.
+            Err(_) if fs::metadata(path).is_ok_and(|now| !now.is_file()) => {
+                skips.add(source, path, SkipReason::NotAFile, "waiting for a file of that name");
+            }
+            Err(_) => {
+                let why = fs::metadata(path).err().unwrap_or_else(|| io::ErrorKind::NotFound.into());
+                skips.add_unseen(source, &tidy(path), &why);
+            }
+        }
     }
-    found.sort();
-    found.dedup_by(|a, b| a.path == b.path);
-    Ok(found)
+    in_order(found)
 }
 
-/// The error for a pattern that names no file.
-pub(super) fn nothing_found(source: &str, pattern: &str) -> Error {
-    let is_glob = pattern.contains(['*', '?', '[']);
-    let what = if is_glob { "no file matches" } else { "there is no file" };
+fn kind(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ if kind.is_block_device() || kind.is_char_device() => "a device",
+        _ => "not a regular file",
+    }
+}
+
+/// The error for a pattern that names no file, when `skips` are what was left out.
+pub(super) fn nothing_found(source: &str, pattern: &str, skips: &Skips) -> Error {
+    let path = Path::new(pattern);
+    let what = match fs::symlink_metadata(path) {
+        Ok(_) => "there is only a symbolic link to nothing at",
+        _ if is_special(pattern) && skips.len() > 0 => {
+            "nothing that can be read (the log says what was left out) matches"
+        }
+        _ if is_special(pattern) => "no file matches",
+        _ => "there is no file",
+    };
     Error::source(format!("source {source:?}: {what} {pattern:?}")).hint(format!(
         "correct sources.{source}.path (relative paths start at the working directory), or set follow = true to wait for it"
     ))
@@ -126,6 +156,10 @@ mod tests {
         found.iter().map(|f| f.path.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }
 
+    fn found(patterns: &[String], skips: &mut Skips) -> Vec<Found> {
+        look_up("s", patterns, skips)
+    }
+
     #[test]
     fn files_are_sorted_unique_regular_and_not_hidden() {
         let dir = tempfile::tempdir().unwrap();
@@ -134,18 +168,62 @@ mod tests {
         }
         fs::create_dir(dir.path().join("folder.log")).unwrap();
         let at = |name: &str| format!("{}/{name}", dir.path().display());
-        let found = find_all("s", &[at("*.log"), at("./a.log"), at("*.txt")]).unwrap();
-        assert_eq!(names(&found), ["[x].log", "a.log", "b.log", "c.txt"]);
-        assert_eq!(names(&find("s", &at("[x].log")).unwrap()), ["[x].log"]);
-        assert!(find("s", &at("*.gone")).unwrap().is_empty());
+        let mut skips = Skips::default();
+        let all = found(&[at("*.log"), at("./a.log"), at("*.txt")], &mut skips);
+        assert_eq!(names(&all), ["[x].log", "a.log", "b.log", "c.txt"]);
+        assert_eq!(all.iter().filter(|found| found.named).count(), 1, "a.log is named, and a glob matches it too");
+        assert_eq!(names(&found(&[at("[x].log")], &mut skips)), ["[x].log"]);
+        assert!(found(&[at("*.gone")], &mut skips).is_empty());
+        assert_eq!(skips.len(), 1);
+    }
+
+    #[test]
+    fn whatever_is_no_file_is_left_out_of_a_glob_and_told() {
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::symlink;
+
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.log"), "x").unwrap();
+        fs::write(at("new\nline \x1b[31m.log"), "x").unwrap();
+        fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9.log")), "x").unwrap();
+        fs::create_dir(at("folder.log")).unwrap();
+        symlink("nowhere", at("dangling.log")).unwrap();
+        symlink("loop.log", at("loop.log")).unwrap();
+        symlink("/dev/null", at("device.log")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket.log")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.log")).status().unwrap().success());
+        let mut skips = Skips::default();
+        let pattern = [format!("{}/*.log", dir.path().display())];
+        assert_eq!(names(&found(&pattern, &mut skips)), ["a.log", "new\nline \x1b[31m.log"]);
+        let mut heard = crate::connectors::lines::tests::Heard::default();
+        skips.report(&mut heard);
+        let expected = [(SkipReason::NotUtf8, 1), (SkipReason::NotAFile, 4), (SkipReason::BrokenLink, 2)];
+        assert_eq!(heard.skipped, expected.into());
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_looked_up_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.log"), "x").unwrap();
+        let at = |name: &str| format!("{}/{name}", dir.path().display());
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        let mut skips = Skips::default();
+        let patterns = [at("loop/b.log"), at("loop"), at(""), at("loop/*.log"), at("a.log")];
+        assert_eq!(names(&found(&patterns, &mut skips)), ["a.log"]);
+        assert!(skips.len() >= 3, "{skips:?}");
     }
 
     #[test]
     fn a_directory_is_an_error_that_says_what_to_write() {
         let dir = tempfile::tempdir().unwrap();
-        let error = find("logins", dir.path().to_str().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("\"logins\"") && error.contains("is a directory") && error.contains("*.log"), "{error}");
-        let error = find("logins", "/dev/null").unwrap_err().to_string();
-        assert!(error.contains("not a regular file"), "{error}");
+        let mut skips = Skips::default();
+        let mut error = |path: &str| find("logins", path, &mut skips).unwrap_err().to_string();
+        let directory = error(dir.path().to_str().unwrap());
+        assert!(
+            directory.contains("\"logins\"") && directory.contains("is a directory") && directory.contains("*.log"),
+            "{directory}"
+        );
+        assert!(error("/dev/null").contains("not a regular file"));
     }
 }

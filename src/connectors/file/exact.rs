@@ -10,6 +10,7 @@
 
 mod committer;
 mod disk;
+mod fuzz;
 mod lock;
 #[cfg(test)]
 mod model;
@@ -24,6 +25,7 @@ use std::path::Path;
 
 use self::committer::{Committer, Job};
 use self::disk::{LocalDisk, keep_folder};
+pub(crate) use self::fuzz::fuzz;
 use self::lock::lock;
 use self::progress::Header;
 use super::output::{Naming, Rolling, WRITE_BYTES};

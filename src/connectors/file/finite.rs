@@ -7,25 +7,27 @@ use std::sync::Arc;
 
 use super::block::{BLOCK_BYTES, FileBlock, replaced};
 use super::discover::{FileKey, Found};
-use super::tail::{READ_BYTES, Tail, Visit, gzip_error, read_error};
+use super::list::FileList;
+use super::open::{is_out_of_files, open_files_max};
+use super::tail::{READ_BYTES, Tail, Visit, compressed_error, read_error};
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::{Error, Result};
 
-/// How many files a reader holds open at once. It reads them in the order of their partitions; those beyond the limit are
+/// One worker's share of a list of files. It reads them in the order of their partitions; those beyond the limit of open files are
 /// opened as others end.
-const OPEN_FILES_MAX: usize = 512;
-
-/// One worker's share of a list of files.
 pub(super) struct FiniteReader {
     source: Arc<str>,
     record_bytes_max: usize,
-    /// All files, also those of other workers; kept alive for workers that open later.
-    list: Arc<Vec<Found>>,
+    /// All files, also those of other workers.
+    list: Arc<FileList>,
     /// Partitions that are not to be read for now.
     held: BTreeSet<Partition>,
     waiting: VecDeque<Part>,
     open: VecDeque<(Part, Tail)>,
+    open_max: usize,
+    /// Files that could not be opened when it was their turn; nothing was read of them.
+    skipped: Vec<Part>,
     buffer: Vec<u8>,
     announced: bool,
 }
@@ -36,20 +38,24 @@ struct Part {
     key: FileKey,
     /// The offset from which on it is read.
     from: u64,
+    /// Whether it must be read: it is named by its path, or earlier runs read of it.
+    required: bool,
     /// Whether it was read since the poll began.
     touched: bool,
 }
 
 impl FiniteReader {
     /// The files in `known` have the partitions that they had in earlier runs, and others follow, in the order of `list`.
-    pub(super) fn new(context: &SourceContext, list: Arc<Vec<Found>>, known: &[KnownPartition]) -> Result<Self> {
+    pub(super) fn new(context: &SourceContext, list: Arc<FileList>, known: &[KnownPartition]) -> Result<Self> {
         let mut waiting = VecDeque::new();
-        let numbers = number(&context.name, &list, known)?;
-        for (partition, found) in numbers.into_iter().map(Partition).zip(list.iter()) {
+        let numbers = number(&context.name, &list.files, known)?;
+        for (partition, found) in numbers.into_iter().map(Partition).zip(list.files.iter()) {
             if context.owns(partition) {
                 let (path, key) = (found.path.as_path().into(), found.key);
-                let from = known.iter().find(|known| known.partition == partition.0).map_or(0, |known| known.from);
-                waiting.push_back(Part { partition, path, key, from, touched: false });
+                let known = known.iter().find(|known| known.partition == partition.0);
+                let from = known.map_or(0, |known| known.from);
+                let required = found.named || known.is_some_and(|known| known.next > 0);
+                waiting.push_back(Part { partition, path, key, from, required, touched: false });
             }
         }
         let mut reader = FiniteReader {
@@ -59,6 +65,8 @@ impl FiniteReader {
             held: BTreeSet::new(),
             waiting,
             open: VecDeque::new(),
+            open_max: open_files_max(context.workers),
+            skipped: Vec::new(),
             buffer: Vec::new(),
             announced: false,
         };
@@ -68,14 +76,28 @@ impl FiniteReader {
     }
 
     fn open_waiting(&mut self) -> Result<()> {
-        while self.open.len() < OPEN_FILES_MAX
+        while self.open.len() < self.open_max
             && let Some(part) = self.waiting.pop_front()
         {
-            let mut tail = Tail::open(&part.path, part.partition, 0, self.record_bytes_max)
-                .map_err(|e| read_error(&self.source, &part.path, e))?;
-            if tail.key() != part.key {
-                return Err(replaced(&self.source, &part.path));
-            }
+            let opened = Tail::open(&part.path, part.partition, 0, self.record_bytes_max);
+            let mut tail = match opened {
+                Ok(tail) if tail.key() == part.key => tail,
+                Ok(_) => return Err(replaced(&self.source, &part.path)),
+                // Others use what the process may open: those that are open have to do.
+                Err(why) if is_out_of_files(&why) && !self.open.is_empty() => {
+                    self.open_max = self.open.len();
+                    self.waiting.push_front(part);
+                    return Ok(());
+                }
+                Err(why) if part.required || is_out_of_files(&why) => {
+                    return Err(read_error(&self.source, &part.path, why));
+                }
+                Err(why) => {
+                    self.list.skip(&self.source, &part.path, &why);
+                    self.skipped.push(part);
+                    continue;
+                }
+            };
             tail.seek_line(&mut self.buffer, part.from).map_err(|e| read_error(&self.source, &part.path, e))?;
             self.open.push_back((part, tail));
         }
@@ -96,9 +118,10 @@ impl SourceReader for FiniteReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
         if !self.announced {
             self.announced = true;
-            for part in self.open.iter().map(|(part, _)| part).chain(&self.waiting) {
+            for part in self.open.iter().map(|(part, _)| part).chain(&self.waiting).chain(&self.skipped) {
                 collector.joined(part.partition, &part.path.to_string_lossy());
             }
+            self.list.report_skips(collector);
         }
         let mut left = budget_bytes.max(1);
         let mut passed = 0;
@@ -125,7 +148,7 @@ impl SourceReader for FiniteReader {
             let want = left.min(READ_BYTES);
             let visit = tail.visit(&mut self.buffer, want, true, collector).map_err(cannot)?;
             match visit {
-                Visit::Gzip => return Err(gzip_error(&self.source, &part.path)),
+                Visit::Compressed(program) => return Err(compressed_error(&self.source, &part.path, program)),
                 Visit::Took(bytes) => {
                     part.touched = true;
                     left = left.saturating_sub(bytes);
@@ -140,6 +163,10 @@ impl SourceReader for FiniteReader {
             }
         }
         self.tell_lag(collector)?;
+        if !self.skipped.is_empty() {
+            self.skipped.drain(..).for_each(|part| collector.ended(part.partition));
+            self.list.report_skips(collector);
+        }
         if self.open.is_empty() {
             self.buffer = Vec::new();
             return Ok(Polled::Finished);
@@ -148,7 +175,7 @@ impl SourceReader for FiniteReader {
     }
 
     fn partitions(&self) -> Option<usize> {
-        Some(self.list.len())
+        Some(self.list.files.len())
     }
 
     fn hold(&mut self, partition: Partition, held: bool) {
@@ -192,7 +219,7 @@ fn number(source: &str, list: &[Found], known: &[KnownPartition]) -> Result<Vec<
     match by_label.into_values().find(|known| !(known.ended && known.from == known.next)) {
         None => Ok(numbers),
         Some(KnownPartition { label, .. }) => {
-            let message = format!("source {source:?}: {label:?}, which earlier runs read, is gone");
+            let message = format!("source {source:?}: {label:?}, which earlier runs read, is gone or cannot be read");
             Err(Error::source(message).hint("restore the file, or begin with a new state directory"))
         }
     }
@@ -203,6 +230,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use super::super::open::OPEN_FILES_MAX;
     use super::*;
     use crate::connectors::file::FileSource;
     use crate::connectors::lines::Splitter;
@@ -210,6 +238,7 @@ mod tests {
     use crate::connectors::source::Block;
     use crate::connectors::source::SourceConnector;
     use crate::record::Reason;
+    use crate::telemetry::SkipReason;
 
     fn context(worker: usize, workers: usize) -> SourceContext {
         SourceContext { name: "logs".into(), worker, workers, record_bytes_max: 10, journals: None }
@@ -327,7 +356,19 @@ mod tests {
         // Short and empty lines, lines that are too long, and one in which no end is found for a while.
         let lines = (0..600_000).map(|i| match i {
             300_000 => "x".repeat(3 * BLOCK_BYTES),
-            _ => ["", "\r", "0123456789", "01234567890"].get(i % 97).map_or(format!("{i}"), |s| (*s).to_owned()),
+            _ => [
+                "",
+                "\r",
+                "0123456789",
+                "01234567890",
+                "\0\0",
+                "\0\0\0hole",
+                "\u{feff}mark",
+                "\0\u{feff}0123456789",
+                "a\0",
+            ]
+            .get(i % 97)
+            .map_or(format!("{i}"), |s| (*s).to_owned()),
         });
         fs::write(dir.path().join("a.log"), lines.collect::<Vec<_>>().join("\n")).unwrap();
         let source = source(dir.path(), "a.log");
@@ -418,6 +459,61 @@ mod tests {
     }
 
     #[test]
+    fn what_a_glob_matches_and_cannot_be_read_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("a.log"), "one").unwrap();
+        fs::write(at("b.log"), [0x1f, 0x8b, 8, 0, b'\n']).unwrap();
+        fs::write(at("c.log"), "two").unwrap();
+        fs::hard_link(at("c.log"), at("d.log")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("e.log")).unwrap();
+        let source = source(dir.path(), "*.log");
+        let heard = read(&source, &context(0, 1), 1_000);
+        assert_eq!(heard.texts(), ["one", "two"]);
+        let skipped = [SkipReason::Compressed, SkipReason::Duplicate, SkipReason::BrokenLink].map(|reason| (reason, 1));
+        assert_eq!(heard.skipped, skipped.into());
+        let joined = heard.said.iter().filter(|said| matches!(said, Said::Joined(..))).count();
+        assert_eq!(joined, 2, "what is not read is no partition");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_when_it_is_its_turn_is_left_out_unless_it_must_be_there() {
+        for (pattern, named) in [("*.log", false), ("b.log", true)] {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["a.log", "b.log"] {
+                fs::write(dir.path().join(name), name).unwrap();
+            }
+            let patterns = ["a.log", pattern].map(|pattern| format!("{}/{pattern}", dir.path().display()));
+            let list = Arc::new(FileList::new("logs", &patterns).unwrap());
+            fs::remove_file(dir.path().join("b.log")).unwrap();
+            let reader = FiniteReader::new(&context(0, 1), list, &[]);
+            if named {
+                assert!(reader.err().unwrap().to_string().contains("b.log"));
+                continue;
+            }
+            let (mut heard, mut reader) = (Heard::default(), reader.unwrap());
+            while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
+            assert_eq!(heard.texts(), ["a.log"]);
+            assert_eq!(heard.said.iter().filter(|said| matches!(said, Said::Ended(_))).count(), 2);
+            assert_eq!(heard.skipped, [(SkipReason::Unreadable, 1)].into());
+        }
+    }
+
+    #[test]
+    fn files_wait_for_their_turn_where_fewer_may_be_open() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..9 {
+            fs::write(dir.path().join(format!("{i}.log")), format!("{i}\n")).unwrap();
+        }
+        let list = Arc::new(FileList::new("logs", &[format!("{}/*", dir.path().display())]).unwrap());
+        let mut reader = FiniteReader::new(&context(0, 1), list, &[]).unwrap();
+        reader.open_max = 2;
+        let mut heard = Heard::default();
+        while reader.poll(1, &mut heard).unwrap() != Polled::Finished {}
+        assert_eq!(heard.texts().len(), 9);
+    }
+
+    #[test]
     fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let error = |pattern: &str| {
@@ -432,6 +528,7 @@ mod tests {
         assert!(error("gone.log").contains("sources.logs.path"));
         assert!(error("").contains("is a directory"));
         fs::write(dir.path().join("a.gz"), [0x1f, 0x8b, 8, 0, b'\n']).unwrap();
-        assert!(error("a.gz").contains("gunzip"));
+        assert!(error("a.gz").contains("gzip -dc"));
+        assert!(error("*.gz").contains("gzip -dc"), "there is nothing else to read");
     }
 }

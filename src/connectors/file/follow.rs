@@ -2,17 +2,18 @@
 //!
 //! Offsets count the bytes of a *path*: the file that follows a rotated or truncated one continues where that one ended, so
 //! they only ever grow. A rotated file is read to its end, and one look-up longer, because its writer may still have it open.
+//!
+//! Of many files, only so many are open at once: one that has had nothing new is closed if another has to be opened.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::catalog::{Catalog, Followed};
-use super::discover::FileKey;
+use super::open::open_files_max;
+use super::part::{Part, Reader, Visited};
 use super::source::ReadFrom;
-use super::tail::{READ_BYTES, Tail, Visit, gzip_error, read_error};
+use super::tail::READ_BYTES;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::Result;
 
@@ -31,30 +32,62 @@ pub(super) struct FollowReader {
     /// The part that is visited next.
     next: usize,
     buffer: Vec<u8>,
+    descriptors: Descriptors,
 }
 
-struct Part {
-    partition: Partition,
-    path: PathBuf,
-    initial: bool,
-    /// The file that the path is now.
-    current: Option<FileKey>,
-    /// The file that is being read.
-    tail: Option<Tail>,
-    /// The offset at which the next file begins.
-    base: u64,
-    /// Since when the file being read has ended and is no longer the path's.
-    ended_at: Option<Instant>,
-    /// The compressed file that the path is now, which is not read.
-    ignored: Option<FileKey>,
-    /// The file that could not be opened, which was told.
-    complained: Option<FileKey>,
-    /// Bytes to the end of the file, if told in this poll.
-    lag: Option<u64>,
+/// Which parts have a file open.
+struct Descriptors {
+    /// The places of the parts, in the order in which they were opened or were seen to be busy. Some may have closed theirs.
+    open: VecDeque<usize>,
+    max: usize,
+    /// Nothing could be closed in this poll.
+    exhausted: bool,
+}
+
+impl Descriptors {
+    /// Whether a file can be opened for the part at `place`; another one that is idle is closed if need be.
+    fn make_room(&mut self, place: usize, parts: &mut [Part]) -> bool {
+        self.open.retain(|open| *open != place && parts[*open].is_open());
+        if self.open.len() >= self.max {
+            let closed = !self.exhausted && (0..self.open.len()).any(|_| self.close_one(parts));
+            self.exhausted |= !closed;
+            if !closed {
+                return false;
+            }
+        }
+        self.open.push_back(place);
+        true
+    }
+
+    /// Closes the file of the first part if it is idle; else that part becomes the last one.
+    fn close_one(&mut self, parts: &mut [Part]) -> bool {
+        let Some(first) = self.open.pop_front() else { return false };
+        let closed = parts[first].park();
+        if !closed {
+            self.open.push_back(first);
+        }
+        closed
+    }
+
+    /// The operating system has no room for the file that was to be opened: fewer have to do.
+    fn reduce(&mut self, source: &str, parts: &[Part]) {
+        self.open.retain(|open| parts[*open].is_open());
+        self.exhausted = true;
+        let open = self.open.len().max(1);
+        if open < self.max {
+            self.max = open;
+            tracing::warn!(
+                source,
+                open,
+                "the limit of open files is reached: files take turns; raise it (ulimit -n), or follow fewer files"
+            );
+        }
+    }
 }
 
 impl FollowReader {
     pub(super) fn new(context: &SourceContext, catalog: Arc<Catalog>, read_from: ReadFrom) -> Self {
+        let max = open_files_max(context.workers);
         FollowReader {
             context: context.clone(),
             catalog,
@@ -64,158 +97,71 @@ impl FollowReader {
             places: BTreeMap::new(),
             next: 0,
             buffer: Vec::new(),
+            descriptors: Descriptors { open: VecDeque::new(), max, exhausted: false },
         }
     }
 
-    fn refresh(&mut self, collector: &mut dyn Collector) -> Result<()> {
-        let Some(changes) = self.catalog.changes(&mut self.version)? else { return Ok(()) };
-        for Followed { partition, path, file, initial } in changes {
+    fn refresh(&mut self, collector: &mut dyn Collector) {
+        let Some(changes) = self.catalog.changes(&mut self.version) else { return };
+        for followed in changes {
+            let Followed { partition, file, .. } = followed;
             if !self.context.owns(partition) {
                 continue;
             }
             let place = *self.places.entry(partition).or_insert_with(|| {
-                collector.joined(partition, &path.to_string_lossy());
-                self.parts.push(Part::new(partition, path, initial));
+                collector.joined(partition, &followed.path.to_string_lossy());
+                self.parts.push(Part::new(followed));
                 self.parts.len() - 1
             });
-            self.parts[place].current = file;
+            self.parts[place].becomes(file);
         }
-        Ok(())
+        self.catalog.report_skips(collector);
+    }
+
+    /// Visits the part at `place`, with room for a file if it needs to open one.
+    fn visit(&mut self, place: usize, want: usize, collector: &mut dyn Collector) -> Result<Visited> {
+        if self.parts[place].must_open(self.catalog.rescan()) && !self.descriptors.make_room(place, &mut self.parts) {
+            return Ok(Visited::Waiting);
+        }
+        let mut reader =
+            Reader { context: &self.context, read_from: self.read_from, catalog: &self.catalog, collector };
+        let visited = reader.visit(&mut self.parts[place], &mut self.buffer, want)?;
+        if matches!(visited, Visited::OutOfFiles) {
+            self.descriptors.reduce(&self.context.name, &self.parts);
+        }
+        Ok(visited)
     }
 }
 
 impl SourceReader for FollowReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
-        self.refresh(collector)?;
+        self.refresh(collector);
+        self.descriptors.exhausted = false;
         let mut left = budget_bytes.max(1);
         let mut idle = 0;
         while left > 0 && idle < self.parts.len() {
-            let part = &mut self.parts[self.next];
-            let mut reader =
-                Reader { context: &self.context, read_from: self.read_from, grace: self.catalog.rescan(), collector };
-            match reader.visit(part, &mut self.buffer, left.min(READ_BYTES))? {
-                0 => {
-                    collector.caught_up(part.partition);
-                    idle += 1;
-                }
-                bytes => {
+            let place = self.next;
+            match self.visit(place, left.min(READ_BYTES), collector)? {
+                Visited::Took(bytes) => {
                     left = left.saturating_sub(bytes);
                     idle = 0;
                 }
+                Visited::Nothing => {
+                    collector.caught_up(self.parts[place].partition);
+                    idle += 1;
+                }
+                // What is in it is not known.
+                Visited::Waiting | Visited::OutOfFiles => idle += 1,
             }
-            self.next = (self.next + 1) % self.parts.len();
+            self.next = (place + 1) % self.parts.len();
         }
         for part in &mut self.parts {
             if let Some(lag) = part.lag.take() {
                 collector.lag(part.partition, lag);
             }
         }
+        self.catalog.report_skips(collector);
         Ok(if left == 0 { Polled::More } else { Polled::Wait(IDLE_WAIT) })
-    }
-}
-
-impl Part {
-    fn new(partition: Partition, path: PathBuf, initial: bool) -> Self {
-        let (current, ignored, complained) = (None, None, None);
-        let (tail, base, ended_at, lag) = (None, 0, None, None);
-        Part { partition, path, initial, current, tail, base, ended_at, ignored, complained, lag }
-    }
-}
-
-/// What a visit to a part needs besides the part.
-struct Reader<'a> {
-    context: &'a SourceContext,
-    read_from: ReadFrom,
-    grace: Duration,
-    collector: &'a mut dyn Collector,
-}
-
-impl Reader<'_> {
-    /// Reads on in `part`; returns how many bytes were taken, 0 if there are none for now.
-    fn visit(&mut self, part: &mut Part, buffer: &mut Vec<u8>, want: usize) -> Result<usize> {
-        let failed = |path: &PathBuf, cause| read_error(&self.context.name, path, cause);
-        if part.tail.is_none() && !self.open(part, buffer)? {
-            part.lag = Some(0);
-            return Ok(0);
-        }
-        let Some(tail) = &mut part.tail else { return Ok(0) };
-        let size = tail.metadata().map_err(|e| failed(&part.path, e))?.len();
-        if size < tail.size_min() {
-            let (name, path) = (&self.context.name, part.path.display());
-            let bytes_lost = tail.restart(self.collector);
-            tracing::warn!(source = name, %path, bytes_lost, "file was truncated; reading it from its start");
-        }
-        part.lag = Some(size.saturating_sub(tail.position()));
-        if !tail.is_unchanged(size) {
-            match tail.visit(buffer, want, false, self.collector).map_err(|e| failed(&part.path, e))? {
-                Visit::Took(bytes) => {
-                    part.lag = Some(size.saturating_sub(tail.position()));
-                    part.ended_at = None;
-                    return Ok(bytes);
-                }
-                Visit::AtEnd => part.ended_at = None,
-                Visit::Gzip if part.initial => return Err(gzip_error(&self.context.name, &part.path)),
-                Visit::Gzip => {
-                    let (name, path) = (&self.context.name, part.path.display());
-                    tracing::warn!(source = name, %path, "file is compressed and is not read; narrow the pattern");
-                    part.ignored = Some(tail.key());
-                    part.tail = None;
-                    return Ok(0);
-                }
-            }
-        }
-        if part.current == Some(tail.key()) {
-            part.ended_at = None;
-        } else {
-            self.leave(part, buffer)?;
-        }
-        Ok(0)
-    }
-
-    /// Opens the file that the path is now; false if there is none.
-    fn open(&self, part: &mut Part, buffer: &mut Vec<u8>) -> Result<bool> {
-        let Some(key) = part.current.filter(|key| part.ignored != Some(*key)) else { return Ok(false) };
-        let failed = |cause| read_error(&self.context.name, &part.path, cause);
-        let record_bytes_max = self.context.record_bytes_max;
-        let mut tail = match Tail::open(&part.path, part.partition, part.base, record_bytes_max) {
-            Ok(tail) => tail,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) if part.initial => return Err(failed(e)),
-            // Whoever rotates may set the owner and the mode after creating the file.
-            Err(e) => {
-                if part.complained.replace(key) != Some(key) {
-                    let error = failed(e);
-                    tracing::warn!(source = self.context.name, %error, "cannot open a new file; trying again");
-                }
-                return Ok(false);
-            }
-        };
-        // Rotated since the last look-up: the next one will tell which file is whose.
-        if tail.key() != key {
-            return Ok(false);
-        }
-        if part.initial && self.read_from == ReadFrom::End && part.base == 0 {
-            tail.seek_end(buffer, record_bytes_max).map_err(failed)?;
-        }
-        part.tail = Some(tail);
-        Ok(true)
-    }
-
-    /// Closes a file that is no longer the path's, once it has had nothing new for a while.
-    fn leave(&mut self, part: &mut Part, buffer: &mut Vec<u8>) -> Result<()> {
-        let since = part.ended_at.get_or_insert_with(Instant::now);
-        if since.elapsed() < self.grace {
-            return Ok(());
-        }
-        if let Some(mut tail) = part.tail.take() {
-            let failed = |cause| read_error(&self.context.name, &part.path, cause);
-            while let Visit::Took(_) = tail.visit(buffer, READ_BYTES, true, self.collector).map_err(failed)? {}
-            part.base = tail.next_base();
-            // What comes after the first file is read whole, also if that one was empty.
-            part.initial = false;
-        }
-        part.ended_at = None;
-        Ok(())
     }
 }
 
@@ -223,12 +169,13 @@ impl Reader<'_> {
 mod tests {
     use std::fs::{self, OpenOptions};
     use std::io::Write;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::*;
     use crate::connectors::file::FileSource;
     use crate::connectors::lines::tests::{Heard, Said};
     use crate::connectors::source::SourceConnector;
+    use crate::telemetry::SkipReason;
 
     const RESCAN: Duration = Duration::from_millis(10);
 
@@ -281,7 +228,8 @@ mod tests {
         /// Polls until there are `count` records, and a little longer to see that there are no more.
         fn records(&mut self, count: usize) -> Vec<(u64, String)> {
             for _ in 0..2_000 {
-                assert_eq!(self.poll().unwrap(), Polled::Wait(IDLE_WAIT));
+                let polled = self.poll().unwrap();
+                assert!([Polled::Wait(IDLE_WAIT), Polled::More].contains(&polled), "{polled:?}");
                 if self.heard.records().len() >= count {
                     break;
                 }
@@ -389,6 +337,113 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_read_hides_no_file_that_appears_later() {
+        let mut following = Following::start(&[("a.log", "one\n")], "*.log", ReadFrom::Start);
+        following.records(1);
+        let at = |name: &str| following.path(name);
+        std::os::unix::fs::symlink("loop.log", at("loop.log")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling.log")).unwrap();
+        fs::create_dir(at("folder.log")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe.log")).status().unwrap().success());
+        following.settle();
+        following.append("a.log", "two\n");
+        following.append("b\n\x1b[31m.log", "three\n");
+        assert_eq!(following.records(3), owned(&[(0, "one"), (4, "two"), (0, "three")]));
+        let skipped = [(SkipReason::NotAFile, 2), (SkipReason::BrokenLink, 2)];
+        assert_eq!(following.heard.skipped, skipped.into());
+        // It becomes a file after all.
+        fs::remove_file(following.path("dangling.log")).unwrap();
+        following.append("dangling.log", "four\n");
+        assert_eq!(following.records(4)[3], (0, "four".to_owned()));
+    }
+
+    #[test]
+    fn a_file_that_gives_way_to_something_else_is_waited_for() {
+        for case in ["folder", "pipe", "loop", "no folder"] {
+            let mut following = Following::start(&[("a.log", "one\n")], "a.log", ReadFrom::Start);
+            following.records(1);
+            let path = following.path("a.log");
+            fs::remove_file(&path).unwrap();
+            match case {
+                "folder" => fs::create_dir(&path).unwrap(),
+                "pipe" => assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                "loop" => std::os::unix::fs::symlink("a.log", &path).unwrap(),
+                _ => fs::remove_dir(following.dir.path()).unwrap(),
+            }
+            following.settle();
+            match case {
+                "folder" => fs::remove_dir(&path).unwrap(),
+                "no folder" => fs::create_dir(following.dir.path()).unwrap(),
+                _ => fs::remove_file(&path).unwrap(),
+            }
+            following.append("a.log", "two\n");
+            assert_eq!(following.records(2), owned(&[(0, "one"), (4, "two")]), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_goes_on_where_it_was_after_a_truncation_loses_nothing() {
+        for size in [8, 300, 3 * 1024 * 1024] {
+            let line = "x".repeat(7);
+            let mut following = Following::start(&[("a.log", "")], "a.log", ReadFrom::Start);
+            let mut writer = OpenOptions::new().write(true).open(following.path("a.log")).unwrap();
+            writer.write_all(format!("{line}\n").repeat(size / 8).as_bytes()).unwrap();
+            following.records(size / 8);
+            OpenOptions::new().write(true).open(following.path("a.log")).unwrap().set_len(0).unwrap();
+            following.settle();
+            writer.write_all(b"after\nand more\n").unwrap();
+            let records = following.records(size / 8 + 2);
+            let written = (size / 8 * 8) as u64;
+            assert_eq!(records.len(), size / 8 + 2);
+            // The line begins with the hole, whose first byte comes after all that was there before.
+            assert_eq!(records[size / 8], (written, "after".to_owned()));
+            assert_eq!(records[size / 8 + 1], (2 * written + 6, "and more".to_owned()));
+            assert_eq!(following.heard.rejections(), []);
+        }
+    }
+
+    #[test]
+    fn more_files_than_may_be_open_are_all_followed() {
+        const FILES: usize = 12;
+        let names: Vec<String> = (0..FILES).map(|i| format!("{i:02}.log")).collect();
+        let start: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "old\nhal")).collect();
+        for from in [ReadFrom::Start, ReadFrom::End] {
+            let mut following = Following::start(&start, "*.log", from);
+            let catalog =
+                Catalog::start("logs", vec![format!("{}/*.log", following.dir.path().display())], RESCAN).unwrap();
+            let context =
+                SourceContext { name: "logs".into(), worker: 0, workers: 1, record_bytes_max: 100, journals: None };
+            let mut reader = FollowReader::new(&context, catalog, from);
+            reader.descriptors.max = 3;
+            following.readers = vec![Box::new(reader)];
+            let old = if from == ReadFrom::Start { FILES } else { 0 };
+            assert_eq!(following.records(old).len(), old);
+            assert_eq!(following.heard.caught_up.len(), FILES);
+            for (i, name) in names.iter().enumerate() {
+                following.append(name, "f\n");
+                match i % 3 {
+                    // Written to, then rotated, both while it is closed; the new one is longer.
+                    0 => {
+                        following.rename(name, &format!("{name}.1"));
+                        following.append(name, "after rotation\n");
+                    }
+                    1 => following.append(name, "more\n"),
+                    _ => {}
+                }
+            }
+            let records = following.records(old + FILES + 2 * FILES / 3);
+            let count = |text: &str| records.iter().filter(|(_, found)| found == text).count();
+            assert_eq!((count("old"), count("half")), (old, FILES), "{from:?}");
+            assert_eq!((count("after rotation"), count("more")), (FILES / 3, FILES / 3), "{from:?}");
+            assert!(records.iter().all(|(offset, text)| match text.as_str() {
+                "old" => *offset == 0,
+                "half" => *offset == 4,
+                _ => *offset == 9,
+            }));
+        }
+    }
+
+    #[test]
     fn compressed_files_are_an_error_at_the_start_and_left_out_later() {
         let mut following = Following::start(&[("a.log", "one\n")], "a.log*", ReadFrom::Start);
         following.records(1);
@@ -397,8 +452,15 @@ mod tests {
         assert_eq!(following.records(2), owned(&[(0, "one"), (4, "two")]));
         assert_eq!(following.heard.rejections(), []);
 
+        assert_eq!(following.heard.skipped, [(SkipReason::Compressed, 1)].into());
+
+        let mut following = Following::start(&[("a.log", "one\n"), ("a.log.2", "\x28")], "a.log*", ReadFrom::Start);
+        fs::write(following.path("a.log.2"), b"\xfd7zXZ\0..\n").unwrap();
+        assert_eq!(following.records(1), owned(&[(0, "one")]));
+        assert_eq!(following.heard.skipped, [(SkipReason::Compressed, 1)].into());
+
         let mut following = Following::start(&[("b.log", "")], "b.log", ReadFrom::Start);
         fs::write(following.path("b.log"), [0x1f, 0x8b, 8, b'\n']).unwrap();
-        assert!(following.poll().unwrap_err().to_string().contains("gunzip"));
+        assert!(following.poll().unwrap_err().to_string().contains("gzip -dc"));
     }
 }

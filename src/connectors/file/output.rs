@@ -3,18 +3,28 @@
 //! It is written as `.NAME.jsonl.partial` and becomes `NAME.jsonl` by a rename that overwrites nothing, after its bytes are
 //! on the disk. What another run or program left in the folder is never touched.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
 use crate::connectors::sink::SinkContext;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 use crate::time::Epoch;
 
 /// How many bytes of rows are gathered before they are written.
 pub(super) const WRITE_BYTES: usize = 512 * 1024;
+
+/// Who may read rows: this user, and its group for programs that pass them on. They hold what was logged, so nobody else.
+pub(super) const ROWS_MODE: u32 = 0o640;
+
+/// Who may read and write what only a run needs.
+pub(super) const OWN_MODE: u32 = 0o600;
+
+/// Who may list a folder of rows that is created.
+const FOLDER_MODE: u32 = 0o750;
 
 /// How many taken names in a row are stepped over before something must be wrong.
 const TAKEN_MAX: u32 = 10_000;
@@ -90,7 +100,12 @@ impl Naming {
 
     /// Creates the folder, and logs the unfinished files that earlier runs of the sink left in it.
     pub(super) fn prepare(&self, log_orphans: bool) -> Result<()> {
-        fs::create_dir_all(&self.folder).map_err(|e| self.error("cannot create the folder", &self.folder, e))?;
+        let mut builder = DirBuilder::new();
+        builder
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(&self.folder)
+            .map_err(|e| self.error("cannot create the folder", &self.folder, e))?;
         if !log_orphans {
             return Ok(());
         }
@@ -107,7 +122,7 @@ impl Naming {
             tracing::warn!(
                 sink = self.sink,
                 files = orphans.len(),
-                first = %first.display(),
+                first = %Shown::from(&**first),
                 "unfinished files of a run that is still going on or was killed: their rows are not part of the output"
             );
         }
@@ -149,7 +164,7 @@ impl Output {
     pub(super) fn create(naming: &Naming, sequence: u32) -> Result<Self> {
         for sequence in sequence..sequence.saturating_add(TAKEN_MAX) {
             let path = naming.partial(sequence);
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
+            match OpenOptions::new().write(true).create_new(true).mode(ROWS_MODE).open(&path) {
                 Ok(file) if !exists(&naming.finished(sequence)) => {
                     return Ok(Output { naming: naming.clone(), file, path, sequence });
                 }
@@ -218,6 +233,8 @@ fn stamp(run_ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -249,6 +266,20 @@ mod tests {
             ["old", "old", "other"]
         );
         assert!(!exists(&naming.partial(0)) && !exists(&naming.partial(2)));
+    }
+
+    #[test]
+    fn rows_are_for_this_user_and_its_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = SinkContext { name: "s".into(), shard: 0, shards: 1, run_ms: 0, generation: None };
+        let naming = Naming::new(&context, &folder.path().join("a/b"));
+        naming.prepare(true).unwrap();
+        let output = Output::create(&naming, 0).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        for (path, allowed) in [(naming.folder(), FOLDER_MODE), (&naming.partial(0), ROWS_MODE)] {
+            assert_eq!(mode(path) & !allowed, 0, "{path:?} has mode {:o}", mode(path));
+        }
+        assert_eq!(mode(&output.publish().unwrap()) & !ROWS_MODE, 0);
     }
 
     #[test]

@@ -4,12 +4,13 @@
 //! wall clock. There is no file without rows. Without a state directory, what is reported durable is in the hands of the operating
 //! system, and readable once its file is finished; with one, the writer is that of `exact`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::exact;
 use super::finisher::Finisher;
 use super::output::{Naming, Output, Rolling, WRITE_BYTES};
+use crate::checkpoint::directory::SINK_SHARDS_MAX;
 use crate::connectors::sink::{Delivery, SinkConnector, SinkContext, SinkWriter};
 use crate::error::{Error, Result};
 use crate::settings::{Bytes, Section};
@@ -47,6 +48,21 @@ impl FileSink {
     pub fn roll_after(mut self, roll_after: Duration) -> Self {
         self.rolling.after_ms = u64::try_from(roll_after.as_millis()).unwrap_or(u64::MAX);
         self
+    }
+
+    /// Where it writes.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Names of files that it will write as the sink `name`, of a run that begins at `run_ms`: one of each shard.
+    pub(crate) fn samples(&self, name: &str, run_ms: u64) -> Vec<String> {
+        let sample = |shard| {
+            let context =
+                SinkContext { name: name.to_owned(), shard, shards: SINK_SHARDS_MAX, run_ms, generation: None };
+            Naming::new(&context, Path::new("")).finished(0).to_string_lossy().into_owned()
+        };
+        (0..SINK_SHARDS_MAX).map(sample).collect()
     }
 
     /// Reads `path`, `roll_bytes` and `roll_after` from the sink's section; `None` if one is missing or faulty.
@@ -182,8 +198,6 @@ impl SinkWriter for FileWriter {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn context() -> SinkContext {

@@ -1,15 +1,16 @@
 //! The configured file source.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::block::FileBlock;
 use super::catalog::Catalog;
-use super::discover::{self, Found};
 use super::finite::FiniteReader;
 use super::follow::FollowReader;
+use super::list::FileList;
 use super::patterns::Patterns;
+use super::walk::Glob;
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{Block, SourceConnector, SourceContext, SourceReader, not_replayable};
 use crate::error::Result;
@@ -28,7 +29,8 @@ pub enum ReadFrom {
     End,
 }
 
-/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its first byte.
+/// A source of kind `file`: the lines of files, each file a partition, the offset of a record the place of its line's first byte.
+/// Unless it follows them, which files there are is found out once, when a worker first opens it.
 #[derive(Debug)]
 pub struct FileSource {
     patterns: Vec<String>,
@@ -36,7 +38,7 @@ pub struct FileSource {
     read_from: ReadFrom,
     rescan: Duration,
     /// The workers of a process share what was found, so that they agree on it.
-    list: Mutex<Weak<Vec<Found>>>,
+    list: Mutex<Option<Arc<FileList>>>,
     catalog: Mutex<Weak<Catalog>>,
 }
 
@@ -48,7 +50,7 @@ impl FileSource {
             follow: false,
             read_from: ReadFrom::Start,
             rescan: RESCAN,
-            list: Mutex::new(Weak::new()),
+            list: Mutex::new(None),
             catalog: Mutex::new(Weak::new()),
         }
     }
@@ -83,28 +85,20 @@ impl FileSource {
         Some(if follow { source.follow(read_from) } else { source })
     }
 
-    fn shared_list(&self, context: &SourceContext) -> Result<Arc<Vec<Found>>> {
+    /// The pattern by which the source would read a file called `name` in `folder`, if one was there.
+    pub(crate) fn pattern_that_matches(&self, folder: &Path, name: &str) -> Option<&str> {
+        let would_match = |pattern: &&String| Glob::new(pattern).is_ok_and(|glob| glob.would_match(folder, name));
+        self.patterns.iter().find(would_match).map(String::as_str)
+    }
+
+    fn shared_list(&self, context: &SourceContext) -> Result<Arc<FileList>> {
         let mut shared = self.list.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(list) = shared.upgrade() {
-            return Ok(list);
-        }
-        for pattern in &self.patterns {
-            if discover::find(&context.name, pattern)?.is_empty() {
-                return Err(discover::nothing_found(&context.name, pattern));
-            }
-        }
-        let mut list = discover::find_all(&context.name, &self.patterns)?;
-        let mut keys = BTreeMap::new();
-        list.retain(|found| match keys.insert(found.key, found.path.clone()) {
-            None => true,
-            Some(first) => {
-                let (name, path, first) = (&context.name, found.path.display(), first.display());
-                tracing::warn!(source = name, %path, %first, "a link to a file that is read already: left out");
-                false
-            }
-        });
-        let list = Arc::new(list);
-        *shared = Arc::downgrade(&list);
+        // Kept, also when all that began with it have ended: a worker that opens later must number the files alike.
+        let list = match &*shared {
+            Some(list) => Arc::clone(list),
+            None => Arc::new(FileList::new(&context.name, &self.patterns)?),
+        };
+        *shared = Some(Arc::clone(&list));
         Ok(list)
     }
 

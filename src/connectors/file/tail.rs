@@ -7,12 +7,15 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memchr::{memchr, memrchr};
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use super::discover::FileKey;
+use super::open::{MAGIC_BYTES_MAX, compression, is_out_of_files, open};
 use crate::connectors::lines::Splitter;
 use crate::connectors::source::{Collector, Partition};
 use crate::error::Error;
@@ -26,8 +29,6 @@ const READ_BYTES_MIN: usize = 4 * 1024;
 /// How far back the end of a line is looked for.
 const LINE_END_WINDOW: usize = 4 * 1024;
 
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
-
 /// What one visit to a file found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Visit {
@@ -35,13 +36,15 @@ pub(super) enum Visit {
     Took(usize),
     /// Nothing was taken: the file ends here, for now.
     AtEnd,
-    /// The file is compressed; nothing was taken.
-    Gzip,
+    /// The file is compressed, with the program of this name; nothing was taken.
+    Compressed(&'static str),
 }
 
 #[derive(Debug)]
 pub(super) struct Tail {
     file: Arc<File>,
+    /// By which it was opened.
+    path: PathBuf,
     key: FileKey,
     /// The offset, in the partition, of the first byte of this file.
     base: u64,
@@ -52,13 +55,57 @@ pub(super) struct Tail {
     splitter: Splitter,
 }
 
+/// A file that was closed, and how far it has been read.
+#[derive(Debug)]
+pub(super) struct Parked {
+    key: FileKey,
+    base: u64,
+    position: u64,
+    seen_size: Option<u64>,
+    splitter: Splitter,
+}
+
+impl Parked {
+    /// Which file it is.
+    pub(super) fn key(&self) -> FileKey {
+        self.key
+    }
+
+    /// See [`Tail::is_unchanged`].
+    pub(super) fn is_unchanged(&self, size: u64) -> bool {
+        self.seen_size == Some(size)
+    }
+
+    /// See [`Tail::next_base`].
+    pub(super) fn next_base(&self) -> u64 {
+        self.base + self.position.max(self.seen_size.unwrap_or(0))
+    }
+
+    /// Opens the file under the name `path`, for [`resume`](Self::resume); it is not found if another one has that name.
+    pub(super) fn reopen(&self, path: &Path) -> io::Result<File> {
+        let (file, key) = open(path)?;
+        if key == self.key { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Reads on in the file, which was opened again as `path`.
+    pub(super) fn resume(self, file: File, path: &Path) -> Tail {
+        let Parked { key, base, position, seen_size, splitter } = self;
+        Tail { file: Arc::new(file), path: path.to_owned(), key, base, position, seen_size, splitter }
+    }
+}
+
 impl Tail {
     /// Opens `path`, whose first byte has the offset `base`.
     pub(super) fn open(path: &Path, partition: Partition, base: u64, record_bytes_max: usize) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let key = FileKey::of(&file.metadata()?);
+        let (file, key) = open(path)?;
         let splitter = Splitter::new(partition, record_bytes_max);
-        Ok(Tail { file: Arc::new(file), key, base, position: 0, seen_size: None, splitter })
+        Ok(Tail { file: Arc::new(file), path: path.to_owned(), key, base, position: 0, seen_size: None, splitter })
+    }
+
+    /// Closes it; what was not taken is read again later.
+    pub(super) fn park(self) -> Parked {
+        let Tail { key, base, position, seen_size, splitter, .. } = self;
+        Parked { key, base, position, seen_size, splitter }
     }
 
     /// Which file it is.
@@ -144,7 +191,7 @@ impl Tail {
         buffer: &mut Vec<u8>,
         want: usize,
     ) -> io::Result<Option<(Arc<File>, u64, usize)>> {
-        if self.position == 0 || self.base != 0 || self.splitter.is_skipping() {
+        if self.position == 0 || self.base != 0 || self.splitter.is_within_line() {
             return Ok(None);
         }
         let window = want.min(LINE_END_WINDOW);
@@ -155,6 +202,18 @@ impl Tail {
         let (position, size) = (self.position, want - window + newline + 1);
         self.position += size as u64;
         Ok(Some((Arc::clone(&self.file), position, size)))
+    }
+
+    /// Where, from `position` on, the file next has bytes that were written: a hole can be as large as what was ever logged.
+    fn data_after(&self, position: u64) -> io::Result<u64> {
+        // Asked first: what is written from now on is not passed over.
+        let size = self.file.metadata()?.len();
+        match seek(&self.file, SeekFrom::Data(position)) {
+            Ok(data) => Ok(data.max(position)),
+            Err(Errno::NXIO) => Ok(size.max(position)),
+            // A file system that does not know of holes.
+            Err(_) => Ok(position),
+        }
     }
 
     /// Reads about `want` bytes and hands over the lines that end in them; one line at least, unless the file ends first.
@@ -182,33 +241,50 @@ impl Tail {
                 return Ok(Visit::AtEnd);
             }
             filled += n;
-            if self.position == 0 && buffer[..filled].starts_with(&GZIP_MAGIC) {
-                return Ok(Visit::Gzip);
+            if self.position == 0
+                && let Some(program) = compression(&self.path, &buffer[..filled])
+            {
+                return Ok(Visit::Compressed(program));
             }
             let used = self.splitter.split(offset, &buffer[..filled], collector);
             if used > 0 {
                 self.position += used as u64;
+                if used == filled && self.splitter.is_within_hole() {
+                    self.position = self.data_after(self.position)?;
+                }
                 return Ok(Visit::Took(used));
             }
         }
     }
 }
 
-/// The error for a file that turns out to be compressed.
-pub(super) fn gzip_error(source: &str, path: &Path) -> Error {
-    Error::source(format!("source {source:?}: {path:?} is compressed with gzip, which is not read"))
-        .hint("decompress it with gunzip, or pipe it: `zcat FILE | tidewatch run …` with kind = \"stdin\"")
+/// The error for a file that turns out to be compressed with `program`.
+pub(super) fn compressed_error(source: &str, path: &Path, program: &str) -> Error {
+    Error::source(format!("source {source:?}: {path:?} is compressed with {program}, which is not read"))
+        .hint(format!("pipe it, with kind = \"stdin\": `{program} -dc FILE | tidewatch run …`"))
+}
+
+/// Why a compressed file that a glob matches is not read.
+pub(super) fn compressed(program: &str) -> String {
+    format!("compressed with {program}: narrow the pattern, or read it with `{program} -dc` and kind = \"stdin\"")
 }
 
 /// The error for a file that can no longer be read.
 pub(super) fn read_error(source: &str, path: &Path, cause: io::Error) -> Error {
-    let hint = match cause.raw_os_error() {
-        // EMFILE and ENFILE have no kind of their own.
-        Some(23 | 24) => "raise the limit of open files (ulimit -n), or follow fewer files",
+    let hint = match &cause {
+        _ if is_out_of_files(&cause) => "raise the limit of open files (ulimit -n), or read fewer files",
         _ if cause.kind() == io::ErrorKind::PermissionDenied => "let this user read it",
         _ => "check the file and the file system it is on",
     };
     Error::source(format!("source {source:?} cannot read {path:?}")).because(cause).hint(hint)
+}
+
+/// Whether the file at `path` can be read, and what speaks against it.
+pub(super) fn probe(path: &Path) -> io::Result<Option<&'static str>> {
+    let (file, _) = open(path)?;
+    let mut head = [0; MAGIC_BYTES_MAX];
+    let filled = read_at(&file, &mut head, 0)?;
+    Ok(compression(path, &head[..filled]))
 }
 
 fn grow(buffer: &mut Vec<u8>, size: usize) {
@@ -229,6 +305,8 @@ fn read_at(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -256,6 +334,53 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_of_any_size_is_passed_over_in_flat_memory() {
+        let size = 64 * 1024 * 1024;
+        for (sparse, text) in [(true, "one\ntwo"), (false, "one\ntwo"), (true, ""), (false, "")] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            if sparse {
+                file.as_file().set_len(size).unwrap();
+            } else {
+                std::fs::write(file.path(), vec![0; size as usize]).unwrap();
+            }
+            std::fs::OpenOptions::new().append(true).open(file.path()).unwrap().write_all(text.as_bytes()).unwrap();
+            let mut tail = Tail::open(file.path(), Partition(0), 0, 1024).unwrap();
+            let (mut heard, mut buffer, mut visits) = (Heard::default(), Vec::new(), 0);
+            while let Visit::Took(_) = tail.visit(&mut buffer, READ_BYTES, true, &mut heard).unwrap() {
+                visits += 1;
+            }
+            let expected =
+                if text.is_empty() { vec![] } else { vec![(0, "one".to_owned()), (size + 4, "two".to_owned())] };
+            assert_eq!((heard.records(), heard.rejections()), (expected, vec![]));
+            assert_eq!(tail.position(), size + text.len() as u64);
+            assert!(buffer.capacity() <= 1024 + READ_BYTES + 1, "{}", buffer.capacity());
+            // 256 reads, where the file system does not know of holes.
+            assert!(!sparse || !(8..=250).contains(&visits), "{visits} reads");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_closed_is_read_on_under_any_name_that_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&path, "one\nhalf").unwrap();
+        let mut tail = Tail::open(&path, Partition(0), 7, 100).unwrap();
+        let (mut heard, mut buffer) = (Heard::default(), Vec::new());
+        while let Visit::Took(_) = tail.visit(&mut buffer, READ_BYTES, false, &mut heard).unwrap() {}
+        let parked = tail.park();
+        assert!(parked.is_unchanged(8) && !parked.is_unchanged(9));
+        assert_eq!(parked.next_base(), 15);
+        std::fs::rename(&path, &other).unwrap();
+        std::fs::write(&path, "another file").unwrap();
+        assert_eq!(parked.reopen(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::OpenOptions::new().append(true).open(&other).unwrap().write_all(b" done\n").unwrap();
+        let file = parked.reopen(&other).unwrap();
+        let mut tail = parked.resume(file, &other);
+        tail.visit(&mut buffer, READ_BYTES, false, &mut heard).unwrap();
+        assert_eq!(heard.records(), [(7, "one".to_owned()), (11, "half done".to_owned())]);
+    }
+
+    #[test]
     fn the_end_is_found_at_the_last_unfinished_line() {
         for (text, expected) in [("a\nb\nhalf", 4), ("a\nb\n", 4), ("", 0), ("half", 0), ("0123456789", 4)] {
             let file = tempfile::NamedTempFile::new().unwrap();
@@ -280,7 +405,7 @@ mod tests {
             if newline_at_end {
                 bytes.push(b'\n');
             }
-            prop_assume!(!bytes.starts_with(&GZIP_MAGIC));
+            prop_assume!(compression(Path::new("a.log"), &bytes).is_none());
             let (heard, capacity) = read_all(&bytes, record_bytes_max, want);
             prop_assert_eq!(heard.said.len(), naive(&bytes, record_bytes_max).len());
             let same = heard.said == naive(&bytes, record_bytes_max);

@@ -176,7 +176,7 @@ impl Chunk {
     /// Record `i`. The records must have been read.
     #[inline]
     pub(super) fn record(&self, i: usize) -> &[u8] {
-        &self.every_byte()[self.start(i)..self.end(i)]
+        self.text(&self.every_byte()[self.start(i)..self.end(i)])
     }
 
     #[inline]
@@ -188,12 +188,18 @@ impl Chunk {
         }
     }
 
+    /// What belongs to a record: a reader that looks at lines has looked at that already.
+    #[inline]
+    fn text<'b>(&self, record: &'b [u8]) -> &'b [u8] {
+        if self.head.lines { lines::text(record) } else { record }
+    }
+
     /// Every record, in order. The records must have been read.
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
         let (bytes, mut start) = (self.every_byte(), 0);
         (0..self.len()).map(move |i| {
             let end = self.end(i);
-            &bytes[std::mem::replace(&mut start, end + 1)..end]
+            self.text(&bytes[std::mem::replace(&mut start, end + 1)..end])
         })
     }
 

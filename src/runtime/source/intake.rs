@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::operators::watermark::{Mark, NO_PARTITION, WatermarkView};
 use crate::record::{Decode, Reason, Rejection};
 use crate::state::snapshot::{Place, Slot};
-use crate::telemetry::SourceMetrics;
+use crate::telemetry::{SkipReason, SourceMetrics};
 use crate::time::{Epoch, EventTime};
 
 /// Takes what the reader reads.
@@ -446,6 +446,10 @@ impl<T: Decode> Collector for Intake<T> {
     fn journal(&mut self, partition: Partition, bytes: u64, full: bool) {
         let index = self.partition(partition);
         self.partitions[index].metrics.journal(bytes, full);
+    }
+
+    fn skipped(&mut self, reason: SkipReason, paths: u64) {
+        self.metrics.skipped(reason, paths);
     }
 
     fn ended(&mut self, partition: Partition) {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::record::Reason;
-use crate::telemetry::{PARTITION_LABELS_MAX, WorkerGraph, graph};
+use crate::telemetry::{PARTITION_LABELS_MAX, SkipReason, WorkerGraph, graph};
 use crate::time::EventTime;
 
 struct Stopped(u64);
@@ -124,6 +124,7 @@ fn every_family_is_in_the_table_and_every_row_is_used() {
     families.seconds(Metric::OperatorBusy, &labels);
     families.seconds(Metric::WorkerParked, &["0"]);
     metrics.source("in", 0).replayed(Duration::from_secs(1));
+    metrics.source("in", 0).skipped(SkipReason::NotAFile, 1);
     metrics.bindings().flushed(Duration::from_millis(1), 100);
     metrics.checkpoints().completed(10_000, 100, Duration::from_millis(1));
     for metric in [Metric::ArrangementRecords, Metric::ArrangementBatches, Metric::ArrangementBytes] {
@@ -164,6 +165,15 @@ fn frontier_lag_is_that_of_the_slowest_at_the_time_of_reading() {
     assert!(metrics.render().unwrap().contains(&format!("{series} 6\n")));
     lock(&graph).operators.iter_mut().for_each(|o| o.frontier = Frontier::Closed);
     assert!(metrics.render().unwrap().contains(&format!("{series} 0\n")));
+}
+
+#[test]
+fn names_from_outside_are_escaped_in_labels() {
+    let metrics = Metrics::new("flow");
+    metrics.source("files", 0).partition("a\x1b[2J\n\"b\".log").read(1, 1);
+    let text = metrics.render().unwrap();
+    let series = "tidewatch_source_partition_records_total{partition=\"a\\\\u{1b}[2J\\\\n\\\"b\\\".log\",source=\"files\",dataflow=\"flow\"} 1\n";
+    assert!(text.contains(series) && !text.contains('\x1b'), "{text}");
 }
 
 #[test]

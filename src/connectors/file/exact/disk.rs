@@ -2,10 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use tempfile::TempPath;
+
+use crate::connectors::file::output::ROWS_MODE;
 
 /// A file system.
 pub(super) trait Disk: Send + 'static {
@@ -78,11 +81,11 @@ impl Disk for LocalDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().append(true).create_new(true).open(path)
+        OpenOptions::new().append(true).create_new(true).mode(ROWS_MODE).open(path)
     }
 
     fn open(&self, path: &Path) -> io::Result<File> {
-        OpenOptions::new().append(true).open(path)
+        OpenOptions::new().append(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
     }
 
     fn append(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {

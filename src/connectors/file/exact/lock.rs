@@ -5,9 +5,12 @@
 //! the process, however that ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
-use crate::connectors::file::output::Naming;
+use rustix::fs::OFlags;
+
+use crate::connectors::file::output::{Naming, OWN_MODE};
 use crate::error::Result;
 
 /// How long to wait for the writer before to be gone.
@@ -23,7 +26,8 @@ pub(super) fn lock(naming: &Naming) -> Result<File> {
 
 fn lock_within(naming: &Naming, wait: Duration) -> Result<File> {
     let path = naming.lock();
-    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let flags = OFlags::NOFOLLOW.bits().cast_signed();
+    let file = OpenOptions::new().create(true).append(true).mode(OWN_MODE).custom_flags(flags).open(&path);
     let file = file.map_err(|why| naming.error("cannot open", &path, why))?;
     let began = Instant::now();
     loop {

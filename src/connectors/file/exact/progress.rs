@@ -81,7 +81,7 @@ impl Progress {
 
     /// The current file is finished and the next one begins.
     pub(super) fn next_file(self) -> Self {
-        Progress { file: self.file + 1, bytes: 0, first: None, finishing: false, ..self }
+        Progress { file: self.file.saturating_add(1), bytes: 0, first: None, finishing: false, ..self }
     }
 
     /// Whether `later` can come after it in a log.
