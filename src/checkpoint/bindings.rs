@@ -73,6 +73,9 @@ pub struct Joined {
     pub label: String,
     /// The first offset that is read.
     pub from: u64,
+    /// What distinguishes it from another one that replaces it, if the source knows something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// What one worker's source read in one epoch. Epochs in which nothing changed have no binding.
@@ -99,6 +102,8 @@ pub struct Position {
     pub phase: Phase,
     /// Earlier events are late after idle.
     pub floor: EventTime,
+    /// What distinguishes it from another one that replaces it, if the source knows something.
+    pub identity: Option<String>,
 }
 
 /// The admission state of a partition at a checkpoint.
@@ -165,14 +170,16 @@ pub struct KnownPartition {
     pub next: u64,
     /// Whether it ended there: later records do not belong to it.
     pub ended: bool,
+    /// What distinguishes it from another one that replaces it, if the source knew something.
+    pub identity: Option<String>,
 }
 
 impl SourceHistory {
     /// The partitions of this history, by number.
     pub fn partitions(&self) -> Vec<KnownPartition> {
         let at_checkpoint = |position: &Position| {
-            let Position { partition, label, next, phase, .. } = position.clone();
-            (partition, KnownPartition { partition, label, from: next, next, ended: phase == Phase::Ended })
+            let Position { partition, label, next, phase, identity, .. } = position.clone();
+            (partition, KnownPartition { partition, label, from: next, next, ended: phase == Phase::Ended, identity })
         };
         let mut known: BTreeMap<u32, KnownPartition> = self.base.positions.values().map(at_checkpoint).collect();
         let bindings = self.epochs.values().flat_map(BTreeMap::values);
@@ -183,10 +190,10 @@ impl SourceHistory {
                     known.next = binding.next;
                     known.ended = binding.phase == Phase::Ended;
                 }
-                (None, Some(Joined { label, from })) => {
-                    let (label, from, next) = (label.clone(), *from, binding.next);
+                (None, Some(Joined { label, from, identity })) => {
+                    let (label, from, next, identity) = (label.clone(), *from, binding.next, identity.clone());
                     let ended = binding.phase == Phase::Ended;
-                    known.insert(partition, KnownPartition { partition, label, from, next, ended });
+                    known.insert(partition, KnownPartition { partition, label, from, next, ended, identity });
                 }
                 // `check` has refused it when the history was read.
                 (None, None) => {}

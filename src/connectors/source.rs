@@ -116,6 +116,13 @@ pub trait SourceReader {
         0
     }
 
+    /// What distinguishes the partition from another one that replaced it under the same name and number, such as the
+    /// id of its topic. It is bound with the partition, and passed to [`reopen`](SourceConnector::reopen). Called once,
+    /// with [`begins_at`](Self::begins_at). Default: `None`, nothing does.
+    fn identity(&self, _: Partition) -> Option<String> {
+        None
+    }
+
     /// Stops or resumes handing over records of a partition: it has all records of a replayed epoch, and other
     /// partitions have not. Records that are handed over nevertheless are buffered. Default: a no-op.
     fn hold(&mut self, _: Partition, _held: bool) {}

@@ -258,7 +258,7 @@ mod tests {
     }
 
     fn partition(next: u64, joined: bool) -> PartitionBinding {
-        let joined = joined.then(|| Joined { label: "p".into(), from: 0 });
+        let joined = joined.then(|| Joined { label: "p".into(), from: 0, identity: None });
         PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None, follows: None }
     }
 
@@ -312,7 +312,7 @@ mod tests {
         );
         let position = |next| {
             let (label, floor) = ("p".to_owned(), EventTime::MIN);
-            Position { partition: 0, label, next, phase: Phase::Active, floor }
+            Position { partition: 0, label, next, phase: Phase::Active, floor, identity: None }
         };
         let base = SourceBase { positions: [(0, position(2110))].into(), ..SourceBase::default() };
         let checkpoint = |epoch| Some(CheckpointName { epoch, generation: 2 });

@@ -1,7 +1,7 @@
 //! What was fetched, in order, in one flat buffer: what the thread that polls the client hands to the worker.
 //!
-//! Copying is what frees librdkafka's own buffers at once and on the thread that took them; a batch is small enough to be in the
-//! cache still when the worker reads it. No I/O.
+//! Copying is what frees librdkafka's own buffers at once and on the thread that took them; a batch is small enough to
+//! be in the cache still when the worker reads it. No I/O.
 
 use rdkafka::error::KafkaError;
 

@@ -20,7 +20,8 @@ const NAME: &str = "client";
 /// How much is read between two looks at the clock, in bytes.
 const BUDGET: usize = 1024 * 1024;
 
-/// Appends `rows` to the connection's topic, each with an optional key, and waits until all are acknowledged. Says how many.
+/// Appends `rows` to the connection's topic, each with an optional key, and waits until all are acknowledged. Says how
+/// many.
 ///
 /// # Errors
 /// If the topic cannot be written, or the rows are not acknowledged within `deadline` after the last one.

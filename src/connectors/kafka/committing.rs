@@ -31,7 +31,8 @@ struct Shared {
 }
 
 impl<T: Send + 'static> Committing<T> {
-    /// Starts the thread. `work` is done when nobody can tell it anything any more, and says which epochs are committed.
+    /// Starts the thread. `work` is done when nobody can tell it anything any more, and says which epochs are
+    /// committed.
     ///
     /// # Errors
     /// If the operating system gives us no thread for the sink `sink`.

@@ -1,8 +1,8 @@
 //! A broker inside this process, for demonstrations and tests: nothing to install, gone with the process.
 //!
-//! It is librdkafka's mock cluster, on loopback ports. Other processes can connect to it too. It is *not* for keeping data:
-//! a partition holds its newest 5 MiB or 100 000 batches and silently forgets the rest, transactions are accepted but not
-//! kept apart, and looking up offsets by time finds nothing.
+//! It is librdkafka's mock cluster, on loopback ports. Other processes can connect to it too. It is *not* for keeping
+//! data: a partition holds its newest 5 MiB or 100 000 batches and silently forgets the rest, transactions are accepted
+//! but not kept apart, and looking up offsets by time finds nothing.
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;

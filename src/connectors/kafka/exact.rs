@@ -1,4 +1,5 @@
-//! The writer of one shard in a run with a state directory: rows are committed in transactions, on a thread of the shard's own.
+//! The writer of one shard in a run with a state directory: rows are committed in transactions, on a thread of the
+//! shard's own.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};

@@ -1,11 +1,14 @@
-//! The thread that polls the client, so that the worker does not: every message is a wait for a lock, an event, and memory to free.
+//! The thread that polls the client, so that the worker does not: every message is a wait for a lock, an event, and
+//! memory to free.
 //!
-//! The thread runs ahead by [`BATCHES_AHEAD`] batches and then waits for the worker. While it waits it does not look at the client,
-//! whose own queue then fills up to its own limit: no thread of the client waits for ours, and since no group is joined there
-//! is no `max.poll.interval.ms` to keep. The thread ends, and has ended, when the [`Fetch`] is dropped.
+//! The thread runs ahead by [`BATCHES_AHEAD`] batches and then waits for the worker. While it waits it does not look at
+//! the client, whose own queue then fills up to its own limit: no thread of the client waits for ours, and since no
+//! group is joined there is no `max.poll.interval.ms` to keep. The thread ends, and has ended, when the [`Fetch`] is
+//! dropped.
 //!
-//! Events go through the batches. The client's figures do not: librdkafka puts them before all messages that wait, and behind
-//! 2 MiB of records they would say of an idle partition what was so a while ago. The newest ones lie beside the batches.
+//! Events go through the batches. The client's figures do not: librdkafka puts them before all messages that wait, and
+//! behind 2 MiB of records they would say of an idle partition what was so a while ago. The newest ones lie beside the
+//! batches.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +26,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many batches may wait for the worker.
 pub(super) const BATCHES_AHEAD: usize = 16;
 
-/// How long the thread waits for an event when it has nothing to hand over. An event ends the wait; it bounds how long dropping
-/// the reader takes.
+/// How long the thread waits for an event when it has nothing to hand over. An event ends the wait; it bounds how long
+/// dropping the reader takes.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
 
 /// How soon a batch that is not full is offered again to a worker that has not taken those before it.

@@ -1,7 +1,7 @@
 //! The client's own figures, once a second: how far each partition's log goes, and whether its broker answers.
 //!
-//! librdkafka says only once that a partition's end was reached. That an idle partition is *still* empty, and not merely
-//! cut off, is known from here: the last fetch ended at the end of the log and its broker answered lately.
+//! librdkafka says only once that a partition's end was reached. That an idle partition is *still* empty, and not
+//! merely cut off, is known from here: the last fetch ended at the end of the log and its broker answered lately.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ pub(super) const INTERVAL_MS: &str = "1000";
 /// [`FETCH_WAIT_MS`](super::source::FETCH_WAIT_MS), so this is many answers missed.
 const SILENCE_MAX_US: i64 = 2_000_000;
 
-/// For how long figures say that a partition is empty: by then librdkafka has made newer ones, which are on their way, and
-/// records may have come.
+/// For how long figures say that a partition is empty: by then librdkafka has made newer ones, which are on their way,
+/// and records may have come.
 const VALID: Duration = Duration::from_millis(1500);
 
 /// The client's figures at one moment.
@@ -85,8 +85,8 @@ struct Partition {
     ls_offset: i64,
 }
 
-/// The partitions of `topic` in the JSON of a client that was made at `created`; partitions that were not fetched yet are left
-/// out.
+/// The partitions of `topic` in the JSON of a client that was made at `created`; partitions that were not fetched yet
+/// are left out.
 pub(super) fn parse(json: &[u8], topic: &str, created: Instant) -> Result<Report, serde_json::Error> {
     let client: Client = serde_json::from_slice(json)?;
     let answers = |id: i32| {

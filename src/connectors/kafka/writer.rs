@@ -1,7 +1,7 @@
 //! Hands rows to the producer, and says which epochs are acknowledged.
 //!
-//! The producer's queue is bounded. When it is full, `write` waits for room: that is the dataflow's back-pressure, and it
-//! lasts at most as long as librdkafka tries to deliver the oldest row.
+//! The producer's queue is bounded. When it is full, `write` waits for room: that is the dataflow's back-pressure, and
+//! it lasts at most as long as librdkafka tries to deliver the oldest row.
 
 use std::time::Duration;
 

@@ -74,6 +74,8 @@ pub(super) struct PartitionState {
     pub(super) label: Rc<str>,
     /// The first offset that is read.
     pub(super) from: u64,
+    /// What distinguishes it from another one that replaces it.
+    pub(super) identity: Option<String>,
     pub(super) life: Life,
     /// The participation that was last announced.
     pub(super) announced: Option<Standing>,
@@ -106,6 +108,7 @@ impl PartitionState {
             id,
             label: label.into(),
             from: 0,
+            identity: None,
             life,
             announced: None,
             ended: false,
@@ -182,7 +185,11 @@ impl PartitionState {
         if !told && floor.is_none() && follows.is_none() && self.bound == Some(now) {
             return None;
         }
-        let joined = self.bound.is_none().then(|| Joined { label: self.label.to_string(), from: self.from });
+        let joined = self.bound.is_none().then(|| Joined {
+            label: self.label.to_string(),
+            from: self.from,
+            identity: self.identity.clone(),
+        });
         self.bound = Some(now);
         let (next, phase) = now;
         Some(PartitionBinding { partition: self.id, joined, next, phase, floor, follows })
