@@ -12,13 +12,13 @@ mod frame;
 pub(crate) mod fuzz;
 pub mod identity;
 pub mod journal;
-pub mod keeper;
 pub mod manifest;
 mod object;
 pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod store;
+pub mod writer;
 
 #[cfg(test)]
 mod tests;

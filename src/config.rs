@@ -20,7 +20,7 @@ mod tests;
 mod text;
 mod warnings;
 
-pub use engine::{Admin, EngineConfig};
+pub use engine::{AdminAddress, EngineConfig};
 pub use fingerprint::fingerprint;
 pub(crate) use kinds::SOURCE_KEYS;
 pub use layers::{CONFIG_BYTES_MAX, Layers};
@@ -38,7 +38,7 @@ pub fn fuzz(bytes: &[u8]) {
     let defaults =
         "[sources.a]\nkind = \"file\"\npath = [\"x\"]\n[[sinks.b]]\nkind = \"null\"\n[engine]\ntick = \"1s\"\n";
     let mut faults = Vec::new();
-    let file = text::parse(&text::Origin::File("fuzz.toml".into()), bytes);
+    let file = text::parse(&text::TextOrigin::File("fuzz.toml".into()), bytes);
     faults.extend(file.as_ref().err().into_iter().flatten().cloned());
     for layers in [
         Layers::new("fuzz").defaults(defaults).set(&*text),

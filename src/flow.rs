@@ -57,7 +57,7 @@ pub(crate) struct Building<'s> {
     pub(crate) environment: Arc<Environment>,
     /// The progress of all sinks.
     pub(crate) sinks: ProbeHandle<Epoch>,
-    names: RefCell<BTreeSet<(Part, String)>>,
+    names: RefCell<BTreeSet<(PartKind, String)>>,
     faults: RefCell<Vec<Fault>>,
     letters: RefCell<Vec<StreamVec<'s, Epoch, DeadLetter>>>,
     /// The reads of each source.
@@ -73,28 +73,28 @@ pub(crate) struct Building<'s> {
 
 /// The kinds of named parts of a dataflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
+pub(crate) enum PartKind {
     Source,
     Stage,
     Sink,
 }
 
-impl Part {
+impl PartKind {
     /// The kind in words.
     fn word(self) -> &'static str {
         match self {
-            Part::Source => "source",
-            Part::Stage => "stage",
-            Part::Sink => "sink",
+            PartKind::Source => "source",
+            PartKind::Stage => "stage",
+            PartKind::Sink => "sink",
         }
     }
 
     /// The table of the configuration that wires parts of this kind.
     fn table(self) -> &'static str {
         match self {
-            Part::Source => "sources",
-            Part::Sink => "sinks",
-            Part::Stage => "stages",
+            PartKind::Source => "sources",
+            PartKind::Sink => "sinks",
+            PartKind::Stage => "stages",
         }
     }
 }
@@ -132,26 +132,27 @@ impl<'s> Flow<'s> {
     }
 
     /// Takes a name for a part of the dataflow; a bad or repeated one is a fault.
-    pub(crate) fn claim(&self, name: &str, part: Part) {
+    pub(crate) fn claim(&self, name: &str, part: PartKind) {
         let valid = !name.is_empty()
             && name.len() <= NAME_BYTES_MAX
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
         if !valid {
             self.fault(name, format!("a name has 1 to {NAME_BYTES_MAX} characters of a-z, 0-9, '-' and '_'"));
         }
-        let others: &[Part] = if part == Part::Sink { &[Part::Sink] } else { &[Part::Source, Part::Stage] };
+        let others: &[PartKind] =
+            if part == PartKind::Sink { &[PartKind::Sink] } else { &[PartKind::Source, PartKind::Stage] };
         let mut names = self.0.names.borrow_mut();
         if let Some(other) = others.iter().find(|other| names.contains(&(**other, name.to_owned()))) {
             self.fault(name, format!("there is a {} of this name already; names are unique", other.word()));
         }
-        if part == Part::Sink && name == DEAD_LETTERS {
+        if part == PartKind::Sink && name == DEAD_LETTERS {
             self.fault(name, "this is the name of the sink of dead letters; choose another".to_owned());
         }
         names.insert((part, name.to_owned()));
     }
 
     /// The names of its parts of one kind, in order.
-    fn names(&self, part: Part) -> Vec<String> {
+    fn names(&self, part: PartKind) -> Vec<String> {
         self.0.names.borrow().iter().filter(|(p, _)| *p == part).map(|(_, name)| name.clone()).collect()
     }
 
@@ -256,7 +257,7 @@ impl<'s> Flow<'s> {
         let committed = move |epoch| snapshots.committed(epoch);
         release(self.0.scope, self.0.progress.take(), self.0.reads.take(), committed, &self.0.sinks);
         let environment = &self.0.environment;
-        for part in [Part::Source, Part::Sink] {
+        for part in [PartKind::Source, PartKind::Sink] {
             let names = self.0.names.borrow();
             let known: Vec<&str> = names.iter().filter(|(p, _)| *p == part).map(|(_, name)| name.as_str()).collect();
             let configured = environment.node(&[part.table()]).into_iter().flat_map(Node::entries);

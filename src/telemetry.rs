@@ -31,7 +31,7 @@ pub use metrics::Metrics;
 pub use sinks::SinkMetrics;
 pub use sources::{PARTITION_LABELS_MAX, PartitionMetrics, SkipReason, SourceMetrics};
 pub use stages::StageMetrics;
-pub use table::{Definition, Kind, Metric, render_markdown};
+pub use table::{Definition, Metric, MetricKind, render_markdown};
 pub use timely_log::{PUBLISH_INTERVAL, WorkerLog, arrangement_bytes};
 pub use totals::{SinkTotals, SourceTotals, StageTotals, Totals};
 pub use usage::Usage;

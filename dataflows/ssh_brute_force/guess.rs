@@ -9,7 +9,7 @@ use super::attempt::{Attempt, Kind};
 /// The position of an attempt among those of its source: by time, and within one time by the number of its line.
 ///
 /// Lines of two partitions with the same time have no order; their numbers give them a reproducible one.
-type Place = (EventTime, u64);
+type AttemptPosition = (EventTime, u64);
 
 /// The result over a source's attempts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,15 +22,15 @@ pub(super) struct Guessed {
 /// The failures of a source, and its last success.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Guessing {
-    last_success: Option<Place>,
+    last_success: Option<AttemptPosition>,
     /// How many failures came before it.
     before: u64,
     /// The failures after it, by their positions: a later success may follow them.
-    after: BTreeMap<Place, u64>,
+    after: BTreeMap<AttemptPosition, u64>,
 }
 
 impl Guessing {
-    fn succeed(&mut self, place: Place) {
+    fn succeed(&mut self, place: AttemptPosition) {
         if self.last_success.is_none_or(|last| last < place) {
             self.last_success = Some(place);
             let after = self.after.split_off(&place);
@@ -38,7 +38,7 @@ impl Guessing {
         }
     }
 
-    fn fail(&mut self, place: Place, times: u64) {
+    fn fail(&mut self, place: AttemptPosition, times: u64) {
         if self.last_success.is_some_and(|last| place < last) {
             self.before += times;
         } else {

@@ -23,7 +23,7 @@ pub use write::{Binder, BindingLog, BindingWriter, LogObserver};
 
 use crate::checkpoint::manifest::CheckpointName;
 use crate::operators::admission::{AdmissionState, Delays};
-use crate::operators::watermark::{Marked, NO_PARTITION};
+use crate::operators::watermark::{NO_PARTITION, WatermarkState};
 use crate::time::{Epoch, EventTime};
 
 /// The version of the format of a frame.
@@ -127,7 +127,7 @@ pub struct SourceBase {
     /// Admission states, by partition.
     pub admitted: BTreeMap<u32, Admitted>,
     /// The fold of the watermark updates of its partitions.
-    pub marked: Marked,
+    pub watermark: WatermarkState,
 }
 
 /// The start of a history.

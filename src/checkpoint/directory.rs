@@ -24,7 +24,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use rustix::fs::OFlags;
 
-use super::identity::{FORMAT, Fingerprint, Identity};
+use super::identity::{FORMAT, Fingerprint, StateIdentity};
 use crate::error::{Error, ErrorKind, Result, Shown};
 
 /// How long the start of a generation waits for the processes of the previous one to exit.
@@ -47,7 +47,7 @@ pub const SINK_SHARDS_MAX: usize = 16;
 pub struct StateDirectory {
     path: PathBuf,
     lock: File,
-    identity: Identity,
+    identity: StateIdentity,
     generation: u64,
 }
 
@@ -164,7 +164,7 @@ impl StateDirectory {
     }
 
     /// Its identity.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &StateIdentity {
         &self.identity
     }
 
@@ -230,7 +230,7 @@ fn lock_alone(path: &Path, lock: &File) -> Result<()> {
 }
 
 /// The identity of a directory, if it belongs to this dataflow.
-fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
+fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<StateIdentity> {
     let damaged = |why| failed(path, "has a damaged identity.json:", why);
     let value: serde_json::Value = serde_json::from_slice(text).map_err(|why| damaged(why.into()))?;
     if value["format"] != FORMAT {
@@ -238,7 +238,7 @@ fn known(path: &Path, text: &[u8], purpose: &Purpose) -> Result<Identity> {
             format!("state directory {path:?} has format {}, and this program reads {FORMAT}", value["format"]);
         return Err(Error::new(ErrorKind::State, message).hint("use the version of the program that made it"));
     }
-    let identity: Identity = serde_json::from_value(value).map_err(|why| damaged(why.into()))?;
+    let identity: StateIdentity = serde_json::from_value(value).map_err(|why| damaged(why.into()))?;
     let differences = identity.fingerprint.differences(&purpose.fingerprint, DIFFERENCES_MAX);
     if differences.is_empty() {
         return Ok(identity);
@@ -255,10 +255,10 @@ pub(crate) fn fuzz(path: &Path, bytes: &[u8]) {
     let _ = known(path, bytes, &purpose);
 }
 
-fn make(path: &Path, purpose: &Purpose) -> Result<Identity> {
+fn make(path: &Path, purpose: &Purpose) -> Result<StateIdentity> {
     let mut random = [0; 8];
     SysRng.try_fill_bytes(&mut random).map_err(|why| failed(path, "cannot make", io::Error::other(why)))?;
-    let identity = Identity {
+    let identity = StateIdentity {
         format: FORMAT,
         id: random.iter().map(|byte| format!("{byte:02x}")).collect(),
         created_ms: purpose.now_ms,

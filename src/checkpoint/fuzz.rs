@@ -11,13 +11,13 @@ use super::bindings;
 use super::directory;
 use super::frame::{from_line, seal};
 use super::journal;
-use super::manifest::{Done, Manifest};
+use super::manifest::{Manifest, WorkerDone};
 use super::object;
 use crate::state::snapshot;
 
 /// The kinds of files that are parsed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// Lines of bindings.
     Bindings,
     /// Frames of a journal.
@@ -34,13 +34,13 @@ pub(crate) enum Kind {
 ///
 /// # Panics
 /// If what was parsed contradicts itself.
-pub(crate) fn fuzz(kind: Kind, sealed: bool, bytes: &[u8]) {
+pub(crate) fn fuzz(kind: FileKind, sealed: bool, bytes: &[u8]) {
     match kind {
-        Kind::Bindings => bindings::fuzz(Path::new("fuzz"), &lines(sealed, bytes)),
-        Kind::Journal => journal::fuzz(Path::new("fuzz"), sealed, bytes),
-        Kind::Manifest => manifest(&lines(sealed, bytes)),
-        Kind::Object => object(bytes),
-        Kind::Identity => directory::fuzz(Path::new("fuzz"), bytes),
+        FileKind::Bindings => bindings::fuzz(Path::new("fuzz"), &lines(sealed, bytes)),
+        FileKind::Journal => journal::fuzz(Path::new("fuzz"), sealed, bytes),
+        FileKind::Manifest => manifest(&lines(sealed, bytes)),
+        FileKind::Object => object(bytes),
+        FileKind::Identity => directory::fuzz(Path::new("fuzz"), bytes),
     }
 }
 
@@ -60,7 +60,7 @@ fn lines(sealed: bool, bytes: &[u8]) -> Vec<u8> {
 
 fn manifest(bytes: &[u8]) {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let _ = from_line::<Done>(line);
+    let _ = from_line::<WorkerDone>(line);
     if let Ok(manifest) = from_line::<Manifest>(line) {
         let _ = manifest.bytes();
         assert_eq!(manifest.name.to_string().parse(), Ok(manifest.name), "a checkpoint is found by its name");

@@ -27,7 +27,7 @@ impl Fingerprint {
 
 /// What is written to a state directory when it is created, and never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct StateIdentity {
     /// See [`FORMAT`].
     pub format: u32,
     /// Identifies the directory in external systems: 16 hexadecimal digits, chosen at random.

@@ -26,8 +26,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use append::Appender;
-pub use frame::{Batch, Entry};
-pub use read::Cursor;
+pub use frame::{Entry, FrameBatch};
+pub use read::JournalReader;
 pub(crate) use recover::fuzz;
 pub use segments::Journal;
 
@@ -76,14 +76,14 @@ impl Journals {
     ///
     /// # Errors
     /// Of kind `State`: if it cannot be read or written, is damaged, or lacks records that are wanted.
-    pub fn open(&self, source: &str, partition: u32, wanted: Wanted) -> Result<(Journal, Appender, Cursor)> {
+    pub fn open(&self, source: &str, partition: u32, wanted: Wanted) -> Result<(Journal, Appender, JournalReader)> {
         let folder = self.directory.join(format!("{source}-{partition}"));
         recover::make(&self.directory, &folder)?;
         let recovered = recover::recover(&folder, wanted, self.seed)?;
         let newest = recovered.newest;
         let journal = Journal::new(folder, recovered.segments, recovered.next, wanted.bytes_max);
         let appender = Appender::new(journal.clone(), newest, self.seed, self.segment_bytes);
-        let cursor = Cursor::new(journal.clone(), wanted.from, self.seed);
+        let cursor = JournalReader::new(journal.clone(), wanted.from, self.seed);
         Ok((journal, appender, cursor))
     }
 }

@@ -69,7 +69,7 @@ pub struct ObjectRef {
 
 /// What one worker has written for a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Done {
+pub(super) struct WorkerDone {
     pub(super) objects: Vec<ObjectRef>,
     pub(super) lasting: Vec<ObjectRef>,
 }

@@ -78,7 +78,7 @@ pub fn restore(
         match read(listed.name) {
             Ok(restored) => return Ok(Some(restored)),
             Err(error) => {
-                tracing::warn!(checkpoint = %listed.name, %error, "cannot resume from it; trying the one before")
+                tracing::warn!(checkpoint = %listed.name, %error, "cannot resume from it; trying the one before");
             }
         }
     }

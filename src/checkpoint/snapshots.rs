@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::keeper::KeeperHandle;
 use super::restore::{Restored, unreadable};
+use super::writer::CheckpointWriterHandle;
 use crate::error::{Error, ErrorKind};
 use crate::state::snapshot::{Recorder, Schedule, Slot};
 use crate::time::Epoch;
@@ -25,7 +25,7 @@ pub fn admitted_of(source: &str) -> String {
 }
 
 /// The slot of the fold of a source's watermark updates.
-pub fn marked_of(source: &str) -> String {
+pub fn watermark_of(source: &str) -> String {
     format!("{source}.marked")
 }
 
@@ -42,7 +42,7 @@ pub struct SnapshotPlan {
     /// When they are due.
     pub schedule: Schedule,
     /// What writes them.
-    pub keeper: KeeperHandle,
+    pub writer: CheckpointWriterHandle,
     /// The checkpoint that the run resumes from.
     pub restored: Option<Arc<Restored>>,
     /// Called with how long a worker was blocked.
@@ -56,11 +56,11 @@ struct Worker {
     kept_at: Option<Epoch>,
     /// Dropped once every operator has its part of it.
     restored: RefCell<Option<Arc<Restored>>>,
-    taking: RefCell<Taking>,
+    taking: RefCell<SnapshotInProgress>,
 }
 
 #[derive(Default)]
-struct Taking {
+struct SnapshotInProgress {
     /// The name of each slot.
     names: Vec<String>,
     /// Why this dataflow can have no snapshots.
@@ -69,13 +69,13 @@ struct Taking {
     epoch: Option<Epoch>,
     /// The newest epoch whose snapshot was refused.
     refused: Epoch,
-    progress: Vec<Progress>,
+    progress: Vec<SlotProgress>,
     /// Since when a slot blocks the worker.
     since: Option<Instant>,
 }
 
 #[derive(Clone, Default)]
-struct Progress {
+struct SlotProgress {
     writing: bool,
     /// The newest epoch whose snapshot it has written.
     written: Epoch,
@@ -110,7 +110,7 @@ impl Snapshots {
         let mut taking = worker.taking.borrow_mut();
         let index = u32::try_from(taking.names.len()).expect("there are few operators");
         taking.names.push(what.to_owned());
-        taking.progress.push(Progress::default());
+        taking.progress.push(SlotProgress::default());
         let kept = worker.restored.borrow().as_ref().map(|restored| restored.pieces(index)).unwrap_or_default();
         let SnapshotPlan { worker: own, workers, schedule, .. } = worker.plan;
         Slot::new(index, (own, workers), schedule, Rc::clone(worker) as Rc<dyn Recorder>, kept)
@@ -131,7 +131,7 @@ impl Snapshots {
     /// Every sink has committed the epochs before `epoch`.
     pub fn committed(&self, epoch: Epoch) {
         if let Some(worker) = &self.0 {
-            worker.plan.keeper.committed(epoch);
+            worker.plan.writer.committed(epoch);
         }
     }
 
@@ -181,7 +181,7 @@ impl Recorder for Worker {
 
     fn write(&self, slot: u32, lasting: bool, entries: Vec<u8>) {
         let epoch = self.taking.borrow().epoch.unwrap_or(0);
-        self.plan.keeper.write(self.plan.worker, epoch, slot, lasting, entries);
+        self.plan.writer.write(self.plan.worker, epoch, slot, lasting, entries);
     }
 
     fn end(&self, slot: u32) {
@@ -202,11 +202,11 @@ impl Recorder for Worker {
     }
 
     fn has_room(&self) -> bool {
-        self.plan.keeper.has_room()
+        self.plan.writer.has_room()
     }
 
     fn oldest(&self) -> Epoch {
-        self.plan.keeper.oldest()
+        self.plan.writer.oldest()
     }
 
     fn resumed(&self) {
@@ -229,27 +229,27 @@ impl Recorder for Worker {
 
 impl Worker {
     /// Reports that the snapshot is complete, if it is.
-    fn complete(&self, taking: &mut Taking) {
+    fn complete(&self, taking: &mut SnapshotInProgress) {
         let Some(epoch) = taking.epoch else { return };
-        let has = |slot: &Progress| {
+        let has = |slot: &SlotProgress| {
             slot.written == epoch || slot.settled.as_ref().is_some_and(|settled| settled.after < epoch)
         };
         if !taking.progress.iter().all(has) {
             return;
         }
-        let keeper = &self.plan.keeper;
+        let writer = &self.plan.writer;
         for (slot, progress) in (0..).zip(&mut taking.progress) {
             if let Some(settled) = progress.settled.as_mut().filter(|settled| settled.after < epoch) {
                 for (lasting, entries) in
                     [(false, settled.entries.clone()), (true, std::mem::take(&mut settled.lasting))]
                 {
                     if !entries.is_empty() {
-                        keeper.write(self.plan.worker, epoch, slot, lasting, entries);
+                        writer.write(self.plan.worker, epoch, slot, lasting, entries);
                     }
                 }
             }
         }
-        keeper.done(self.plan.worker, epoch, taking.names.clone());
+        writer.done(self.plan.worker, epoch, taking.names.clone());
         taking.epoch = None;
         taking.refused = taking.refused.max(epoch);
     }

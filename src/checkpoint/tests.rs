@@ -9,23 +9,23 @@ use std::time::Duration;
 use object_store::memory::InMemory;
 
 use super::identity::Fingerprint;
-use super::keeper::{KeeperHandle, KeeperObserver, KeeperPlan};
 use super::manifest::{CheckpointName, ObjectRef, list, read_manifest};
 use super::prune::prune;
 use super::restore::{Restored, load, restore};
 use super::snapshots::{SnapshotPlan, Snapshots};
 use super::store::CheckpointStore;
+use super::writer::{CheckpointObserver, CheckpointWriterHandle, CheckpointWriterPlan};
 use crate::error::Error;
-use crate::state::snapshot::{Place, Schedule, Slot, append};
+use crate::state::snapshot::{Placement, Schedule, Slot, append};
 use crate::time::{Epoch, SystemClock, Ticker};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Receives what a checkpoint writer reports.
 #[derive(Clone)]
-struct Heard(Sender<Result<Epoch, String>>);
+struct WriterReports(Sender<Result<Epoch, String>>);
 
-impl KeeperObserver for Heard {
+impl CheckpointObserver for WriterReports {
     fn completed(&self, epoch: Epoch, _: u64, _: Duration) {
         self.0.send(Ok(epoch)).unwrap();
     }
@@ -35,13 +35,13 @@ impl KeeperObserver for Heard {
     }
 }
 
-struct Setting {
+struct Fixture {
     folder: tempfile::TempDir,
     store: CheckpointStore,
     fingerprint: Fingerprint,
 }
 
-impl Setting {
+impl Fixture {
     /// A store in memory, or in files.
     fn new(in_memory: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -50,15 +50,15 @@ impl Setting {
             true => CheckpointStore::new(Arc::new(InMemory::new()), "memory".to_owned()),
             false => CheckpointStore::folder(&folder.path().join("checkpoints")),
         };
-        Setting { folder, store: store.unwrap(), fingerprint: Fingerprint::default() }
+        Fixture { folder, store: store.unwrap(), fingerprint: Fingerprint::default() }
     }
 
-    fn keeper(
+    fn writer(
         &self,
         workers: usize,
         lasting: Vec<(usize, ObjectRef)>,
-    ) -> (KeeperHandle, Receiver<Result<Epoch, String>>) {
-        let plan = KeeperPlan {
+    ) -> (CheckpointWriterHandle, Receiver<Result<Epoch, String>>) {
+        let plan = CheckpointWriterPlan {
             store: self.store.clone(),
             directory: self.folder.path().to_owned(),
             state: "s".into(),
@@ -71,8 +71,8 @@ impl Setting {
             lasting,
         };
         let (said, heard) = channel();
-        let (handle, keeper) = KeeperHandle::new(plan, Heard(said));
-        keeper.start().unwrap();
+        let (handle, writer) = CheckpointWriterHandle::new(plan, WriterReports(said));
+        writer.start().unwrap();
         (handle, heard)
     }
 
@@ -83,7 +83,7 @@ impl Setting {
 
 /// The snapshots of a worker, and the errors that they report.
 fn snapshots(
-    keeper: &KeeperHandle,
+    writer: &CheckpointWriterHandle,
     worker: usize,
     workers: usize,
     restored: Option<Arc<Restored>>,
@@ -94,7 +94,7 @@ fn snapshots(
         worker,
         workers,
         schedule: Schedule { every_ms: 10, from: 0 },
-        keeper: keeper.clone(),
+        writer: writer.clone(),
         restored,
         paused: Box::new(|_| {}),
         fail: Box::new(move |error| told.borrow_mut().push(error.to_string())),
@@ -107,7 +107,7 @@ type Errors = Rc<RefCell<Vec<String>>>;
 /// Writes `numbers`, each of its own key group.
 fn write(slot: &mut Slot, epoch: Epoch, numbers: &[u64]) {
     assert_eq!(slot.due(epoch + 1), Some(epoch));
-    slot.take(epoch, |slot| numbers.iter().for_each(|n| assert!(slot.give(Place::Group(*n), n) > 0)));
+    slot.take(epoch, |slot| numbers.iter().for_each(|n| assert!(slot.give(Placement::Group(*n), n) > 0)));
 }
 
 fn read(slot: &mut Slot) -> Vec<u64> {
@@ -120,14 +120,14 @@ fn read(slot: &mut Slot) -> Vec<u64> {
 #[test]
 fn what_workers_wrote_is_spread_over_others() {
     for in_memory in [false, true] {
-        let setting = Setting::new(in_memory);
-        let (keeper, heard) = setting.keeper(2, vec![]);
-        let workers: Vec<_> = (0..2).map(|worker| snapshots(&keeper, worker, 2, None).0).collect();
+        let setting = Fixture::new(in_memory);
+        let (writer, heard) = setting.writer(2, vec![]);
+        let workers: Vec<_> = (0..2).map(|worker| snapshots(&writer, worker, 2, None).0).collect();
         let mut slots: Vec<_> = workers.iter().map(|worker| (worker.slot("a"), worker.slot("b"))).collect();
         write(&mut slots[0].0, 10, &[1, 2, 3]);
         write(&mut slots[1].0, 10, &[3, 4]);
         write(&mut slots[1].1, 10, &[]);
-        keeper.committed(11);
+        writer.committed(11);
         assert!(heard.recv_timeout(Duration::from_millis(100)).is_err(), "one slot is missing");
         write(&mut slots[0].1, 10, &[70]);
         assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(10));
@@ -135,7 +135,7 @@ fn what_workers_wrote_is_spread_over_others() {
         let restored = setting.restore(None).unwrap();
         let (mut all_a, mut all_b) = (Vec::new(), Vec::new());
         for worker in 0..3 {
-            let (snapshots, errors) = snapshots(&keeper, worker, 3, restored.clone());
+            let (snapshots, errors) = snapshots(&writer, worker, 3, restored.clone());
             all_a.extend(read(&mut snapshots.slot("a")));
             all_b.extend(read(&mut snapshots.slot("b")));
             snapshots.built().unwrap();
@@ -148,40 +148,40 @@ fn what_workers_wrote_is_spread_over_others() {
 
 #[test]
 fn is_complete_only_once_the_sinks_have_committed_it() {
-    let setting = Setting::new(true);
-    let (keeper, heard) = setting.keeper(1, vec![]);
-    let mut slot = snapshots(&keeper, 0, 1, None).0.slot("a");
-    keeper.committed(10);
+    let setting = Fixture::new(true);
+    let (writer, heard) = setting.writer(1, vec![]);
+    let mut slot = snapshots(&writer, 0, 1, None).0.slot("a");
+    writer.committed(10);
     write(&mut slot, 10, &[1]);
     assert!(heard.recv_timeout(Duration::from_millis(200)).is_err());
     assert!(setting.restore(None).unwrap().is_none());
-    keeper.committed(11);
+    writer.committed(11);
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(10));
     assert!(setting.restore(None).unwrap().is_some());
 }
 
 #[test]
 fn an_operator_that_has_ended_is_part_of_all_later_ones() {
-    let setting = Setting::new(true);
-    let (keeper, heard) = setting.keeper(1, vec![]);
-    let worker = snapshots(&keeper, 0, 1, None).0;
+    let setting = Fixture::new(true);
+    let (writer, heard) = setting.writer(1, vec![]);
+    let worker = snapshots(&writer, 0, 1, None).0;
     let (mut ended, mut goes_on, mut collects) = (worker.slot("a"), worker.slot("b"), worker.slot("c"));
-    keeper.committed(Epoch::MAX);
+    writer.committed(Epoch::MAX);
     let lasting = |n: u64| {
         let mut entries = Vec::new();
-        append(&mut entries, Place::Group(n), &n);
+        append(&mut entries, Placement::Group(n), &n);
         entries
     };
     // It has written its part of 10, and what comes after that must not be in 10.
     write(&mut ended, 10, &[1]);
     collects.take(10, |slot| slot.give_lasting(lasting(100)));
-    ended.settle(|slot| slot.give(Place::Group(2), &2u64));
+    ended.settle(|slot| slot.give(Placement::Group(2), &2u64));
     collects.settle(|slot| slot.give_lasting(lasting(200)));
     write(&mut goes_on, 10, &[5]);
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(10));
     let kept = |epoch| {
         let restored = setting.restore(Some(CheckpointName { epoch, generation: 1 })).unwrap();
-        let worker = snapshots(&keeper, 0, 1, restored).0;
+        let worker = snapshots(&writer, 0, 1, restored).0;
         ["a", "b", "c"].map(|name| read(&mut worker.slot(name)))
     };
     assert_eq!(kept(10), [vec![1], vec![5], vec![100]]);
@@ -194,10 +194,10 @@ fn an_operator_that_has_ended_is_part_of_all_later_ones() {
 
 #[test]
 fn one_that_is_begun_while_another_is_written_comes_to_nothing() {
-    let setting = Setting::new(true);
-    let (keeper, heard) = setting.keeper(1, vec![]);
-    keeper.committed(Epoch::MAX);
-    let worker = snapshots(&keeper, 0, 1, None).0;
+    let setting = Fixture::new(true);
+    let (writer, heard) = setting.writer(1, vec![]);
+    writer.committed(Epoch::MAX);
+    let worker = snapshots(&writer, 0, 1, None).0;
     let (mut slow, mut fast) = (worker.slot("a"), worker.slot("b"));
     assert_eq!(slow.due(11), Some(10));
     assert!(slow.begin(10));
@@ -220,9 +220,9 @@ fn one_that_is_begun_while_another_is_written_comes_to_nothing() {
 
 #[test]
 fn a_dataflow_that_cannot_be_kept_has_none() {
-    let setting = Setting::new(true);
-    let (keeper, _heard) = setting.keeper(1, vec![]);
-    let worker = snapshots(&keeper, 0, 1, None).0;
+    let setting = Fixture::new(true);
+    let (writer, _heard) = setting.writer(1, vec![]);
+    let worker = snapshots(&writer, 0, 1, None).0;
     let mut slot = worker.slot("a");
     worker.refuse("a stage is written in timely");
     assert_eq!(slot.due(11), Some(10));
@@ -230,10 +230,10 @@ fn a_dataflow_that_cannot_be_kept_has_none() {
 }
 
 /// Takes the checkpoints of `epochs`.
-fn take(setting: &Setting, epochs: &[Epoch]) {
-    let (keeper, heard) = setting.keeper(1, vec![]);
-    keeper.committed(Epoch::MAX);
-    let mut slot = snapshots(&keeper, 0, 1, None).0.slot("a");
+fn take(setting: &Fixture, epochs: &[Epoch]) {
+    let (writer, heard) = setting.writer(1, vec![]);
+    writer.committed(Epoch::MAX);
+    let mut slot = snapshots(&writer, 0, 1, None).0.slot("a");
     for epoch in epochs {
         write(&mut slot, *epoch, &[*epoch]);
         assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(*epoch));
@@ -246,7 +246,7 @@ fn take(setting: &Setting, epochs: &[Epoch]) {
 
 #[test]
 fn the_newest_that_is_whole_is_gone_on_from() {
-    let setting = Setting::new(false);
+    let setting = Fixture::new(false);
     take(&setting, &[10, 20, 30, 40]);
     let all = list(&setting.store).unwrap();
     assert_eq!(all.iter().map(|listed| listed.name.epoch).collect::<Vec<_>>(), [30, 40], "two are kept");
@@ -278,7 +278,7 @@ fn the_newest_that_is_whole_is_gone_on_from() {
 
 #[test]
 fn what_is_of_another_state_or_dataflow_or_version_is_not_gone_on_from() {
-    let setting = Setting::new(true);
+    let setting = Fixture::new(true);
     take(&setting, &[10]);
     let name = CheckpointName { epoch: 10, generation: 1 };
     let error = restore(&setting.store, "other", &setting.fingerprint, Some(name)).unwrap_err().to_string();
@@ -295,15 +295,15 @@ fn what_is_of_another_state_or_dataflow_or_version_is_not_gone_on_from() {
 
 #[test]
 fn a_changed_dataflow_or_type_is_an_error_that_says_what() {
-    let setting = Setting::new(true);
+    let setting = Fixture::new(true);
     take(&setting, &[10]);
-    let (keeper, _heard) = setting.keeper(1, vec![]);
-    let (worker, _) = snapshots(&keeper, 0, 1, setting.restore(None).unwrap());
+    let (writer, _heard) = setting.writer(1, vec![]);
+    let (worker, _) = snapshots(&writer, 0, 1, setting.restore(None).unwrap());
     worker.slot("a");
     worker.slot("b");
     let error = worker.built().unwrap_err().to_string();
     assert!(error.contains("other stages that keep state: a; now a, b"), "{error}");
-    let (worker, errors) = snapshots(&keeper, 0, 1, setting.restore(None).unwrap());
+    let (worker, errors) = snapshots(&writer, 0, 1, setting.restore(None).unwrap());
     worker.slot("a").restore(|_: (String, u64)| {});
     let errors = errors.borrow();
     assert!(errors.len() == 1 && errors[0].contains("what it keeps of \"a\" cannot be read"), "{errors:?}");
@@ -311,12 +311,12 @@ fn a_changed_dataflow_or_type_is_an_error_that_says_what() {
 
 #[test]
 fn what_several_checkpoints_share_is_deleted_with_the_last_of_them() {
-    let setting = Setting::new(true);
+    let setting = Fixture::new(true);
     let shared = "lasting/000000-000-000000.part";
     setting.store.put(shared, b"".to_vec()).unwrap();
-    let (keeper, heard) = setting.keeper(1, vec![(0, super::object::refer(shared.to_owned(), b""))]);
-    keeper.committed(Epoch::MAX);
-    let mut slot = snapshots(&keeper, 0, 1, None).0.slot("a");
+    let (writer, heard) = setting.writer(1, vec![(0, super::object::refer(shared.to_owned(), b""))]);
+    writer.committed(Epoch::MAX);
+    let mut slot = snapshots(&writer, 0, 1, None).0.slot("a");
     write(&mut slot, 10, &[1]);
     assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), Ok(10));
     let manifest = read_manifest(&setting.store, CheckpointName { epoch: 10, generation: 1 }).unwrap();

@@ -22,7 +22,7 @@ use self::args::BenchCommand;
 pub(super) use self::args::{BenchArgs, MeasureArgs};
 use self::collection::Collection;
 pub(super) use self::replay::Replay;
-use self::results::{Combination, Generated, Machine, Measured, Results, Run};
+use self::results::{BenchResults, Combination, Generated, Machine, Measured, MeasuredRun};
 use super::args::ConfigArgs;
 use super::prepare::{Prepared, prepare};
 use super::scratch::Scratch;
@@ -66,7 +66,7 @@ pub(super) fn bench(dataflows: &[Dataflow], args: &BenchArgs) -> Result<ExitCode
     let changes: BTreeSet<String> = parts.sinks_with(Cut::Changes).chain(named.clone()).map(str::to_owned).collect();
     let varying = parts.sinks_with(Cut::Changes).chain(parts.sinks_with(Cut::OfChanges)).chain(named);
     let varying: BTreeSet<String> = varying.map(str::to_owned).collect();
-    let results = Results::new(dataflow, args, varying.into_iter().collect(), generated)?;
+    let results = BenchResults::new(dataflow, args, varying.into_iter().collect(), generated)?;
     let nowhere = changes.iter().filter(|sink| !is_written(&prepared, &["sinks", sink]) && is_nowhere(&prepared, sink));
     let looked_at = nowhere.map(|sink| file_sink(sink, &folder.path().join(RUN))).collect();
     let mut bench = Bench { config, folder, requests, changes, looked_at, results };
@@ -93,7 +93,7 @@ struct Bench {
     changes: BTreeSet<String>,
     /// Settings by which a warm-up writes the changes to files of sinks whose rows are dropped by default.
     looked_at: Vec<String>,
-    results: Results,
+    results: BenchResults,
 }
 
 impl Bench {
@@ -114,7 +114,7 @@ impl Bench {
     }
 
     /// Measures one run, and adds what the changes in its sinks add up to.
-    fn measure(&mut self, index: usize, warmup: bool) -> Result<Option<Run>> {
+    fn measure(&mut self, index: usize, warmup: bool) -> Result<Option<MeasuredRun>> {
         let folder = self.folder.path().join(RUN);
         std::fs::create_dir(&folder).map_err(no_room)?;
         let mut config = self.config.clone();
@@ -129,7 +129,7 @@ impl Bench {
         }
         // One run's output must not affect the next.
         std::fs::remove_dir_all(&folder).map_err(no_room)?;
-        Ok(report.map(|report| Run::of(&report, self.results.rate.is_some())))
+        Ok(report.map(|report| MeasuredRun::of(&report, self.results.rate.is_some())))
     }
 
     /// The collections in the sinks that the run wrote here; for those that the user has configured elsewhere they are
@@ -147,7 +147,7 @@ impl Bench {
         Ok(collections)
     }
 
-    fn tell(&self, index: usize, round: u32, rounds: u32, warmup: bool, run: &Run) {
+    fn tell(&self, index: usize, round: u32, rounds: u32, warmup: bool, run: &MeasuredRun) {
         let combination = self.results.combinations[index].combination;
         let figure = match run.latency {
             Some(latency) => format!("p99 {:.1} ms", latency.p99_ms),
@@ -162,7 +162,7 @@ impl Bench {
     }
 }
 
-impl Results {
+impl BenchResults {
     /// Without results.
     fn new(dataflow: &Dataflow, args: &MeasureArgs, changes: Vec<String>, generated: Vec<Generated>) -> Result<Self> {
         let began = i64::try_from(SystemClock.now_ms()).unwrap_or(i64::MAX);
@@ -171,7 +171,7 @@ impl Results {
             args.workers.iter().map(move |workers| Combination { processes, workers: *workers })
         };
         let combinations = args.processes.iter().flat_map(of);
-        Ok(Results {
+        Ok(BenchResults {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: build_id()?.to_owned(),
             began: EventTime::from_millis(began).to_string(),
@@ -229,7 +229,7 @@ fn file(name: &str, folder: &Path) -> String {
     format!("{{kind=\"file\", path={path}}}")
 }
 
-fn write(results: &Results, json: Option<&Path>) -> Result<()> {
+fn write(results: &BenchResults, json: Option<&Path>) -> Result<()> {
     let table = table::render(results);
     let Some(file) = json else {
         show!("{}", table.trim_end());

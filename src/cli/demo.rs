@@ -8,10 +8,10 @@ mod report;
 
 use std::time::Duration;
 
-use self::log::Log;
+use self::log::DemoLog;
 use super::args::{ConfigArgs, DemoArgs};
 use super::prepare::prepare;
-use super::run::Session;
+use super::run::RunSession;
 use super::summary;
 use crate::connectors::kafka::{Connection, client, embedded::Embedded};
 use crate::detect::alert::Alert;
@@ -32,8 +32,8 @@ const BROKER_DEADLINE: Duration = Duration::from_secs(120);
 
 pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
     let log = match &args.log {
-        Some(file) => Log::read(file, args.year)?,
-        None => Log::generate(args.seed),
+        Some(file) => DemoLog::read(file, args.year)?,
+        None => DemoLog::generate(args.seed),
     };
     let broker = Embedded::start(1)?;
     let brokers = broker.bootstrap();
@@ -45,7 +45,7 @@ pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
 
     let prepared = prepare(dataflow, &configuration(args, &log, &brokers))?;
     panic::install(Vec::new());
-    let mut session = Session::start(&prepared, None, None)?;
+    let mut session = RunSession::start(&prepared, None, None)?;
     let workers = usize::from(args.workers);
     show!("Dataflow \"{DATAFLOW}\" runs over it on {workers} workers.\n");
     let run = session.run(prepared, workers, None);
@@ -73,7 +73,7 @@ pub(super) fn demo(dataflow: &Dataflow, args: &DemoArgs) -> Result<()> {
 }
 
 /// The configuration of the demo, as one would type it.
-fn configuration(args: &DemoArgs, log: &Log, brokers: &str) -> ConfigArgs {
+fn configuration(args: &DemoArgs, log: &DemoLog, brokers: &str) -> ConfigArgs {
     let text = |text: &str| toml::Value::from(text).to_string();
     let folder = |name: &str| {
         let path = args.out.join(name);

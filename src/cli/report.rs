@@ -9,7 +9,7 @@ use crate::runtime::supervise::Finished;
 
 /// The summary of a run, of one process or of several.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Report {
+pub(super) struct RunReport {
     /// Whether it was stopped before its end.
     pub stopped: bool,
     #[serde(flatten)]
@@ -19,7 +19,7 @@ pub(super) struct Report {
 /// Writes the report, if one was asked for.
 pub(super) fn write(file: Option<&Path>, finished: Finished, stopped: bool) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
-    let text = serde_json::to_vec(&Report { stopped, finished }).expect("counts and names are JSON");
+    let text = serde_json::to_vec(&RunReport { stopped, finished }).expect("counts and names are JSON");
     std::fs::write(file, text).map_err(|why| {
         Error::sink(format!("cannot write the report {file:?}"))
             .because(why)

@@ -49,14 +49,14 @@ pub(super) fn run(dataflow: &Dataflow, args: &RunArgs) -> Result<ExitCode> {
 }
 
 /// Runs with or without a supervisor.
-fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Result<(String, Outcome)> {
+fn run_linked(dataflow: &Dataflow, args: &RunArgs, link: Option<&Link>) -> Result<(String, RunOutcome)> {
     let mut prepared = prepare(dataflow, &args.config)?;
     // A supervisor starts local processes only.
     prepared.environment.one_machine = link.is_some();
     let workers = usize::from(args.workers);
-    let place = Place::read(&args.mesh)?;
+    let place = OwnPosition::read(&args.mesh)?;
     let process = place.as_ref().map(|place| place.index);
-    let mut session = Session::start(&prepared, process, link)?;
+    let mut session = RunSession::start(&prepared, process, link)?;
     if link.is_none() {
         // A supervisor has reported it, once for all processes.
         warn(&prepared);
@@ -118,14 +118,14 @@ impl RecoveryArgs {
 }
 
 /// This process among those of a host file.
-struct Place {
+struct OwnPosition {
     addresses: Vec<String>,
     index: usize,
     secret: Option<mesh::Secret>,
 }
 
-impl Place {
-    fn read(args: &MeshArgs) -> Result<Option<Place>> {
+impl OwnPosition {
+    fn read(args: &MeshArgs) -> Result<Option<OwnPosition>> {
         let (Some(file), Some(index)) = (&args.hosts, args.process) else { return Ok(None) };
         let addresses = mesh::hosts::read(file)?;
         if index >= addresses.len() {
@@ -133,7 +133,7 @@ impl Place {
             return Err(Error::config(message).hint("processes are counted from 0"));
         }
         let secret = args.secret_file.as_ref().map(mesh::Secret::from_file).transpose()?;
-        Ok(Some(Place { addresses, index, secret }))
+        Ok(Some(OwnPosition { addresses, index, secret }))
     }
 
     fn join(&self, prepared: &Prepared, workers: usize, generation: u64, insecure: bool) -> Result<Peers> {
@@ -152,7 +152,7 @@ impl Place {
 }
 
 /// What surrounds a run: logs, signals, the admin server.
-pub(super) struct Session {
+pub(super) struct RunSession {
     pub dataflow: String,
     readiness: Readiness,
     control: Control,
@@ -165,7 +165,7 @@ pub(super) struct Session {
 }
 
 /// The outcome of a run.
-pub(super) struct Outcome {
+pub(super) struct RunOutcome {
     pub result: Result<()>,
     pub finished: Finished,
     /// Whether it was stopped.
@@ -177,9 +177,9 @@ pub(super) fn log(engine: &EngineConfig, process: Option<usize>) -> Result<()> {
     init_log(&LogOptions { format: engine.log_format, filter: engine.log.clone(), process }).map(drop)
 }
 
-impl Session {
+impl RunSession {
     /// Starts logging, the admin server and the handling of signals.
-    pub(super) fn start(prepared: &Prepared, process: Option<usize>, link: Option<&Link>) -> Result<Session> {
+    pub(super) fn start(prepared: &Prepared, process: Option<usize>, link: Option<&Link>) -> Result<RunSession> {
         let engine = &prepared.engine;
         log(engine, process)?;
         let io = IoThread::start()?;
@@ -205,7 +205,7 @@ impl Session {
             }
         };
         let dataflow = prepared.dataflow.name().to_owned();
-        Ok(Session { dataflow, readiness, control, admin, _io: io })
+        Ok(RunSession { dataflow, readiness, control, admin, _io: io })
     }
 
     /// The address of the admin server, if it runs.
@@ -229,7 +229,7 @@ impl Session {
     }
 
     /// Runs the dataflow to its end.
-    pub(super) fn run(&mut self, prepared: Prepared, workers: usize, peers: Option<Peers>) -> Outcome {
+    pub(super) fn run(&mut self, prepared: Prepared, workers: usize, peers: Option<Peers>) -> RunOutcome {
         let metrics = prepared.environment.metrics.clone();
         tracing::info!(dataflow = self.dataflow, workers, "running");
         self.readiness.running();
@@ -239,6 +239,6 @@ impl Session {
         self.readiness.stopping();
         let (totals, latency) = (metrics.totals(), metrics.latency());
         let finished = Finished { totals, seconds, latency, usage: Usage::of_this_process() };
-        Outcome { result, finished, stopped: self.control.stopping() }
+        RunOutcome { result, finished, stopped: self.control.stopping() }
     }
 }

@@ -38,7 +38,7 @@ pub struct EngineConfig {
     /// 1 to 1 000 000 000; default 10 000 000.
     pub keys_max: usize,
     /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.
-    pub admin: Admin,
+    pub admin: AdminAddress,
     /// `admin_hosts`: host names that requests to the admin port may be addressed to, beside IP addresses and
     /// `localhost`; default none. They tell apart a browser from a page that only pretends to be on this machine.
     pub admin_hosts: Vec<String>,
@@ -56,7 +56,7 @@ pub struct EngineConfig {
 
 /// Where metrics and health are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admin {
+pub struct AdminAddress {
     /// The address, or `None` for `"off"`.
     pub address: Option<SocketAddr>,
     /// Whether it was written in a configuration. If not, and the port is taken, another one is used.
@@ -75,7 +75,7 @@ impl Default for EngineConfig {
             checkpoints_kept: 3,
             checkpoint_store: None,
             keys_max: 10_000_000,
-            admin: Admin { address: Some(address), explicit: false },
+            admin: AdminAddress { address: Some(address), explicit: false },
             admin_hosts: Vec::new(),
             log: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -140,14 +140,14 @@ impl EngineConfig {
     }
 }
 
-impl Setting for Admin {
+impl Setting for AdminAddress {
     const EXPECTED: &'static str = "an address such as \"127.0.0.1:9740\", or \"off\"";
     fn read(value: &Value) -> Result<Self, String> {
         let address = match value {
             Value::String(s) if s == "off" => None,
             _ => Some(SocketAddr::read(value)?),
         };
-        Ok(Admin { address, explicit: true })
+        Ok(AdminAddress { address, explicit: true })
     }
 }
 

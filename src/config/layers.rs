@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::kinds::{self, Layer};
 use super::set::Assignment;
-use super::text::{self, Origin};
+use super::text::{self, TextOrigin};
 use crate::settings::{Fault, Location, Node, Value, regular};
 
 /// The largest configuration file that is read, in bytes.
@@ -73,7 +73,7 @@ impl Layers {
         let mut faults = Vec::new();
         let mut tree = Node::empty();
         if let Some(defaults) = &self.defaults {
-            match text::parse(&Origin::Builtin(self.dataflow.clone()), defaults.as_bytes()) {
+            match text::parse(&TextOrigin::Builtin(self.dataflow.clone()), defaults.as_bytes()) {
                 Ok(layer) => merge(&mut tree, layer),
                 Err(more) => faults.extend(more),
             }
@@ -139,5 +139,5 @@ fn read(path: &Path) -> Result<Node, Vec<Fault>> {
     if bytes.len() as u64 > CONFIG_BYTES_MAX {
         return Err(fault(format!("configuration file {} exceeds {CONFIG_BYTES_MAX} bytes", path.display())));
     }
-    text::parse(&Origin::File(path.to_owned()), &bytes)
+    text::parse(&TextOrigin::File(path.to_owned()), &bytes)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::paths::expanded;
 use crate::checkpoint::identity::Fingerprint;
-use crate::flow::launch::Parts;
+use crate::flow::launch::DataflowParts;
 use crate::settings::{Node, Value};
 
 /// Keys of a source that do not affect what earlier runs read or how it was judged, and may change from run to run.
@@ -14,7 +14,7 @@ const MAY_CHANGE: [&str; 6] = ["brokers", "properties", "discover_after", "on_ga
 const TABLES: [&str; 2] = ["params", "sources"];
 
 /// The fingerprint of the dataflow `name`: its parts, its parameters and its sources. Sinks may be wired elsewhere.
-pub(crate) fn lineage(name: &str, parts: &Parts, settings: &Node) -> Fingerprint {
+pub(crate) fn lineage(name: &str, parts: &DataflowParts, settings: &Node) -> Fingerprint {
     let mut entries = BTreeMap::from([("dataflow".to_owned(), format!("{name:?}"))]);
     for (kind, names) in [("sources", &parts.sources), ("stages", &parts.stages), ("sinks", &parts.sinks)] {
         entries.insert(kind.to_owned(), names.join(", "));
@@ -63,7 +63,7 @@ mod tests {
     use crate::config::Layers;
 
     fn of(text: &str) -> Fingerprint {
-        let parts = Parts {
+        let parts = DataflowParts {
             sources: vec!["in".into()],
             stages: vec!["count".into()],
             sinks: vec!["out".into()],

@@ -164,7 +164,7 @@ fn the_engine_reads_what_is_written() {
         epochs_in_flight_max: 1,
         records_per_epoch_max: 1_000_000_000,
         keys_max: 7,
-        admin: Admin { address: None, explicit: true },
+        admin: AdminAddress { address: None, explicit: true },
         admin_hosts: vec!["node-1.example.org".to_owned(), "n2".to_owned()],
         log: "info,tidewatch::runtime::mesh=debug".to_owned(),
         log_format: LogFormat::Json,

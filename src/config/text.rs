@@ -22,24 +22,24 @@ pub(super) const KEY_PARTS_MAX: usize = 10;
 const NESTING_MAX: usize = 32;
 
 /// Where a text comes from.
-pub(super) enum Origin {
+pub(super) enum TextOrigin {
     /// A file.
     File(PathBuf),
     /// Compiled into a dataflow of this name.
     Builtin(String),
 }
 
-impl Origin {
+impl TextOrigin {
     fn at(&self, line: usize) -> Location {
         match self {
-            Origin::File(path) => Location::File(path.clone(), line),
-            Origin::Builtin(dataflow) => Location::Builtin(dataflow.clone(), line),
+            TextOrigin::File(path) => Location::File(path.clone(), line),
+            TextOrigin::Builtin(dataflow) => Location::Builtin(dataflow.clone(), line),
         }
     }
 }
 
 /// Reads a whole document. The root is located at line 1.
-pub(super) fn parse(origin: &Origin, bytes: &[u8]) -> Result<Node, Vec<Fault>> {
+pub(super) fn parse(origin: &TextOrigin, bytes: &[u8]) -> Result<Node, Vec<Fault>> {
     let line_ends: Vec<usize> = memchr::memchr_iter(b'\n', bytes).collect();
     let locate = |offset: usize| origin.at(1 + line_ends.partition_point(|end| *end < offset));
     let fault = |offset, message| Fault { key: String::new(), location: Some(locate(offset)), message };
@@ -159,8 +159,8 @@ impl Convert<'_> {
 mod tests {
     use super::*;
 
-    fn origin() -> Origin {
-        Origin::File("x.toml".into())
+    fn origin() -> TextOrigin {
+        TextOrigin::File("x.toml".into())
     }
 
     fn line(node: &Node) -> usize {

@@ -14,7 +14,7 @@ mod settings;
 
 use std::time::Duration;
 
-use self::reader::Reader;
+use self::reader::GeneratorReader;
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{SourceConnector, SourceContext, SourceReader};
 use crate::error::Result;
@@ -189,7 +189,7 @@ impl SourceConnector for Generator {
     }
 
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
-        Ok(Box::new(Reader::new(&self.config, context)))
+        Ok(Box::new(GeneratorReader::new(&self.config, context)))
     }
 
     fn is_replayable(&self) -> bool {
@@ -197,7 +197,7 @@ impl SourceConnector for Generator {
     }
 
     fn reopen(&self, context: &SourceContext, known: &[KnownPartition]) -> Result<Box<dyn SourceReader>> {
-        let mut reader = Reader::new(&self.config, context);
+        let mut reader = GeneratorReader::new(&self.config, context);
         known.iter().for_each(|known| reader.resume(known));
         Ok(Box::new(reader))
     }

@@ -187,7 +187,7 @@ pub(crate) mod tests {
 
     /// The calls of a reader, one entry per call.
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    pub(crate) enum Said {
+    pub(crate) enum Call {
         Joined(u32, String),
         Record(u32, u64, Vec<u8>),
         Rejected(u32, u64, u64, Vec<u8>),
@@ -196,19 +196,19 @@ pub(crate) mod tests {
 
     /// A collector that records the calls; `caught_up` and `lag` keep only the last one per partition.
     #[derive(Debug, Default)]
-    pub(crate) struct Heard {
-        pub(crate) said: Vec<Said>,
+    pub(crate) struct Calls {
+        pub(crate) said: Vec<Call>,
         pub(crate) caught_up: std::collections::BTreeSet<u32>,
         pub(crate) lag: std::collections::BTreeMap<u32, u64>,
         pub(crate) lag_calls: usize,
         pub(crate) skipped: std::collections::BTreeMap<SkipReason, u64>,
     }
 
-    impl Heard {
+    impl Calls {
         /// Records as `(offset, text)`, over all partitions in order of arrival.
         pub(crate) fn records(&self) -> Vec<(u64, String)> {
-            let record = |said: &Said| match said {
-                Said::Record(_, offset, bytes) => Some((*offset, String::from_utf8_lossy(bytes).into_owned())),
+            let record = |said: &Call| match said {
+                Call::Record(_, offset, bytes) => Some((*offset, String::from_utf8_lossy(bytes).into_owned())),
                 _ => None,
             };
             self.said.iter().filter_map(record).collect()
@@ -223,26 +223,26 @@ pub(crate) mod tests {
 
         /// The rejected lines as `(offset, size, bytes in the head)`.
         pub(crate) fn rejections(&self) -> Vec<(u64, u64, usize)> {
-            let rejection = |said: &Said| match said {
-                Said::Rejected(_, offset, size, head) => Some((*offset, *size, head.len())),
+            let rejection = |said: &Call| match said {
+                Call::Rejected(_, offset, size, head) => Some((*offset, *size, head.len())),
                 _ => None,
             };
             self.said.iter().filter_map(rejection).collect()
         }
     }
 
-    impl Collector for Heard {
+    impl Collector for Calls {
         fn joined(&mut self, partition: Partition, label: &str) {
-            self.said.push(Said::Joined(partition.0, label.to_owned()));
+            self.said.push(Call::Joined(partition.0, label.to_owned()));
         }
         fn record(&mut self, partition: Partition, offset: u64, bytes: &[u8]) {
             self.caught_up.remove(&partition.0);
-            self.said.push(Said::Record(partition.0, offset, bytes.to_vec()));
+            self.said.push(Call::Record(partition.0, offset, bytes.to_vec()));
         }
         fn rejected(&mut self, p: Partition, offset: u64, size: u64, head: &[u8], reason: Reason, detail: &str) {
             assert_eq!(reason, Reason::TooLarge);
             assert!(detail.contains("record_bytes_max"), "{detail}");
-            self.said.push(Said::Rejected(p.0, offset, size, head.to_vec()));
+            self.said.push(Call::Rejected(p.0, offset, size, head.to_vec()));
         }
         fn caught_up(&mut self, partition: Partition) {
             self.caught_up.insert(partition.0);
@@ -255,12 +255,12 @@ pub(crate) mod tests {
             *self.skipped.entry(reason).or_default() += paths;
         }
         fn ended(&mut self, partition: Partition) {
-            self.said.push(Said::Ended(partition.0));
+            self.said.push(Call::Ended(partition.0));
         }
     }
 
     /// The obvious splitter, for comparison.
-    pub(crate) fn naive(bytes: &[u8], record_bytes_max: usize) -> Vec<Said> {
+    pub(crate) fn naive(bytes: &[u8], record_bytes_max: usize) -> Vec<Call> {
         let mut offset = 0;
         let mut said = Vec::new();
         for line in bytes.split(|b| *b == b'\n') {
@@ -268,17 +268,17 @@ pub(crate) mod tests {
             let text = text.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(&text);
             if text.len() > record_bytes_max {
                 let head = text[..text.len().min(DEAD_LETTER_BYTES_MAX)].to_vec();
-                said.push(Said::Rejected(0, offset, text.len() as u64, head));
+                said.push(Call::Rejected(0, offset, text.len() as u64, head));
             } else if !text.is_empty() && text != b"\r" {
-                said.push(Said::Record(0, offset, text.to_vec()));
+                said.push(Call::Record(0, offset, text.to_vec()));
             }
             offset += line.len() as u64 + 1;
         }
         said
     }
 
-    fn in_pieces(bytes: &[u8], record_bytes_max: usize, piece: usize) -> Vec<Said> {
-        let mut heard = Heard::default();
+    fn in_pieces(bytes: &[u8], record_bytes_max: usize, piece: usize) -> Vec<Call> {
+        let mut heard = Calls::default();
         let mut splitter = Splitter::new(Partition(0), record_bytes_max);
         let (mut done, mut read) = (0, 0);
         while read < bytes.len() {
@@ -292,20 +292,20 @@ pub(crate) mod tests {
 
     #[test]
     fn a_line_at_the_limit_is_a_record_and_one_byte_more_is_not() {
-        assert_eq!(in_pieces(b"12345\n", 5, 100), [Said::Record(0, 0, b"12345".to_vec())]);
-        assert_eq!(in_pieces(b"123456\n", 5, 100), [Said::Rejected(0, 0, 6, b"123456".to_vec())]);
-        assert_eq!(in_pieces(b"123456", 5, 1), [Said::Rejected(0, 0, 6, b"123456".to_vec())]);
+        assert_eq!(in_pieces(b"12345\n", 5, 100), [Call::Record(0, 0, b"12345".to_vec())]);
+        assert_eq!(in_pieces(b"123456\n", 5, 100), [Call::Rejected(0, 0, 6, b"123456".to_vec())]);
+        assert_eq!(in_pieces(b"123456", 5, 1), [Call::Rejected(0, 0, 6, b"123456".to_vec())]);
     }
 
     #[test]
     fn carriage_returns_are_left_and_empty_lines_are_no_records() {
-        let expected = [Said::Record(0, 0, b"a\r".to_vec()), Said::Record(0, 6, b"b".to_vec())];
+        let expected = [Call::Record(0, 0, b"a\r".to_vec()), Call::Record(0, 6, b"b".to_vec())];
         assert_eq!(in_pieces(b"a\r\n\n\r\nb\n\n", 10, 3), expected);
     }
 
     #[test]
     fn nuls_and_a_byte_order_mark_before_a_line_are_no_part_of_it() {
-        let record = |offset, text: &str| Said::Record(0, offset, text.as_bytes().to_vec());
+        let record = |offset, text: &str| Call::Record(0, offset, text.as_bytes().to_vec());
         for (bytes, expected) in [
             (&b"\0\0a\nb\n"[..], vec![record(0, "a"), record(4, "b")]),
             (b"a\n\0\0\0b", vec![record(0, "a"), record(2, "b")]),
@@ -326,14 +326,14 @@ pub(crate) mod tests {
     fn nuls_before_a_line_have_no_limit_and_what_follows_keeps_its_own() {
         let hole = vec![0; 1_000_000];
         for (text, expected) in [
-            ("12345", Said::Record(0, 0, b"12345".to_vec())),
-            ("\u{feff}12345", Said::Record(0, 0, b"12345".to_vec())),
-            ("123456", Said::Rejected(0, 0, 6, b"123456".to_vec())),
-            ("\u{feff}123456", Said::Rejected(0, 0, 6, b"123456".to_vec())),
+            ("12345", Call::Record(0, 0, b"12345".to_vec())),
+            ("\u{feff}12345", Call::Record(0, 0, b"12345".to_vec())),
+            ("123456", Call::Rejected(0, 0, 6, b"123456".to_vec())),
+            ("\u{feff}123456", Call::Rejected(0, 0, 6, b"123456".to_vec())),
         ] {
             for piece in [1_000, 2_000_000] {
                 let bytes = [&hole, text.as_bytes(), b"\nb"].concat();
-                let next = Said::Record(0, (hole.len() + text.len() + 1) as u64, b"b".to_vec());
+                let next = Call::Record(0, (hole.len() + text.len() + 1) as u64, b"b".to_vec());
                 assert_eq!(in_pieces(&bytes, 5, piece), [expected.clone(), next], "{text:?}");
             }
         }

@@ -204,7 +204,7 @@ mod tests {
     use std::fs;
 
     use super::super::file::FileSource;
-    use super::super::lines::tests::Heard;
+    use super::super::lines::tests::Calls;
     use super::*;
 
     /// Lines of 10 bytes in each of two files, read in 0.2 s.
@@ -228,12 +228,12 @@ mod tests {
 
     /// Reads to the end; returns how long that took and how many records had come when.
     fn read(reader: &mut dyn SourceReader) -> (Duration, Vec<(Duration, usize)>) {
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         let start = Instant::now();
         reader.poll(0, &mut heard).unwrap();
         let (mut records, mut course) = (heard.texts().len(), Vec::new());
         loop {
-            let mut heard = Heard::default();
+            let mut heard = Calls::default();
             let polled = reader.poll(256 * 1024, &mut heard).unwrap();
             records += heard.texts().len();
             course.push((start.elapsed(), records));
@@ -266,7 +266,7 @@ mod tests {
     fn a_reader_that_is_behind_catches_up_and_is_told_how_late_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let mut reader = source(&folder).open(&context(0, 1)).unwrap();
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         reader.poll(0, &mut heard).unwrap();
         reader.poll(1_000, &mut heard).unwrap();
         std::thread::sleep(Duration::from_millis(100));
@@ -282,7 +282,7 @@ mod tests {
     fn a_worker_without_partitions_finishes_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let mut reader = source(&folder).open(&context(2, 3)).unwrap();
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         reader.poll(0, &mut heard).unwrap();
         assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Finished);
     }

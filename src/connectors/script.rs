@@ -18,7 +18,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(1);
 
 /// A step of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ScriptStep {
     /// It has a record.
     Bytes(Vec<u8>),
     /// A fetch comes back empty.
@@ -30,14 +30,14 @@ pub enum Step {
 /// A scripted source.
 #[derive(Clone, Debug)]
 pub struct Script {
-    partitions: Arc<Vec<Vec<Step>>>,
+    partitions: Arc<Vec<Vec<ScriptStep>>>,
     batch: usize,
     each: bool,
 }
 
 impl Script {
     /// A source with one partition per list of steps; a poll takes one step of each partition.
-    pub fn new(partitions: Vec<Vec<Step>>) -> Self {
+    pub fn new(partitions: Vec<Vec<ScriptStep>>) -> Self {
         let batch = partitions.len().max(1);
         Script { partitions: Arc::new(partitions), batch, each: false }
     }
@@ -45,7 +45,11 @@ impl Script {
     /// A source of one partition per list of records, each of which ends.
     pub fn of_records<R: Into<Vec<u8>>>(partitions: Vec<Vec<R>>) -> Self {
         let steps = |records: Vec<R>| {
-            records.into_iter().map(|record| Step::Bytes(record.into())).chain([Step::Eof]).collect::<Vec<Step>>()
+            records
+                .into_iter()
+                .map(|record| ScriptStep::Bytes(record.into()))
+                .chain([ScriptStep::Eof])
+                .collect::<Vec<ScriptStep>>()
         };
         Self::new(partitions.into_iter().map(steps).collect())
     }
@@ -73,9 +77,9 @@ impl Script {
     fn reader(&self, context: &SourceContext, first: &[u64]) -> Box<dyn SourceReader> {
         let numbered =
             self.partitions.iter().zip(first).zip(0..).map(|((steps, first), n)| (Partition(n), steps, *first));
-        let own: VecDeque<Part> = numbered
+        let own: VecDeque<ScriptedPartition> = numbered
             .filter(|(partition, ..)| context.owns(*partition))
-            .map(|(partition, steps, offset)| Part { partition, steps: steps.clone().into(), offset })
+            .map(|(partition, steps, offset)| ScriptedPartition { partition, steps: steps.clone().into(), offset })
             .collect();
         let Script { batch, each, .. } = *self;
         let (all, record_bytes_max) = (self.partitions.len(), context.record_bytes_max);
@@ -99,8 +103,9 @@ impl SourceConnector for Script {
         for known in known {
             let mut records = 0;
             partitions[known.partition as usize].retain(|step| {
-                let record = matches!(step, Step::Bytes(_));
-                let again = records >= known.next || (*step != Step::CaughtUp && !(record && records < known.from));
+                let record = matches!(step, ScriptStep::Bytes(_));
+                let again =
+                    records >= known.next || (*step != ScriptStep::CaughtUp && !(record && records < known.from));
                 records += u64::from(record);
                 again
             });
@@ -114,32 +119,32 @@ impl SourceConnector for Script {
     }
 }
 
-struct Part {
+struct ScriptedPartition {
     partition: Partition,
-    steps: VecDeque<Step>,
+    steps: VecDeque<ScriptStep>,
     offset: u64,
 }
 
 /// The result of a step.
-enum Taken {
+enum StepResult {
     /// A record of this many bytes.
     Record(usize),
     Nothing,
     Ended,
 }
 
-impl Part {
-    fn step(&mut self, record_bytes_max: usize, collector: &mut dyn Collector) -> Taken {
+impl ScriptedPartition {
+    fn step(&mut self, record_bytes_max: usize, collector: &mut dyn Collector) -> StepResult {
         match self.steps.pop_front() {
-            Some(Step::Eof) => {
+            Some(ScriptStep::Eof) => {
                 collector.ended(self.partition);
-                Taken::Ended
+                StepResult::Ended
             }
-            Some(Step::CaughtUp) | None => {
+            Some(ScriptStep::CaughtUp) | None => {
                 collector.caught_up(self.partition);
-                Taken::Nothing
+                StepResult::Nothing
             }
-            Some(Step::Bytes(bytes)) => {
+            Some(ScriptStep::Bytes(bytes)) => {
                 let size = bytes.len();
                 if size > record_bytes_max {
                     let head = &bytes[..size.min(DEAD_LETTER_BYTES_MAX)];
@@ -149,7 +154,7 @@ impl Part {
                     collector.record(self.partition, self.offset, &bytes);
                 }
                 self.offset += 1;
-                Taken::Record(size)
+                StepResult::Record(size)
             }
         }
     }
@@ -157,7 +162,7 @@ impl Part {
 
 struct ScriptReader {
     /// The partitions that have not ended, the next one first.
-    parts: VecDeque<Part>,
+    parts: VecDeque<ScriptedPartition>,
     /// How many partitions all workers have together.
     all: usize,
     batch: usize,
@@ -173,9 +178,9 @@ impl ScriptReader {
         for _ in 0..self.batch {
             let Some(mut part) = self.parts.pop_front() else { break };
             match part.step(self.record_bytes_max, collector) {
-                Taken::Ended => continue,
-                Taken::Nothing => {}
-                Taken::Record(size) => bytes_taken += size,
+                StepResult::Ended => continue,
+                StepResult::Nothing => {}
+                StepResult::Record(size) => bytes_taken += size,
             }
             self.parts.push_back(part);
             if bytes_taken >= budget_bytes {
@@ -189,9 +194,9 @@ impl ScriptReader {
         self.parts.retain_mut(|part| {
             for _ in 0..self.batch {
                 match part.step(self.record_bytes_max, collector) {
-                    Taken::Ended => return false,
-                    Taken::Nothing => break,
-                    Taken::Record(_) => {}
+                    StepResult::Ended => return false,
+                    StepResult::Nothing => break,
+                    StepResult::Record(_) => {}
                 }
             }
             true
@@ -226,7 +231,7 @@ impl SourceReader for ScriptReader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lines::tests::{Heard, Said};
+    use super::super::lines::tests::{Call, Calls};
     use super::*;
 
     fn context(worker: usize, workers: usize) -> SourceContext {
@@ -236,15 +241,15 @@ mod tests {
     #[test]
     fn steps_are_taken_in_turn_and_partitions_belong_to_one_worker() {
         let script = Script::of_records(vec![vec!["a", "b"], vec!["c"], vec!["long"]]);
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         let mut reader = script.clone().batch(2).open(&context(0, 2)).unwrap();
         assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::More);
-        assert_eq!(heard.said[0], Said::Joined(0, "0".into()));
-        assert_eq!(heard.said[2..], [Said::Record(0, 0, b"a".to_vec()), Said::Rejected(2, 0, 4, b"long".to_vec())]);
+        assert_eq!(heard.said[0], Call::Joined(0, "0".into()));
+        assert_eq!(heard.said[2..], [Call::Record(0, 0, b"a".to_vec()), Call::Rejected(2, 0, 4, b"long".to_vec())]);
         while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
         assert_eq!(heard.texts(), ["a", "b"]);
 
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         let mut reader = script.open(&context(1, 2)).unwrap();
         while reader.poll(1, &mut heard).unwrap() != Polled::Finished {}
         assert_eq!(heard.texts(), ["c"]);
@@ -252,12 +257,12 @@ mod tests {
 
     #[test]
     fn a_batch_of_each_partition_ends_at_an_empty_fetch() {
-        let record = |text: &str| Step::Bytes(text.into());
+        let record = |text: &str| ScriptStep::Bytes(text.into());
         let script = Script::new(vec![
-            vec![record("a"), record("b"), Step::CaughtUp, record("c"), Step::Eof],
-            vec![record("x"), record("y"), record("z"), Step::Eof],
+            vec![record("a"), record("b"), ScriptStep::CaughtUp, record("c"), ScriptStep::Eof],
+            vec![record("x"), record("y"), record("z"), ScriptStep::Eof],
         ]);
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         let mut reader = script.batch_each(3).open(&context(0, 1)).unwrap();
         assert_eq!(reader.poll(0, &mut heard).unwrap(), Polled::More);
         assert!(heard.texts().is_empty(), "a poll without a budget only announces");
@@ -269,8 +274,8 @@ mod tests {
 
     #[test]
     fn a_partition_without_an_end_stays_open_and_empty() {
-        let script = Script::new(vec![vec![Step::Bytes(b"a".to_vec()), Step::CaughtUp]]);
-        let mut heard = Heard::default();
+        let script = Script::new(vec![vec![ScriptStep::Bytes(b"a".to_vec()), ScriptStep::CaughtUp]]);
+        let mut heard = Calls::default();
         let mut reader = script.open(&context(0, 1)).unwrap();
         assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::More);
         assert!(heard.caught_up.is_empty());

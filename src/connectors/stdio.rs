@@ -5,8 +5,8 @@
 
 mod chunks;
 mod input;
-mod keep;
-mod kept;
+mod journal_writer;
+mod journaled;
 mod output;
 mod passing;
 

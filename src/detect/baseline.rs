@@ -8,7 +8,7 @@
 //! key's windows alone, also where windows of several sources are merged. A window in which the key had no record does
 //! not exist and is not counted as zero.
 
-mod kept;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::operator::Operator;
 
-use self::kept::Keeper;
+use self::snapshots::BaselineSnapshots;
 use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
 use crate::operators::interval::Window;
@@ -195,11 +195,11 @@ impl BaselineStage {
 }
 
 /// Windows by their end, each with its measure, until the watermark has passed them.
-struct Held<K, V>(BTreeMap<EventTime, Vec<Measured<K, V>>>);
+struct HeldWindows<K, V>(BTreeMap<EventTime, Vec<Measured<K, V>>>);
 
 type Measured<K, V> = (f64, Window<K, V>);
 
-impl<K: Key, V: Record> Held<K, V> {
+impl<K: Key, V: Record> HeldWindows<K, V> {
     fn hold(&mut self, measure: f64, window: Window<K, V>) {
         self.0.entry(window.end).or_default().push((measure, window));
     }
@@ -238,10 +238,13 @@ pub fn score<'s, K: Key, V: Record>(
             drop(initial);
             let named = StageName::of(&stage.name);
             let activator = scope.activator_for(info.address);
-            let mut keeper = Keeper::new(std::mem::replace(&mut stage.slot, Slot::off()));
-            let mut state =
-                State { keys: Keys::new(stage.baseline), held: Held(BTreeMap::new()), watermark: EventTime::MIN };
-            keeper.restore(&mut state);
+            let mut snapshots = BaselineSnapshots::new(std::mem::replace(&mut stage.slot, Slot::off()));
+            let mut state = BaselineState {
+                keys: Keys::new(stage.baseline),
+                held: HeldWindows(BTreeMap::new()),
+                watermark: EventTime::MIN,
+            };
+            snapshots.restore(&mut state);
             let mut failed = false;
             let mut arrived: Pending<Vec<Window<K, V>>> = Pending::new(0);
             let mut passed: Pending<Vec<EventTime>> = Pending::new(0);
@@ -261,7 +264,7 @@ pub fn score<'s, K: Key, V: Record>(
                 while let Some(epoch) = arrived.first().into_iter().chain(passed.first()).min()
                     && open.is_none_or(|open| epoch < open)
                 {
-                    keeper.before(epoch, &state);
+                    snapshots.before(epoch, &state);
                     let (windows, watermarks) = (arrived.take(epoch), passed.take(epoch));
                     let Some(capability) = windows.as_ref().map(|w| &w.0).or(watermarks.as_ref().map(|w| &w.0)) else {
                         break;
@@ -277,13 +280,13 @@ pub fn score<'s, K: Key, V: Record>(
                     for (measured, window) in state.held.ended(state.watermark) {
                         taken += 1;
                         let group = key_group(&window.key) as usize;
-                        keeper.write(group, &state.keys);
+                        snapshots.write(group, &state.keys);
                         if let Some(row) = state.keys.score(group, window, measured) {
                             scored += 1;
                             session.give(row);
                         }
                     }
-                    if !keeper.is_writing() {
+                    if !snapshots.is_writing() {
                         state.keys.sweep();
                     }
                     stage.metrics.records_out(scored);
@@ -293,12 +296,12 @@ pub fn score<'s, K: Key, V: Record>(
                         (stage.fail)(stage.overflow());
                     }
                 }
-                keeper.before(open.unwrap_or(Epoch::MAX), &state);
-                if keeper.slice(&state.keys) {
+                snapshots.before(open.unwrap_or(Epoch::MAX), &state);
+                if snapshots.slice(&state.keys) {
                     activator.activate_after(SLICE_WAIT);
                 }
                 if open.is_none() && state.watermark == EventTime::MAX {
-                    keeper.settle();
+                    snapshots.settle();
                 }
             }
         },
@@ -306,9 +309,9 @@ pub fn score<'s, K: Key, V: Record>(
 }
 
 /// The state of a baseline stage on one worker.
-struct State<K, V> {
+struct BaselineState<K, V> {
     keys: Keys<K>,
-    held: Held<K, V>,
+    held: HeldWindows<K, V>,
     watermark: EventTime,
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Part;
+use super::PartKind;
 use super::dead_letters::DEAD_LETTERS;
 use crate::connectors::sink::SinkConnector;
 use crate::connectors::source::SourceConnector;
@@ -94,11 +94,11 @@ impl Environment {
     }
 
     /// The names of the parts that are wired in code.
-    pub(super) fn wired_in_code(&self, part: Part) -> impl Iterator<Item = &str> {
+    pub(super) fn wired_in_code(&self, part: PartKind) -> impl Iterator<Item = &str> {
         let names: Vec<&str> = match part {
-            Part::Source => self.sources.keys().map(String::as_str).collect(),
-            Part::Sink => self.sinks.keys().map(String::as_str).filter(|name| *name != DEAD_LETTERS).collect(),
-            Part::Stage => Vec::new(),
+            PartKind::Source => self.sources.keys().map(String::as_str).collect(),
+            PartKind::Sink => self.sinks.keys().map(String::as_str).filter(|name| *name != DEAD_LETTERS).collect(),
+            PartKind::Stage => Vec::new(),
         };
         names.into_iter()
     }

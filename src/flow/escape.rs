@@ -6,7 +6,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
 
 use super::stream::{Cut, Stream};
-use super::{Building, Part};
+use super::{Building, PartKind};
 use crate::operators::collection::{changes, insertions};
 use crate::record::Record;
 use crate::time::Epoch;
@@ -47,7 +47,7 @@ impl<'s, T: Record> Stream<'s, T> {
         name: &str,
         stage: impl FnOnce(StreamVec<'s, Epoch, T>) -> StreamVec<'s, Epoch, U>,
     ) -> Stream<'s, U> {
-        self.flow.claim(name, Part::Stage);
+        self.flow.claim(name, PartKind::Stage);
         self.flow.building().snapshots.refuse(&format!("stage {name:?} is written in timely"));
         self.with(stage(self.records.clone()))
     }
@@ -74,7 +74,7 @@ impl<'s, T: Record> Stream<'s, T> {
     where
         T: ExchangeData,
     {
-        self.flow.claim(name, Part::Stage);
+        self.flow.claim(name, PartKind::Stage);
         let updates = stage(self.into_collection()).consolidate();
         // The records of an earlier run are inserted again; the changes that follow from them were sent by that run.
         let kept_at = self.flow.building().snapshots.kept_at();

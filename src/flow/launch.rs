@@ -7,9 +7,9 @@ use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
 use super::dataflow::{BuildError, Dataflow};
-use super::{Cut, Environment, Flow, Part};
+use super::{Cut, Environment, Flow, PartKind};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::execute::{Peers, Plan, execute};
+use crate::runtime::execute::{Peers, RunPlan, execute};
 use crate::settings::Fault;
 use crate::time::Epoch;
 
@@ -21,7 +21,7 @@ pub fn check(dataflow: &Dataflow, environment: &Environment) -> Vec<Fault> {
 }
 
 /// The names of a dataflow's parts, in order.
-pub(crate) struct Parts {
+pub(crate) struct DataflowParts {
     pub(crate) sources: Vec<String>,
     pub(crate) stages: Vec<String>,
     pub(crate) sinks: Vec<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Parts {
     pub(crate) cuts: BTreeMap<String, Cut>,
 }
 
-impl Parts {
+impl DataflowParts {
     /// The sinks whose rows are so affected by the cut into epochs.
     pub(crate) fn sinks_with(&self, cut: Cut) -> impl Iterator<Item = &str> {
         self.cuts.iter().filter(move |(_, of)| **of == cut).map(|(name, _)| name.as_str())
@@ -37,7 +37,7 @@ impl Parts {
 }
 
 /// Builds the dataflow once without opening anything and returns what it consists of.
-pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
+pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> DataflowParts {
     let environment = Arc::new(Environment { planning: true, ..environment.clone() });
     let dataflow = dataflow.clone();
     timely::execute_directly(move |worker| {
@@ -45,10 +45,10 @@ pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
             let flow = Flow::new(scope, Arc::clone(&environment));
             // Who asks has checked it; what a faulty one has until its fault will do.
             let _ = (dataflow.build)(&flow, environment.node(&["params"]));
-            Parts {
-                sources: flow.names(Part::Source),
-                stages: flow.names(Part::Stage),
-                sinks: flow.names(Part::Sink),
+            DataflowParts {
+                sources: flow.names(PartKind::Source),
+                stages: flow.names(PartKind::Stage),
+                sinks: flow.names(PartKind::Sink),
                 cuts: flow.0.cuts.take(),
             }
         })
@@ -62,7 +62,7 @@ pub(crate) fn parts(dataflow: &Dataflow, environment: &Environment) -> Parts {
 /// first.
 pub fn run(dataflow: &Dataflow, environment: Environment, workers: usize, peers: Option<Peers>) -> Result<()> {
     let control = environment.control.clone();
-    let plan = Plan { workers, peers, control, metrics: environment.metrics.clone() };
+    let plan = RunPlan { workers, peers, control, metrics: environment.metrics.clone() };
     execute(plan, builder(dataflow, environment, workers))
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::dead_letters::are_wanted;
 use super::stream::Stream;
-use super::{Flow, Part};
-use crate::checkpoint::snapshots::{admitted_of, marked_of, positions_of};
+use super::{Flow, PartKind};
+use crate::checkpoint::snapshots::{admitted_of, positions_of, watermark_of};
 use crate::codec::limits::RECORD_BYTES_MAX_DEFAULT;
 use crate::connectors;
 use crate::connectors::source::{Collector, Polled, SourceConnector, SourceContext, SourceReader, not_replayable};
@@ -165,7 +165,7 @@ impl<'s> Flow<'s> {
     /// # Errors
     /// If the configuration of the source is faulty; the run then reports every fault.
     pub fn source<T: Decode>(&self, name: &str) -> Result<Source<'s, T>> {
-        self.claim(name, Part::Source);
+        self.claim(name, PartKind::Source);
         let building = self.building();
         let environment = &building.environment;
         let wired = environment.sources.get(name).map(Arc::clone);
@@ -205,7 +205,7 @@ impl<'s> Flow<'s> {
         let stage = SourceStage {
             positions: snapshots.slot(&positions_of(name)),
             admitted: snapshots.slot(&admitted_of(name)),
-            marked: snapshots.slot(&marked_of(name)),
+            watermark: snapshots.slot(&watermark_of(name)),
             threads: environment.threads,
             one_machine: environment.one_machine,
             context: SourceContext {

@@ -8,7 +8,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use super::{Flow, Keyed, Part};
+use super::{Flow, Keyed, PartKind};
 use crate::error::Result;
 use crate::error::stage::StageName;
 use crate::operators::watermark::least;
@@ -91,7 +91,7 @@ impl<'s, T: Record> Stream<'s, T> {
     }
 
     pub(super) fn stage(&self, name: &str) -> StageMetrics {
-        self.flow.claim(name, Part::Stage);
+        self.flow.claim(name, PartKind::Stage);
         let building = self.flow.building();
         building.environment.metrics.stage(name, building.scope.index())
     }
@@ -171,7 +171,7 @@ impl<'s, T: Record> Stream<'s, T> {
 
     /// The records of this stream and of `others`, under the least of their watermarks.
     pub fn merge(&self, name: &str, others: &[&Stream<'s, T>]) -> Stream<'s, T> {
-        self.flow.claim(name, Part::Stage);
+        self.flow.claim(name, PartKind::Stage);
         let all = || std::iter::once(self).chain(others.iter().copied());
         let scope = self.records.scope();
         let records = scope.concatenate(all().map(|stream| stream.records.clone()));
@@ -213,7 +213,7 @@ impl<'s, T: Record> Stream<'s, T> {
     }
 
     fn write(&self, name: &str, key: Option<&KeyOf<T>>) -> Result<()> {
-        self.flow.claim(name, Part::Sink);
+        self.flow.claim(name, PartKind::Sink);
         self.flow.building().cuts.borrow_mut().insert(name.to_owned(), self.cut);
         let connectors = self.flow.sink_connectors(name);
         self.flow.attach_sink(name, &self.records, connectors, key);

@@ -54,12 +54,12 @@ impl Times {
 
 /// The rules in whole milliseconds.
 #[derive(Clone, Copy, Debug)]
-struct Bounds {
+struct AdmissionBounds {
     out_of_order_ms: i64,
     future_max_ms: i64,
     past_max_ms: i64,
     jump_max_ms: i64,
-    clocks: Option<clocks::Bounds>,
+    clocks: Option<clocks::ClockBounds>,
 }
 
 /// The part of an [`Admission`] that a checkpoint has.
@@ -83,7 +83,7 @@ impl AdmissionState {
 /// The event-time state of one partition.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    bounds: Bounds,
+    bounds: AdmissionBounds,
     state: AdmissionState,
 }
 
@@ -96,12 +96,12 @@ impl Admission {
 
     /// A partition that continues from `state`, the [`state`](Self::state) of another [`Admission`] of the same rules.
     pub fn resume(rules: &TimeRules, state: AdmissionState) -> Self {
-        let bounds = Bounds {
+        let bounds = AdmissionBounds {
             out_of_order_ms: millis(rules.out_of_order),
             future_max_ms: millis(rules.future_max),
             past_max_ms: millis(rules.past_max),
             jump_max_ms: millis(rules.jump_max),
-            clocks: rules.clocks.as_ref().map(clocks::Bounds::of),
+            clocks: rules.clocks.as_ref().map(clocks::ClockBounds::of),
         };
         Admission { bounds, state }
     }
@@ -193,12 +193,12 @@ impl Admission {
 }
 
 #[inline]
-fn is_future(time: EventTime, epoch: Epoch, bounds: &Bounds) -> bool {
+fn is_future(time: EventTime, epoch: Epoch, bounds: &AdmissionBounds) -> bool {
     time.millis() > (epoch as i64).saturating_add(bounds.future_max_ms)
 }
 
 #[inline]
-fn is_past(time: EventTime, epoch: Epoch, bounds: &Bounds) -> bool {
+fn is_past(time: EventTime, epoch: Epoch, bounds: &AdmissionBounds) -> bool {
     bounds.past_max_ms != i64::MAX && time.millis() < (epoch as i64).saturating_sub(bounds.past_max_ms)
 }
 

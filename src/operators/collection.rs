@@ -12,7 +12,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::record::Record;
-use crate::state::snapshot::{Place, Slot, append};
+use crate::state::snapshot::{Placement, Slot, append};
 use crate::time::Epoch;
 
 /// A record, the epoch at which it came, and the multiplicity 1.
@@ -36,7 +36,7 @@ pub fn insertions<'s, T: Record>(
                 (capability, kept)
             });
             drop(initial);
-            let mut new = New { written: 0, epochs: BTreeMap::new() };
+            let mut new = NewRecords { written: 0, epochs: BTreeMap::new() };
             move |(input, frontier), output| {
                 if let Some((capability, kept)) = restoring.take() {
                     let epoch = *capability.time();
@@ -86,15 +86,15 @@ pub fn changes<U: Record>(
 }
 
 /// Records since the last snapshot, as entries, by epoch.
-struct New {
+struct NewRecords {
     /// How many there have been: they are spread over the key groups one after another.
     written: u64,
     epochs: BTreeMap<Epoch, Vec<u8>>,
 }
 
-impl New {
+impl NewRecords {
     fn push(&mut self, epoch: Epoch, record: &impl Record) {
-        append(self.epochs.entry(epoch).or_default(), Place::Group(self.written), record);
+        append(self.epochs.entry(epoch).or_default(), Placement::Group(self.written), record);
         self.written += 1;
     }
 
@@ -111,14 +111,14 @@ mod tests {
     use timely::dataflow::operators::vec::Map;
 
     use super::*;
-    use crate::state::snapshot::memory::{Run, run};
+    use crate::state::snapshot::memory::{OperatorRun, run};
     use crate::time::EventTime;
 
     /// The counts of numbers: changes after the epoch that the run resumes from.
     fn counts(
         arrivals: Vec<(Epoch, Vec<u64>, EventTime)>,
         from: Option<(Epoch, Vec<bytes::Bytes>)>,
-    ) -> Run<(u64, i64, i64)> {
+    ) -> OperatorRun<(u64, i64, i64)> {
         let kept_at = from.as_ref().map(|(epoch, _)| *epoch);
         run(arrivals, from, move |records, _, slot| {
             let counts = insertions(records, slot, kept_at).as_collection().count().consolidate();

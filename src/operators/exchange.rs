@@ -62,10 +62,10 @@ pub trait Format: Clone + Send + 'static {
 
 /// Rows in one message.
 #[derive(Clone)]
-pub struct Batch<F: Format>(Rows<F>);
+pub struct Batch<F: Format>(BatchRows<F>);
 
 #[derive(Clone)]
-enum Rows<F: Format> {
+enum BatchRows<F: Format> {
     Here {
         rows: Vec<F::Row>,
         /// The encoded rows, from when timely asks for their length until it asks for them.
@@ -76,7 +76,7 @@ enum Rows<F: Format> {
 
 impl<F: Format> From<Vec<F::Row>> for Batch<F> {
     fn from(rows: Vec<F::Row>) -> Self {
-        Batch(Rows::Here { rows, written: OnceCell::new() })
+        Batch(BatchRows::Here { rows, written: OnceCell::new() })
     }
 }
 
@@ -89,8 +89,8 @@ impl<F: Format> Default for Batch<F> {
 impl<F: Format> Accountable for Batch<F> {
     fn record_count(&self) -> i64 {
         let rows = match &self.0 {
-            Rows::Here { rows, .. } => rows.len(),
-            Rows::Received(batch) => batch.rows(),
+            BatchRows::Here { rows, .. } => rows.len(),
+            BatchRows::Received(batch) => batch.rows(),
         };
         i64::try_from(rows).expect("a length fits")
     }
@@ -102,11 +102,11 @@ impl<F: Format> DrainContainer for Batch<F> {
 
     fn drain(&mut self) -> Drained<'_, F> {
         match &mut self.0 {
-            Rows::Here { rows, written } => {
+            BatchRows::Here { rows, written } => {
                 written.take();
                 Drained::Here(rows.drain(..))
             }
-            Rows::Received(batch) => Drained::Received(0..batch.rows(), batch),
+            BatchRows::Received(batch) => Drained::Received(0..batch.rows(), batch),
         }
     }
 }
@@ -139,16 +139,16 @@ impl<'a, F: Format> Iterator for Drained<'a, F> {
 
 impl<F: Format> SizableContainer for Batch<F> {
     fn at_capacity(&self) -> bool {
-        matches!(&self.0, Rows::Here { rows, .. } if rows.at_capacity())
+        matches!(&self.0, BatchRows::Here { rows, .. } if rows.at_capacity())
     }
 
     fn ensure_capacity(&mut self, stash: &mut Option<Self>) {
-        if let Rows::Received(_) = self.0 {
+        if let BatchRows::Received(_) = self.0 {
             *self = Batch::default();
         }
-        let Rows::Here { rows, .. } = &mut self.0 else { unreachable!("it was just made one that is here") };
+        let BatchRows::Here { rows, .. } = &mut self.0 else { unreachable!("it was just made one that is here") };
         let mut spare = match stash.take() {
-            Some(Batch(Rows::Here { rows, .. })) => Some(rows),
+            Some(Batch(BatchRows::Here { rows, .. })) => Some(rows),
             _ => None,
         };
         rows.ensure_capacity(&mut spare);
@@ -158,14 +158,14 @@ impl<F: Format> SizableContainer for Batch<F> {
 
 impl<F: Format> PushInto<Cow<'_, F::Row>> for Batch<F> {
     fn push_into(&mut self, row: Cow<'_, F::Row>) {
-        let Rows::Here { rows, .. } = &mut self.0 else { panic!("a batch that was received takes no more rows") };
+        let BatchRows::Here { rows, .. } = &mut self.0 else { panic!("a batch that was received takes no more rows") };
         rows.push(row.into_owned());
     }
 }
 
 impl<F: Format> ContainerBytes for Batch<F> {
     fn from_bytes(wire: Bytes) -> Self {
-        Batch(Rows::Received(F::receive(wire)))
+        Batch(BatchRows::Received(F::receive(wire)))
     }
 
     fn length_in_bytes(&self) -> usize {
@@ -180,7 +180,7 @@ impl<F: Format> ContainerBytes for Batch<F> {
 impl<F: Format> Batch<F> {
     /// The encoded rows. Timely asks for the length and then for the bytes: they are written once.
     fn written(&self) -> &[u8] {
-        let Rows::Here { rows, written } = &self.0 else { panic!("a batch is sent once, by whoever filled it") };
+        let BatchRows::Here { rows, written } = &self.0 else { panic!("a batch is sent once, by whoever filled it") };
         written.get_or_init(|| {
             let mut bytes = Vec::with_capacity(size_of_val(rows.as_slice()));
             F::write(rows, &mut bytes);

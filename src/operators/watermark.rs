@@ -17,12 +17,12 @@ use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::operators::vec::Map;
 
 use super::pending::Pending;
-use crate::state::snapshot::{Place, Slot};
+use crate::state::snapshot::{Placement, Slot};
 use crate::time::{Epoch, EventTime};
 
 /// How a partition takes part in the watermark from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Standing {
+pub enum Participation {
     /// It takes part, and it is not known yet which events may still come: the watermark does not advance.
     Joined,
     /// It takes part: nothing earlier is expected than the time that it has reached.
@@ -39,13 +39,13 @@ pub const NO_PARTITION: u32 = u32::MAX;
 
 /// A change of one partition, from an epoch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mark {
+pub enum WatermarkUpdate {
     /// It takes part in another way.
-    Stands {
+    Participates {
         /// The partition's number within the source.
         partition: u32,
         /// How it takes part.
-        standing: Standing,
+        participation: Participation,
     },
     /// No earlier event is expected from it.
     Reached {
@@ -58,50 +58,52 @@ pub enum Mark {
 
 /// Folds updates into a watermark.
 #[derive(Debug)]
-pub struct Tracker {
-    marked: Marked,
+pub struct WatermarkTracker {
+    state: WatermarkState,
 }
 
 /// The fold of all updates up to an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marked {
+pub struct WatermarkState {
     /// The watermark.
     pub watermark: EventTime,
     /// By partition.
-    pub partitions: BTreeMap<u32, Contribution>,
+    pub partitions: BTreeMap<u32, PartitionWatermark>,
 }
 
 /// The fold of a partition's updates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Contribution {
+pub struct PartitionWatermark {
     /// How it takes part.
-    pub standing: Standing,
+    pub participation: Participation,
     /// No earlier event is expected from it.
     pub reached: EventTime,
 }
 
-impl Default for Marked {
+impl Default for WatermarkState {
     /// Without partitions.
     fn default() -> Self {
-        Marked { watermark: EventTime::MIN, partitions: BTreeMap::new() }
+        WatermarkState { watermark: EventTime::MIN, partitions: BTreeMap::new() }
     }
 }
 
-impl Tracker {
+impl WatermarkTracker {
     /// Resumes from `state`.
-    pub fn new(marked: Marked) -> Self {
-        Tracker { marked }
+    pub fn new(state: WatermarkState) -> Self {
+        WatermarkTracker { state }
     }
 
     /// Applies an update. The order of updates of different partitions does not matter, nor that of the times that one
     /// has reached.
-    pub fn apply(&mut self, mark: Mark) {
-        let (Mark::Stands { partition, .. } | Mark::Reached { partition, .. }) = mark;
-        let unknown = Contribution { standing: Standing::Active, reached: EventTime::MIN };
-        let contribution = self.marked.partitions.entry(partition).or_insert(unknown);
-        match mark {
-            Mark::Stands { standing, .. } => contribution.standing = standing,
-            Mark::Reached { time, .. } => contribution.reached = contribution.reached.max(time),
+    pub fn apply(&mut self, update: WatermarkUpdate) {
+        let (WatermarkUpdate::Participates { partition, .. } | WatermarkUpdate::Reached { partition, .. }) = update;
+        let unknown = PartitionWatermark { participation: Participation::Active, reached: EventTime::MIN };
+        let partition_watermark = self.state.partitions.entry(partition).or_insert(unknown);
+        match update {
+            WatermarkUpdate::Participates { participation, .. } => partition_watermark.participation = participation,
+            WatermarkUpdate::Reached { time, .. } => {
+                partition_watermark.reached = partition_watermark.reached.max(time);
+            }
         }
     }
 
@@ -109,27 +111,29 @@ impl Tracker {
     pub fn close_epoch(&mut self) -> EventTime {
         let mut least = None;
         let mut waiting = false;
-        let alone = self.marked.partitions.len() == 1;
-        for (_, contribution) in self.marked.partitions.iter().filter(|(number, _)| alone || **number != NO_PARTITION) {
-            let time = match contribution.standing {
-                Standing::Joined => EventTime::MIN,
-                Standing::Active => contribution.reached,
-                Standing::Idle => {
+        let alone = self.state.partitions.len() == 1;
+        for (_, partition_watermark) in
+            self.state.partitions.iter().filter(|(number, _)| alone || **number != NO_PARTITION)
+        {
+            let time = match partition_watermark.participation {
+                Participation::Joined => EventTime::MIN,
+                Participation::Active => partition_watermark.reached,
+                Participation::Idle => {
                     waiting = true;
                     continue;
                 }
-                Standing::Ended => continue,
+                Participation::Ended => continue,
             };
             least = Some(least.map_or(time, |least: EventTime| least.min(time)));
         }
         let candidate = match least {
             Some(least) => least,
             // It is unknown which events may still come, of idle partitions or before there is any.
-            None if waiting || self.marked.partitions.is_empty() => self.marked.watermark,
+            None if waiting || self.state.partitions.is_empty() => self.state.watermark,
             None => EventTime::MAX,
         };
-        self.marked.watermark = self.marked.watermark.max(candidate);
-        self.marked.watermark
+        self.state.watermark = self.state.watermark.max(candidate);
+        self.state.watermark
     }
 }
 
@@ -152,33 +156,33 @@ impl Default for WatermarkView {
 /// The tracker's state is written to `slot`; `tracker` has been restored from it already.
 pub fn watermark<'s>(
     name: &str,
-    marks: StreamVec<'s, Epoch, (u64, Mark)>,
-    mut tracker: Tracker,
+    updates: StreamVec<'s, Epoch, (u64, WatermarkUpdate)>,
+    mut tracker: WatermarkTracker,
     view: Rc<WatermarkView>,
     mut slot: Slot,
 ) -> StreamVec<'s, Epoch, EventTime> {
-    let to_each = Exchange::new(|(worker, _): &(u64, Mark)| *worker);
-    marks.unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(to_each, name, move |initial, _| {
+    let to_each = Exchange::new(|(worker, _): &(u64, WatermarkUpdate)| *worker);
+    updates.unary_frontier::<CapacityContainerBuilder<Vec<EventTime>>, _, _, _>(to_each, name, move |initial, _| {
         drop(initial);
-        view.watermark.set(tracker.marked.watermark);
-        let mut pending: Pending<Vec<Mark>> = Pending::new(0);
-        let keep = |tracker: &Tracker, slot: &mut Slot| {
+        view.watermark.set(tracker.state.watermark);
+        let mut pending: Pending<Vec<WatermarkUpdate>> = Pending::new(0);
+        let keep = |tracker: &WatermarkTracker, slot: &mut Slot| {
             if slot.is_first() {
-                slot.give(Place::Everywhere, &tracker.marked);
+                slot.give(Placement::Everywhere, &tracker.state);
             }
         };
         move |(input, frontier), output| {
-            input.for_each(|capability, marks| {
+            input.for_each(|capability, updates| {
                 let Some(pending) = pending.at(&capability) else { return };
-                pending.extend(marks.drain(..).map(|(_, mark)| mark));
+                pending.extend(updates.drain(..).map(|(_, update)| update));
             });
             let open = frontier.frontier().first().copied();
             let next = open.unwrap_or(Epoch::MAX);
-            while let Some((capability, marks)) = pending.take_complete(open) {
+            while let Some((capability, updates)) = pending.take_complete(open) {
                 if let Some(epoch) = slot.due(*capability.time()) {
                     slot.take(epoch, |slot| keep(&tracker, slot));
                 }
-                marks.into_iter().for_each(|mark| tracker.apply(mark));
+                updates.into_iter().for_each(|update| tracker.apply(update));
                 let watermark = tracker.close_epoch();
                 if watermark > view.watermark.replace(watermark) {
                     output.session(&capability).give(watermark);
@@ -215,7 +219,7 @@ pub fn least<'s>(
             let mut told = least(&latest);
             let keep = |latest: &[EventTime], slot: &mut Slot| {
                 if slot.is_first() {
-                    slot.give(Place::Everywhere, &latest);
+                    slot.give(Placement::Everywhere, &latest);
                 }
             };
             let mut pending: Pending<Vec<(usize, EventTime)>> = Pending::new(0);
@@ -250,55 +254,58 @@ pub fn least<'s>(
 mod tests {
     use super::*;
 
-    fn stands(partition: u32, standing: Standing) -> Mark {
-        Mark::Stands { partition, standing }
+    fn stands(partition: u32, participation: Participation) -> WatermarkUpdate {
+        WatermarkUpdate::Participates { partition, participation }
     }
 
-    fn reached(partition: u32, ms: i64) -> Mark {
-        Mark::Reached { partition, time: EventTime::from_millis(ms) }
+    fn reached(partition: u32, ms: i64) -> WatermarkUpdate {
+        WatermarkUpdate::Reached { partition, time: EventTime::from_millis(ms) }
     }
 
-    fn close<const N: usize>(tracker: &mut Tracker, marks: [Mark; N]) -> EventTime {
-        marks.into_iter().for_each(|mark| tracker.apply(mark));
+    fn close<const N: usize>(tracker: &mut WatermarkTracker, updates: [WatermarkUpdate; N]) -> EventTime {
+        updates.into_iter().for_each(|update| tracker.apply(update));
         tracker.close_epoch()
     }
 
-    fn tracker() -> Tracker {
-        Tracker::new(Marked::default())
+    fn tracker() -> WatermarkTracker {
+        WatermarkTracker::new(WatermarkState::default())
     }
 
     #[test]
     fn waits_for_every_joined_partition() {
         let mut t = tracker();
-        assert_eq!(close(&mut t, [stands(0, Standing::Joined), stands(1, Standing::Joined)]), EventTime::MIN);
-        assert_eq!(close(&mut t, [stands(0, Standing::Active), reached(0, 50)]), EventTime::MIN);
-        assert_eq!(close(&mut t, [stands(1, Standing::Active), reached(1, 20)]), EventTime::from_millis(20));
+        assert_eq!(close(&mut t, [stands(0, Participation::Joined), stands(1, Participation::Joined)]), EventTime::MIN);
+        assert_eq!(close(&mut t, [stands(0, Participation::Active), reached(0, 50)]), EventTime::MIN);
+        assert_eq!(close(&mut t, [stands(1, Participation::Active), reached(1, 20)]), EventTime::from_millis(20));
     }
 
     #[test]
     fn goes_on_without_idle_partitions_and_stands_still_when_one_returns() {
         let mut t = tracker();
         close(&mut t, [reached(0, 50), reached(1, 20)]);
-        assert_eq!(close(&mut t, [stands(1, Standing::Idle)]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, [stands(1, Standing::Joined), reached(0, 70)]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, [stands(1, Standing::Active), reached(1, 60)]), EventTime::from_millis(60));
+        assert_eq!(close(&mut t, [stands(1, Participation::Idle)]), EventTime::from_millis(50));
+        assert_eq!(close(&mut t, [stands(1, Participation::Joined), reached(0, 70)]), EventTime::from_millis(50));
+        assert_eq!(close(&mut t, [stands(1, Participation::Active), reached(1, 60)]), EventTime::from_millis(60));
     }
 
     #[test]
     fn what_a_partition_has_reached_may_be_told_in_any_order() {
         let mut t = tracker();
-        assert_eq!(close(&mut t, [stands(0, Standing::Active)]), EventTime::MIN);
+        assert_eq!(close(&mut t, [stands(0, Participation::Active)]), EventTime::MIN);
         assert_eq!(close(&mut t, [reached(0, 40), reached(0, 30)]), EventTime::from_millis(40));
-        assert_eq!(close(&mut t, [stands(0, Standing::Ended)]), EventTime::MAX);
+        assert_eq!(close(&mut t, [stands(0, Participation::Ended)]), EventTime::MAX);
     }
 
     #[test]
     fn stands_still_until_there_is_a_partition() {
         let mut t = tracker();
         assert_eq!(close(&mut t, []), EventTime::MIN);
-        assert_eq!(close(&mut t, [stands(NO_PARTITION, Standing::Ended)]), EventTime::MAX);
+        assert_eq!(close(&mut t, [stands(NO_PARTITION, Participation::Ended)]), EventTime::MAX);
         let mut t = tracker();
-        assert_eq!(close(&mut t, [stands(NO_PARTITION, Standing::Ended), reached(0, 50)]), EventTime::from_millis(50));
+        assert_eq!(
+            close(&mut t, [stands(NO_PARTITION, Participation::Ended), reached(0, 50)]),
+            EventTime::from_millis(50)
+        );
     }
 
     #[test]
@@ -306,17 +313,20 @@ mod tests {
         let mut t = tracker();
         assert_eq!(close(&mut t, [reached(NO_PARTITION, 40)]), EventTime::from_millis(40));
         assert_eq!(close(&mut t, [reached(NO_PARTITION, 60)]), EventTime::from_millis(60));
-        assert_eq!(close(&mut t, [stands(0, Standing::Joined)]), EventTime::from_millis(60));
-        assert_eq!(close(&mut t, [stands(0, Standing::Active), reached(0, 70)]), EventTime::from_millis(70));
+        assert_eq!(close(&mut t, [stands(0, Participation::Joined)]), EventTime::from_millis(60));
+        assert_eq!(close(&mut t, [stands(0, Participation::Active), reached(0, 70)]), EventTime::from_millis(70));
     }
 
     #[test]
     fn never_goes_back_and_ends_when_all_ended() {
         let mut t = tracker();
-        close(&mut t, [reached(0, 50), stands(1, Standing::Idle)]);
-        assert_eq!(close(&mut t, [stands(1, Standing::Active), reached(1, 10)]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, [stands(0, Standing::Ended), stands(1, Standing::Idle)]), EventTime::from_millis(50));
-        assert_eq!(close(&mut t, [stands(1, Standing::Ended)]), EventTime::MAX);
+        close(&mut t, [reached(0, 50), stands(1, Participation::Idle)]);
+        assert_eq!(close(&mut t, [stands(1, Participation::Active), reached(1, 10)]), EventTime::from_millis(50));
+        assert_eq!(
+            close(&mut t, [stands(0, Participation::Ended), stands(1, Participation::Idle)]),
+            EventTime::from_millis(50)
+        );
+        assert_eq!(close(&mut t, [stands(1, Participation::Ended)]), EventTime::MAX);
     }
 
     #[test]

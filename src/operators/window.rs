@@ -10,9 +10,9 @@
 //! records within an epoch does not matter, nor does how they are spread over workers, since aggregates do not depend
 //! on either.
 
-mod kept;
 mod local;
 mod merge;
+mod snapshots;
 
 use std::rc::Rc;
 
@@ -50,13 +50,13 @@ pub type Windowed<'s, K, V> = (StreamVec<'s, Epoch, Window<K, V>>, StreamVec<'s,
 
 /// The aggregate of one worker's records of a key in a window that has closed.
 #[derive(Clone, Debug)]
-struct Part<K, S> {
+struct PartialAggregate<K, S> {
     start: EventTime,
     key: K,
     state: S,
 }
 
-impl<K: Record, S: Record> KeyedRow for Part<K, S> {
+impl<K: Record, S: Record> KeyedRow for PartialAggregate<K, S> {
     type Key = K;
     type Value = S;
 
@@ -65,12 +65,12 @@ impl<K: Record, S: Record> KeyedRow for Part<K, S> {
     }
 
     fn of_columns(start: EventTime, key: K, state: S) -> Self {
-        Part { start, key, state }
+        PartialAggregate { start, key, state }
     }
 }
 
 /// Partial aggregates on their way to the owners of their keys.
-type Parts<K, S> = Columns<Part<K, S>>;
+type PartialAggregates<K, S> = Columns<PartialAggregate<K, S>>;
 
 type Builder<D> = CapacityContainerBuilder<Vec<D>>;
 

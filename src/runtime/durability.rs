@@ -8,14 +8,14 @@ use super::control::Control;
 use crate::checkpoint::bindings::{Admitted, Base, BindingLog, BindingWriter, History, LogObserver, Position, recover};
 use crate::checkpoint::directory::{Purpose, StateDirectory};
 use crate::checkpoint::journal::Journals;
-use crate::checkpoint::keeper::{Keeper, KeeperHandle, KeeperObserver, KeeperPlan};
 use crate::checkpoint::manifest::CheckpointName;
 use crate::checkpoint::restore::{Restored, restore};
-use crate::checkpoint::snapshots::{SnapshotPlan, Snapshots, admitted_of, marked_of, positions_of};
+use crate::checkpoint::snapshots::{SnapshotPlan, Snapshots, admitted_of, positions_of, watermark_of};
 use crate::checkpoint::store::CheckpointStore;
+use crate::checkpoint::writer::{CheckpointObserver, CheckpointWriter, CheckpointWriterHandle, CheckpointWriterPlan};
 use crate::connectors::sink::Generation;
 use crate::error::{Error, Result};
-use crate::operators::watermark::Marked;
+use crate::operators::watermark::WatermarkState;
 use crate::state::snapshot::Schedule;
 use crate::telemetry::{BindingMetrics, CheckpointMetrics, Metrics};
 use crate::time::{Epoch, Ticker};
@@ -87,7 +87,7 @@ pub struct Durability {
     /// The journals of sources that cannot be read again.
     pub journals: Journals,
     schedule: Schedule,
-    keeper: KeeperHandle,
+    writer: CheckpointWriterHandle,
     /// The checkpoint that the run resumes from, once for each worker that has not fetched it.
     restored: Arc<Mutex<Vec<Arc<Restored>>>>,
     _directory: Arc<StateDirectory>,
@@ -98,7 +98,7 @@ pub struct Writers {
     /// Bindings.
     pub bindings: BindingWriter,
     /// Checkpoints.
-    pub checkpoints: Keeper,
+    pub checkpoints: CheckpointWriter,
 }
 
 impl CheckpointRules {
@@ -174,7 +174,7 @@ impl Durability {
         let lasting = restored.iter().flat_map(|restored| restored.lasting.iter().cloned());
         // Spread over all workers; each process takes those of its own.
         let lasting = (0..).map(|i: usize| i % workers).zip(lasting).filter(|(worker, _)| worker / threads == process);
-        let plan = KeeperPlan {
+        let plan = CheckpointWriterPlan {
             store: rules.store(directory.path())?,
             directory: directory.path().to_owned(),
             state: identity.id.clone(),
@@ -186,7 +186,7 @@ impl Durability {
             ticker: ticker.clone(),
             lasting: lasting.collect(),
         };
-        let (keeper, checkpoints) = KeeperHandle::new(plan, observer);
+        let (writer, checkpoints) = CheckpointWriterHandle::new(plan, observer);
         let generation = Generation { state: identity.id.clone(), number: directory.generation() };
         let (sink_shards, created_ms) = (identity.sink_shards, identity.created_ms);
         tracing::info!(
@@ -208,7 +208,7 @@ impl Durability {
             log,
             journals,
             schedule,
-            keeper,
+            writer,
             restored: Arc::new(Mutex::new(restored)),
             _directory: Arc::new(directory),
         };
@@ -222,7 +222,7 @@ impl Durability {
             worker,
             workers,
             schedule: self.schedule,
-            keeper: self.keeper.clone(),
+            writer: self.writer.clone(),
             restored: self.restored.lock().unwrap_or_else(PoisonError::into_inner).pop(),
             paused: Box::new(move |took| checkpoints.paused(took)),
             fail: Box::new(move |error| control.fail(error)),
@@ -245,7 +245,7 @@ fn base(restored: &Restored) -> Result<Base> {
         restored.each(&admitted_of(&name), |admitted: Admitted| {
             source.admitted.insert(admitted.partition, admitted);
         })?;
-        restored.each(&marked_of(&name), |marked: Marked| source.marked = marked)?;
+        restored.each(&watermark_of(&name), |watermark: WatermarkState| source.watermark = watermark)?;
     }
     Ok(base)
 }
@@ -267,7 +267,7 @@ impl LogObserver for Observer {
     }
 }
 
-impl KeeperObserver for Observer {
+impl CheckpointObserver for Observer {
     fn completed(&self, epoch: Epoch, bytes: u64, took: Duration) {
         self.checkpoints.completed(epoch, bytes, took);
     }

@@ -36,7 +36,7 @@ pub struct Peers {
 }
 
 /// The parts of a run besides the dataflow.
-pub struct Plan {
+pub struct RunPlan {
     /// Worker threads in this process; the same in all processes.
     pub workers: usize,
     /// The other processes, if there are any.
@@ -53,11 +53,11 @@ pub struct Plan {
 ///
 /// # Errors
 /// The first error of a source, a sink or an operator, or of `build` itself.
-pub fn execute<B>(plan: Plan, build: B) -> Result<()>
+pub fn execute<B>(plan: RunPlan, build: B) -> Result<()>
 where
     B: Fn(&mut Worker) -> Result<ProbeHandle<Epoch>> + Send + Sync + 'static,
 {
-    let Plan { workers, peers, control, metrics } = plan;
+    let RunPlan { workers, peers, control, metrics } = plan;
     let alone = peers.is_none();
     let (builders, connections) = allocators(workers, peers)?;
     let (ended, endings) = mpsc::channel();

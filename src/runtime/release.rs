@@ -27,15 +27,15 @@ const RESOLUTION: Duration = Duration::from_micros(100);
 
 /// What one source read on one worker and is not released yet. Clones share it.
 #[derive(Clone)]
-pub struct Reads(Rc<RefCell<Waiting>>);
+pub struct Reads(Rc<RefCell<Unreleased>>);
 
-struct Waiting {
+struct Unreleased {
     metrics: SourceMetrics,
     /// In the order of their epochs.
-    batches: VecDeque<Batch>,
+    batches: VecDeque<ReadBatch>,
 }
 
-struct Batch {
+struct ReadBatch {
     epoch: Epoch,
     read: Instant,
     records: u64,
@@ -44,7 +44,7 @@ struct Batch {
 impl Reads {
     /// Without any reads.
     pub fn new(metrics: SourceMetrics) -> Self {
-        Reads(Rc::new(RefCell::new(Waiting { metrics, batches: VecDeque::new() })))
+        Reads(Rc::new(RefCell::new(Unreleased { metrics, batches: VecDeque::new() })))
     }
 
     /// `records` records of `epoch` were read, or could have been, at `read` or later.
@@ -55,13 +55,13 @@ impl Reads {
         let batches = &mut self.0.borrow_mut().batches;
         match batches.back_mut() {
             Some(last) if last.epoch == epoch && read < last.read + RESOLUTION => last.records += records,
-            _ => batches.push_back(Batch { epoch, read, records }),
+            _ => batches.push_back(ReadBatch { epoch, read, records }),
         }
     }
 
     /// The sinks are done with every epoch before `open`, as of `now`.
     fn released(&self, open: Epoch, now: Instant) {
-        let Waiting { metrics, batches } = &mut *self.0.borrow_mut();
+        let Unreleased { metrics, batches } = &mut *self.0.borrow_mut();
         let done = batches.partition_point(|batch| batch.epoch < open);
         if done > 0 {
             metrics.released(

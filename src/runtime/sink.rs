@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use timely::dataflow::StreamVec;
 
-use self::block::Spare;
+use self::block::SpareBlocks;
 use super::control::Control;
 use crate::connectors::sink::{Generation, SinkConnector};
 use crate::record::Record;
@@ -59,7 +59,7 @@ impl<R> SinkStage<R> {
 
 /// Builds a sink's operators; the stream they return carries no data, only the progress of the sink.
 pub fn sink<'s, R: Record>(rows: StreamVec<'s, Epoch, R>, stage: SinkStage<R>) -> StreamVec<'s, Epoch, ()> {
-    let spare = Spare::default();
+    let spare = SpareBlocks::default();
     let blocks = encode::encode(rows, &stage, spare.clone());
     write::write(blocks, stage, spare)
 }

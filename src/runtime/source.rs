@@ -33,20 +33,20 @@ use std::sync::Arc;
 use timely::dataflow::operators::Concatenate;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
-use self::admit::{Turn, admit};
-use self::chunk::Spare;
+use self::admit::{AdmissionWaker, admit};
+use self::chunk::SpareMemory;
 use self::decode::{DecodeStage, decode};
 use self::emit::emit;
-use self::gate::Gate;
+use self::gate::AdmissionGate;
 use self::letter::Letters;
-use self::read::{Read, read};
+use self::read::{ReaderStreams, read};
 use self::spread::{Load, Packer};
 use super::control::Control;
 use super::durability::Durability;
 use super::release::Reads;
 use crate::connectors::source::{SourceConnector, SourceContext};
 use crate::operators::admission::TimeRules;
-use crate::operators::watermark::{Tracker, WatermarkView, watermark};
+use crate::operators::watermark::{WatermarkTracker, WatermarkView, watermark};
 use crate::record::{DeadLetter, Decode};
 use crate::state::snapshot::Slot;
 use crate::telemetry::SourceMetrics;
@@ -104,7 +104,7 @@ pub struct SourceStage<T: Decode> {
     /// The slot of the partitions' admission states.
     pub admitted: Slot,
     /// The slot of the fold of their watermark updates.
-    pub marked: Slot,
+    pub watermark: Slot,
 }
 
 /// The streams of a source: records, the watermark, and dead letters.
@@ -113,13 +113,13 @@ pub type Sourced<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, EventTi
 /// Builds the operators of a source: the same on every worker, whether it reads, decodes for others, or both.
 pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, mut stage: SourceStage<T>) -> Sourced<'s, T> {
     let (context, rules, view) = (stage.context.clone(), stage.rules, Rc::new(WatermarkView::default()));
-    let (metrics, spare, turn) = (stage.metrics.clone(), Spare::default(), Turn::default());
+    let (metrics, spare, waker) = (stage.metrics.clone(), SpareMemory::default(), AdmissionWaker::default());
     let name = format!("{}.watermark", context.name);
     let history = stage.durability.as_ref().and_then(|durability| durability.history.sources.get(&context.name));
     let base = history.map(|history| history.base.clone()).unwrap_or_default();
-    let marked_slot = std::mem::replace(&mut stage.marked, Slot::off());
+    let watermark_slot = std::mem::replace(&mut stage.watermark, Slot::off());
     let admitted_slot = std::mem::replace(&mut stage.admitted, Slot::off());
-    let gate = Gate::new(stage.options.clone(), rules, admitted_slot, base.admitted);
+    let gate = AdmissionGate::new(stage.options.clone(), rules, admitted_slot, base.admitted);
     let load = Load::new(context.worker, context.workers);
     let decoding = DecodeStage {
         context: context.clone(),
@@ -133,17 +133,17 @@ pub fn source<'s, T: Decode>(scope: Scope<'s, Epoch>, mut stage: SourceStage<T>)
         spare: spare.clone(),
         gate: gate.clone(),
         load: load.clone(),
-        turn: turn.clone(),
+        waker: waker.clone(),
     };
     let wanted = stage.letters_wanted;
-    let Read { marks, chunks, letters } =
+    let ReaderStreams { updates, chunks, letters } =
         read(scope, stage, Rc::clone(&view), gate.clone(), Packer::new(load.clone(), spare.clone()));
     let decoded = decode(chunks, decoding);
-    let (verdicts, admitted_marks) = admit(decoded.to_decide, &context, gate, load, turn);
+    let (decisions, admitted_updates) = admit(decoded.requests, &context, gate, load, waker);
     let (emitted, late) =
-        emit(decoded.undecided, verdicts, &context.name, Letters::new(&context.name, metrics, wanted), spare);
-    let marks = scope.concatenate([marks, decoded.marks, admitted_marks]);
-    let watermark = watermark(&name, marks, Tracker::new(base.marked), view, marked_slot);
+        emit(decoded.undecided, decisions, &context.name, Letters::new(&context.name, metrics, wanted), spare);
+    let updates = scope.concatenate([updates, decoded.updates, admitted_updates]);
+    let watermark = watermark(&name, updates, WatermarkTracker::new(base.watermark), view, watermark_slot);
     let records = scope.concatenate([decoded.records, emitted]);
     (records, watermark, scope.concatenate([letters, decoded.letters, late]))
 }

@@ -20,7 +20,7 @@ const MISSING: &str = "missing field `";
 
 /// One step down a tree.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
@@ -28,15 +28,15 @@ enum Step {
 /// Where serde stopped, and why.
 struct Stop {
     /// Down to the deepest node that exists.
-    steps: Vec<Step>,
+    steps: Vec<PathStep>,
     fault: Fault,
 }
 
 impl Stop {
     /// The field that is missing, if that is the fault.
-    fn missing(&self) -> Option<Vec<Step>> {
+    fn missing(&self) -> Option<Vec<PathStep>> {
         let (name, _) = self.fault.message.strip_prefix(MISSING)?.split_once('`')?;
-        Some([self.steps.as_slice(), &[Step::Key(name.to_owned())]].concat())
+        Some([self.steps.as_slice(), &[PathStep::Key(name.to_owned())]].concat())
     }
 }
 
@@ -66,8 +66,8 @@ pub(super) fn read<P: DeserializeOwned>(node: &Node, path: &str) -> Result<P, Ve
 struct Repair<'p> {
     tree: Node,
     path: &'p str,
-    removed: BTreeSet<Vec<Step>>,
-    filled: Vec<Vec<Step>>,
+    removed: BTreeSet<Vec<PathStep>>,
+    filled: Vec<Vec<PathStep>>,
 }
 
 impl Repair<'_> {
@@ -81,30 +81,30 @@ impl Repair<'_> {
         }
         match stop.steps.last() {
             None => false,
-            Some(Step::Key(_)) => self.remove(&stop.steps),
-            Some(Step::Index(_)) => self.fill::<P>(&stop.steps) || self.remove(&stop.steps[..stop.steps.len() - 1]),
+            Some(PathStep::Key(_)) => self.remove(&stop.steps),
+            Some(PathStep::Index(_)) => self.fill::<P>(&stop.steps) || self.remove(&stop.steps[..stop.steps.len() - 1]),
         }
     }
 
     /// Whether a missing key was removed, or a key beside it is a misspelling of it.
-    fn explains(&self, missing: &[Step]) -> bool {
-        let Some((Step::Key(name), above)) = missing.split_last() else { return false };
+    fn explains(&self, missing: &[PathStep]) -> bool {
+        let Some((PathStep::Key(name), above)) = missing.split_last() else { return false };
         let beside = self.removed.iter().filter_map(|steps| match steps.split_last() {
-            Some((Step::Key(key), table)) if table == above => Some(key.as_str()),
+            Some((PathStep::Key(key), table)) if table == above => Some(key.as_str()),
             _ => None,
         });
         beside.into_iter().any(|key| key == name || suggest(key, [name.as_str()]).is_some())
     }
 
-    fn remove(&mut self, steps: &[Step]) -> bool {
-        let Some((Step::Key(key), above)) = steps.split_last() else { return false };
+    fn remove(&mut self, steps: &[PathStep]) -> bool {
+        let Some((PathStep::Key(key), above)) = steps.split_last() else { return false };
         let Some(Node { value: Value::Table(entries), .. }) = descend(&mut self.tree, above) else { return false };
         self.removed.insert(steps.to_vec());
         entries.remove(key).is_some()
     }
 
     /// Puts a value at `steps` that causes none of the remaining faults.
-    fn fill<P: DeserializeOwned>(&mut self, steps: &[Step]) -> bool {
+    fn fill<P: DeserializeOwned>(&mut self, steps: &[PathStep]) -> bool {
         let fits = |stop: &Stop| match stop.missing() {
             Some(missing) => missing != steps && !stop.steps.starts_with(steps),
             // A fault above it may be caused by what was put there.
@@ -134,20 +134,20 @@ impl Repair<'_> {
     }
 }
 
-fn put(tree: &mut Node, steps: &[Step], value: Value) -> bool {
+fn put(tree: &mut Node, steps: &[PathStep], value: Value) -> bool {
     let Some((last, above)) = steps.split_last() else { return false };
     match (descend(tree, above).map(|node| &mut node.value), last) {
-        (Some(Value::Table(entries)), Step::Key(key)) => drop(entries.insert(key.clone(), Node::code(value))),
-        (Some(Value::Array(items)), Step::Index(index)) if *index < items.len() => items[*index].value = value,
+        (Some(Value::Table(entries)), PathStep::Key(key)) => drop(entries.insert(key.clone(), Node::code(value))),
+        (Some(Value::Array(items)), PathStep::Index(index)) if *index < items.len() => items[*index].value = value,
         _ => return false,
     }
     true
 }
 
-fn descend<'n>(tree: &'n mut Node, steps: &[Step]) -> Option<&'n mut Node> {
+fn descend<'n>(tree: &'n mut Node, steps: &[PathStep]) -> Option<&'n mut Node> {
     steps.iter().try_fold(tree, |node, step| match (&mut node.value, step) {
-        (Value::Table(entries), Step::Key(key)) => entries.get_mut(key),
-        (Value::Array(items), Step::Index(index)) => items.get_mut(*index),
+        (Value::Table(entries), PathStep::Key(key)) => entries.get_mut(key),
+        (Value::Array(items), PathStep::Index(index)) => items.get_mut(*index),
         _ => None,
     })
 }
@@ -163,7 +163,7 @@ fn stopped(tree: &Node, path: &str, at: &Path, message: String) -> Stop {
         let (child, step) = match segment {
             Segment::Map { key: name } | Segment::Enum { variant: name } => {
                 key = join(&key, name);
-                (node.get(name), Step::Key(name.clone()))
+                (node.get(name), PathStep::Key(name.clone()))
             }
             Segment::Seq { index } => {
                 key = join(&key, &index.to_string());
@@ -171,7 +171,7 @@ fn stopped(tree: &Node, path: &str, at: &Path, message: String) -> Stop {
                     Value::Array(items) => items.get(*index),
                     _ => None,
                 };
-                (item, Step::Index(*index))
+                (item, PathStep::Index(*index))
             }
             Segment::Unknown => continue,
         };

@@ -44,7 +44,7 @@ impl Schedule {
 
 /// Which worker restores an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Placement {
     /// Every worker.
     Everywhere,
     /// The worker that owns the key group: group modulo workers.
@@ -85,9 +85,9 @@ pub trait Recorder {
 }
 
 /// One operator's part of its worker's snapshots.
-pub struct Slot(Option<Taking>);
+pub struct Slot(Option<SlotState>);
 
-struct Taking {
+struct SlotState {
     index: u32,
     worker: usize,
     workers: usize,
@@ -128,7 +128,7 @@ impl Slot {
         kept: Vec<Bytes>,
     ) -> Self {
         let (settled, entries, lasting) = (false, Vec::new(), Vec::new());
-        Slot(Some(Taking { index, worker, workers, schedule, recorder, kept, passed: 0, settled, entries, lasting }))
+        Slot(Some(SlotState { index, worker, workers, schedule, recorder, kept, passed: 0, settled, entries, lasting }))
     }
 
     /// Whether there are snapshots.
@@ -185,7 +185,7 @@ impl Slot {
 
     /// Writes an entry and returns how many bytes it has. Entries of an operator are values of one type, written with
     /// borrowed parts or with owned ones.
-    pub fn give<E: Serialize>(&mut self, place: Place, entry: &E) -> usize {
+    pub fn give<E: Serialize>(&mut self, place: Placement, entry: &E) -> usize {
         let Some(taking) = &mut self.0 else { return 0 };
         let before = taking.entries.len();
         append(&mut taking.entries, place, entry);
@@ -266,10 +266,10 @@ const HEAD_BYTES: usize = size_of::<u16>() + size_of::<u32>();
 ///
 /// # Panics
 /// If the entry cannot be written by serde, or has 4 GiB or more.
-pub fn append<E: Serialize>(entries: &mut Vec<u8>, place: Place, entry: &E) {
+pub fn append<E: Serialize>(entries: &mut Vec<u8>, place: Placement, entry: &E) {
     let place = match place {
-        Place::Everywhere => EVERYWHERE,
-        Place::Group(group) => u16::try_from(group % KEY_GROUPS).expect("there are few key groups"),
+        Placement::Everywhere => EVERYWHERE,
+        Placement::Group(group) => u16::try_from(group % KEY_GROUPS).expect("there are few key groups"),
     };
     let head = entries.len();
     entries.extend(place.to_le_bytes());
@@ -338,9 +338,9 @@ mod tests {
     fn entries_go_to_the_workers_of_their_groups() {
         let mut entries = Vec::new();
         for group in 0..6u64 {
-            append(&mut entries, Place::Group(group), &(group, "x"));
+            append(&mut entries, Placement::Group(group), &(group, "x"));
         }
-        append(&mut entries, Place::Everywhere, &(99u64, "y"));
+        append(&mut entries, Placement::Everywhere, &(99u64, "y"));
         let kept = [Bytes::from(entries.clone())];
         let of = |worker, workers| {
             let mut seen = Vec::new();

@@ -7,8 +7,8 @@
 //! this machine is refused ([`callers`]).
 
 mod callers;
-mod places;
 mod routes;
+mod slots;
 
 use std::io::ErrorKind as IoErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinHandle;
 
-use self::places::Places;
+use self::slots::ConnectionSlots;
 use super::io::IoThread;
 use super::metrics::Metrics;
 use crate::error::{Error, Result};
@@ -180,7 +180,7 @@ async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, served: 
         .max_buf_size(limits.header_bytes)
         .keep_alive(false);
     // Dropped with this task, which closes the connections.
-    let mut places = Places::new(limits.connections);
+    let mut slots = ConnectionSlots::new(limits.connections);
     loop {
         let socket = match listener.accept().await {
             Ok((socket, _)) => socket,
@@ -192,7 +192,7 @@ async fn accept(listener: tokio::net::TcpListener, limits: AdminLimits, served: 
             }
         };
         let served = served.clone();
-        places.serve(|asked| {
+        slots.serve(|asked| {
             let service = service_fn(move |request| {
                 asked.store(true, Ordering::Relaxed);
                 let response = routes::respond(&request, &served);

@@ -100,9 +100,9 @@ impl From<Vec<(u64, u64)>> for Distribution {
 
 /// A series of durations with its labels, which one thread records and others read. Clones are the same series.
 #[derive(Clone)]
-pub struct Durations(Arc<Series>);
+pub struct Durations(Arc<DurationSeries>);
 
-struct Series {
+struct DurationSeries {
     labels: Vec<proto::LabelPair>,
     bounds: Vec<f64>,
     distribution: Mutex<Distribution>,
@@ -146,7 +146,7 @@ impl MetricVecBuilder for NewDurations {
         let mut labels: Vec<_> = opts.common_opts.variable_labels.iter().zip(values).map(label).collect();
         labels.sort_by(|a, b| a.name().cmp(b.name()));
         let distribution = Mutex::default();
-        Ok(Durations(Arc::new(Series { labels, bounds: opts.buckets.clone(), distribution })))
+        Ok(Durations(Arc::new(DurationSeries { labels, bounds: opts.buckets.clone(), distribution })))
     }
 }
 

@@ -22,7 +22,7 @@ use super::graph::{Frontier, WorkerGraph};
 use super::sinks::SinkMetrics;
 use super::sources::SourceMetrics;
 use super::stages::StageMetrics;
-use super::table::{Definition, Kind, Metric};
+use super::table::{Definition, Metric, MetricKind};
 use super::totals::Totals;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::{Clock, SystemClock};
@@ -248,22 +248,22 @@ impl Family {
         let opts = Opts::new(d.name, d.help);
         let add = |c: Box<dyn Collector>| registry.register(c).expect(valid);
         match d.kind {
-            Kind::Counter if d.unit == "seconds" => {
+            MetricKind::Counter if d.unit == "seconds" => {
                 let family = CounterVec::new(opts, d.labels).expect(valid);
                 add(Box::new(family.clone()));
                 Family::Seconds(family)
             }
-            Kind::Counter => {
+            MetricKind::Counter => {
                 let family = IntCounterVec::new(opts, d.labels).expect(valid);
                 add(Box::new(family.clone()));
                 Family::Count(family)
             }
-            Kind::Gauge => {
+            MetricKind::Gauge => {
                 let family = GaugeVec::new(opts, d.labels).expect(valid);
                 add(Box::new(family.clone()));
                 Family::Gauge(family)
             }
-            Kind::Histogram => {
+            MetricKind::Histogram => {
                 let opts = opts.variable_labels(d.labels.iter().map(ToString::to_string).collect());
                 let opts = HistogramOpts { common_opts: opts, buckets: BUCKETS.to_vec() };
                 let family = MetricVec::create(MetricType::HISTOGRAM, NewDurations, opts).expect(valid);

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 /// What kind of series a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows, from 0 at the start of the process.
     Counter,
     /// Goes up and down.
@@ -16,13 +16,13 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// The kind as Prometheus spells it.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         }
     }
 }
@@ -33,7 +33,7 @@ pub struct Definition {
     /// The name, with prefix and unit.
     pub name: &'static str,
     /// What kind of series it is.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What is counted, in base units.
     pub unit: &'static str,
     /// The labels besides `dataflow`, which every series has.
@@ -54,7 +54,7 @@ macro_rules! table {
             /// The table, in the order of the variants.
             pub const TABLE: &'static [Definition] = &[$(Definition {
                 name: concat!("tidewatch_", $name),
-                kind: Kind::$kind,
+                kind: MetricKind::$kind,
                 unit: $unit,
                 labels: &[$(stringify!($label)),*],
                 help: $help,
@@ -168,20 +168,20 @@ impl Metric {
 }
 
 /// The metrics of the process collector, under the names that Prometheus' own client libraries use.
-pub(super) const PROCESS: &[(&str, Kind, &str, &str)] = &[
-    ("process_cpu_seconds_total", Kind::Counter, "seconds", "CPU time of the process, in whole seconds."),
-    ("process_resident_memory_bytes", Kind::Gauge, "bytes", "Memory that the process holds in RAM."),
-    ("process_virtual_memory_bytes", Kind::Gauge, "bytes", "Address space of the process."),
-    ("process_open_fds", Kind::Gauge, "descriptors", "Open file descriptors."),
-    ("process_max_fds", Kind::Gauge, "descriptors", "The limit of open file descriptors."),
-    ("process_threads", Kind::Gauge, "threads", "Threads of the process."),
-    ("process_start_time_seconds", Kind::Gauge, "seconds since 1970", "When the process started."),
+pub(super) const PROCESS: &[(&str, MetricKind, &str, &str)] = &[
+    ("process_cpu_seconds_total", MetricKind::Counter, "seconds", "CPU time of the process, in whole seconds."),
+    ("process_resident_memory_bytes", MetricKind::Gauge, "bytes", "Memory that the process holds in RAM."),
+    ("process_virtual_memory_bytes", MetricKind::Gauge, "bytes", "Address space of the process."),
+    ("process_open_fds", MetricKind::Gauge, "descriptors", "Open file descriptors."),
+    ("process_max_fds", MetricKind::Gauge, "descriptors", "The limit of open file descriptors."),
+    ("process_threads", MetricKind::Gauge, "threads", "Threads of the process."),
+    ("process_start_time_seconds", MetricKind::Gauge, "seconds since 1970", "When the process started."),
 ];
 
 /// The table as `docs/metrics.md` shows it.
 pub fn render_markdown() -> String {
     let mut page = String::from(INTRODUCTION);
-    let mut row = |name: &str, kind: Kind, unit: &str, labels: &str, help: &str| {
+    let mut row = |name: &str, kind: MetricKind, unit: &str, labels: &str, help: &str| {
         writeln!(page, "| `{name}` | {} | {unit} | {labels} | {help} |", kind.as_str())
             .expect("writing to a string cannot fail");
     };
@@ -232,7 +232,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for d in Metric::TABLE {
             assert!(seen.insert(d.name), "{} is there twice", d.name);
-            assert_eq!(d.name.ends_with("_total"), d.kind == Kind::Counter, "{}", d.name);
+            assert_eq!(d.name.ends_with("_total"), d.kind == MetricKind::Counter, "{}", d.name);
             if d.unit.starts_with("seconds") || d.unit == "bytes" {
                 let unit = d.unit.split(' ').next().unwrap();
                 assert!(d.name.trim_end_matches("_total").ends_with(unit), "{} is in {unit}", d.name);

@@ -42,7 +42,7 @@ pub struct WorkerLog {
     collected: Rc<RefCell<Collected>>,
     shared: Arc<Mutex<WorkerGraph>>,
     measures: Vec<(String, Measure)>,
-    series: BTreeMap<String, Series>,
+    series: BTreeMap<String, OperatorSeries>,
     parked: Counter,
     published: Instant,
 }
@@ -141,7 +141,7 @@ impl WorkerLog {
         let worker = self.worker.to_string();
         for (name, sum) in sums {
             if !self.series.contains_key(name) {
-                self.series.insert(name.to_owned(), Series::new(&self.metrics, name, &worker));
+                self.series.insert(name.to_owned(), OperatorSeries::new(&self.metrics, name, &worker));
             }
             self.series.get_mut(name).expect("inserted above").update(&self.metrics, &[name, &worker], sum);
         }
@@ -171,18 +171,18 @@ impl Sums {
 }
 
 /// The series of one operator name.
-struct Series {
+struct OperatorSeries {
     records_in: IntCounter,
     records_out: IntCounter,
     activations: IntCounter,
     busy: Counter,
 }
 
-impl Series {
+impl OperatorSeries {
     fn new(metrics: &Metrics, operator: &str, worker: &str) -> Self {
         let labels = [operator, worker];
         let families = metrics.families();
-        Series {
+        OperatorSeries {
             records_in: families.counter(Metric::OperatorIn, &labels),
             records_out: families.counter(Metric::OperatorOut, &labels),
             activations: families.counter(Metric::OperatorActivations, &labels),

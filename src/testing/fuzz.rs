@@ -1,6 +1,6 @@
 //! Every parser of Tidewatch's own files, behind one entry point for the fuzzer.
 
-use crate::checkpoint::fuzz::{self as checkpoint, Kind};
+use crate::checkpoint::fuzz::{self as checkpoint, FileKind};
 use crate::connectors::{file, lines};
 use crate::runtime::mesh;
 
@@ -15,11 +15,11 @@ pub fn fuzz(bytes: &[u8]) {
     let Some((choice, bytes)) = bytes.split_first() else { return };
     let sealed = choice & 0x80 != 0;
     match choice & 0x07 {
-        0 => checkpoint::fuzz(Kind::Bindings, sealed, bytes),
-        1 => checkpoint::fuzz(Kind::Journal, sealed, bytes),
-        2 => checkpoint::fuzz(Kind::Manifest, sealed, bytes),
-        3 => checkpoint::fuzz(Kind::Object, sealed, bytes),
-        4 => checkpoint::fuzz(Kind::Identity, sealed, bytes),
+        0 => checkpoint::fuzz(FileKind::Bindings, sealed, bytes),
+        1 => checkpoint::fuzz(FileKind::Journal, sealed, bytes),
+        2 => checkpoint::fuzz(FileKind::Manifest, sealed, bytes),
+        3 => checkpoint::fuzz(FileKind::Object, sealed, bytes),
+        4 => checkpoint::fuzz(FileKind::Identity, sealed, bytes),
         5 => file::fuzz_progress(sealed, bytes),
         6 => lines::fuzz(bytes),
         _ => hosts(bytes),

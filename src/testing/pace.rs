@@ -90,11 +90,11 @@ impl SourceConnector for PacedScript {
 
     fn open(&self, context: &SourceContext) -> Result<Box<dyn SourceReader>> {
         let inner = self.script.open(context)?;
-        Ok(Box::new(PacedReader { inner, pace: self.pace.clone(), seen: None, taken: None, polls: 0 }))
+        Ok(Box::new(PacedScriptReader { inner, pace: self.pace.clone(), seen: None, taken: None, polls: 0 }))
     }
 }
 
-struct PacedReader {
+struct PacedScriptReader {
     inner: Box<dyn SourceReader>,
     pace: Pace,
     /// The current round at the last poll.
@@ -105,7 +105,7 @@ struct PacedReader {
     polls: u32,
 }
 
-impl SourceReader for PacedReader {
+impl SourceReader for PacedScriptReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
         if budget_bytes > 0 {
             let round = self.pace.rounds().round;

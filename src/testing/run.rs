@@ -234,11 +234,11 @@ impl TestRun {
 }
 
 /// The steps of a partition for its connector.
-fn script_of(steps: &[Step]) -> Vec<script::Step> {
-    let mut script: Vec<script::Step> = steps.iter().map_while(Step::script).collect();
+fn script_of(steps: &[Step]) -> Vec<script::ScriptStep> {
+    let mut script: Vec<script::ScriptStep> = steps.iter().map_while(Step::script).collect();
     // A partition that waits to be stopped stays open.
     if script.len() == steps.len() {
-        script.push(script::Step::Eof);
+        script.push(script::ScriptStep::Eof);
     }
     script
 }

@@ -26,11 +26,11 @@ impl Step {
     }
 
     /// The step for the connector; `None` for what the run itself does.
-    pub(super) fn script(&self) -> Option<script::Step> {
+    pub(super) fn script(&self) -> Option<script::ScriptStep> {
         match &self.action {
-            Action::Record(bytes) => Some(script::Step::Bytes(bytes.clone())),
-            Action::Pause => Some(script::Step::CaughtUp),
-            Action::Eof => Some(script::Step::Eof),
+            Action::Record(bytes) => Some(script::ScriptStep::Bytes(bytes.clone())),
+            Action::Pause => Some(script::ScriptStep::CaughtUp),
+            Action::Eof => Some(script::ScriptStep::Eof),
             Action::Stop => None,
         }
     }

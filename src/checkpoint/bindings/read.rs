@@ -15,7 +15,7 @@ use crate::operators::watermark::NO_PARTITION;
 
 /// The first frame of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Header {
+pub(super) struct LogHeader {
     pub(super) bindings: u32,
     /// The identity of the state directory.
     pub(super) state: String,
@@ -107,7 +107,7 @@ pub fn recover(directory: &Path, state: &str, base: Base) -> Result<History> {
 }
 
 /// What is in a file of the state directory `state`, or of any state directory.
-pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Result<(Option<Header>, Vec<Binding>)> {
+pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Result<(Option<LogHeader>, Vec<Binding>)> {
     let damaged = |at: usize, why: &str| {
         Error::new(ErrorKind::State, format!("state directory: {path:?} is damaged at byte {at}: {why}"))
             .hint("restore the file from a copy; without it the epochs after that byte cannot be replayed")
@@ -120,7 +120,7 @@ pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Resul
         let taken = if end.is_none() {
             Err("it has no end".to_owned())
         } else if header.is_none() {
-            from_line::<Header>(line).map(|read| header = Some(read))
+            from_line::<LogHeader>(line).map(|read| header = Some(read))
         } else {
             from_line::<Vec<Binding>>(line).map(|bindings| all.extend(bindings))
         };
@@ -133,7 +133,7 @@ pub(super) fn read_file(path: &Path, bytes: &[u8], state: Option<&str>) -> Resul
             break;
         }
         at = next;
-        if let Some(Header { bindings, state: of, .. }) = &header
+        if let Some(LogHeader { bindings, state: of, .. }) = &header
             && (*bindings != VERSION || state.is_some_and(|state| of != state))
         {
             let state = state.unwrap_or(of);
@@ -206,7 +206,7 @@ mod tests {
     use crate::time::EventTime;
 
     fn header(generation: u64) -> Vec<u8> {
-        to_line(&Header { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 1 })
+        to_line(&LogHeader { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 1 })
     }
 
     fn bound(epoch: u64, next: u64, joined: bool) -> Vec<u8> {
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn what_ended_before_every_worker_had_begun_is_not_gone_on_from() {
         let two = |generation| {
-            let header = Header { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 2 };
+            let header = LogHeader { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 2 };
             to_line(&header)
         };
         let begun = vec![two(1), bound(0, 0, true), bound(100, 5, false)];

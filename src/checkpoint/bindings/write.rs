@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::read::{Header, file_name};
+use super::read::{LogHeader, file_name};
 use super::{Binding, PartitionBinding, VERSION};
 use crate::checkpoint::directory::StateDirectory;
 use crate::checkpoint::frame::to_line;
@@ -53,9 +53,9 @@ impl BindingLog {
         observer: impl LogObserver + 'static,
     ) -> Result<(Self, BindingWriter)> {
         let (generation, state) = (directory.generation(), directory.identity().id.clone());
-        let header = to_line(&Header { bindings: VERSION, state, generation, process, openings });
+        let header = to_line(&LogHeader { bindings: VERSION, state, generation, process, openings });
         let folder = directory.path().join("bindings");
-        let files = Files { folder, generation, process, header, checkpoints, part: 0, from: 0 };
+        let files = LogFiles { folder, generation, process, header, checkpoints, part: 0, from: 0 };
         let (path, file) = files.create()?;
         let (sender, submitted) = channel();
         let observer = Box::new(observer);
@@ -95,7 +95,7 @@ impl Binder {
 }
 
 /// The files of one process.
-struct Files {
+struct LogFiles {
     folder: PathBuf,
     generation: u64,
     process: usize,
@@ -108,7 +108,7 @@ struct Files {
     from: Epoch,
 }
 
-impl Files {
+impl LogFiles {
     fn create(&self) -> Result<(PathBuf, File)> {
         let path = self.folder.join(file_name(self.generation, self.process, self.part));
         let create = || {
@@ -135,7 +135,7 @@ impl Files {
 
 /// Writes the log of one process.
 pub struct BindingWriter {
-    files: Files,
+    files: LogFiles,
     path: PathBuf,
     file: File,
     submitted: Receiver<Submission>,
@@ -349,7 +349,7 @@ mod tests {
         sender.send(Submission { binding, durable: Arc::clone(&durable), wake: Arc::new(|| panic!("woken")) }).unwrap();
         let seen = Seen::default();
         let (folder, header) = (folder.path().to_owned(), vec![]);
-        let files = Files { folder, generation: 1, process: 0, header, checkpoints: NEVER, part: 0, from: 0 };
+        let files = LogFiles { folder, generation: 1, process: 0, header, checkpoints: NEVER, part: 0, from: 0 };
         let (path, observer) = (PathBuf::from("/dev/full"), Box::new(seen.clone()));
         let file = OpenOptions::new().append(true).open(&path).unwrap();
         BindingWriter { files, path, file, submitted, unflushed: Vec::new(), bytes: 0, observer }.write_all();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::frame::Batch;
+use super::frame::FrameBatch;
 use super::segments::Journal;
 use super::{FRAME_BYTES, segment_path, unwritable};
 use crate::error::Result;
@@ -31,7 +31,7 @@ impl Appender {
     /// # Errors
     /// Of kind `State`: if they cannot be written, or it is not known whether they were. The appender must not be used
     /// after that.
-    pub fn append(&mut self, batch: &mut Batch) -> Result<bool> {
+    pub fn append(&mut self, batch: &mut FrameBatch) -> Result<bool> {
         if batch.entries() == 0 {
             return Ok(true);
         }
@@ -43,7 +43,7 @@ impl Appender {
         written.map(|()| true)
     }
 
-    fn write(&mut self, batch: &mut Batch) -> Result<()> {
+    fn write(&mut self, batch: &mut FrameBatch) -> Result<()> {
         let newest = self.journal.newest();
         if newest.bytes >= self.segment_bytes {
             self.begin_segment()?;

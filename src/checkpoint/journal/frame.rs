@@ -38,7 +38,7 @@ pub enum Entry<'a> {
 
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct FrameHeader {
     /// The offset of the first entry.
     pub(super) first: u64,
     pub(super) entries: u32,
@@ -47,7 +47,7 @@ pub(super) struct Header {
     checksum: u32,
 }
 
-impl Header {
+impl FrameHeader {
     /// Reads a header, of a frame whose checksums begin with `seed`.
     pub(super) fn parse(bytes: &[u8], seed: u32) -> Result<Self, String> {
         let bytes: &[u8; HEADER_BYTES] = bytes.try_into().map_err(|_| "it is too short".to_owned())?;
@@ -59,7 +59,7 @@ impl Header {
             return Err("the checksum of its header does not match".to_owned());
         }
         let first = u64::from(number(4)) | u64::from(number(8)) << 32;
-        Ok(Header { first, entries: number(12), bytes: number(16), checksum: number(20) })
+        Ok(FrameHeader { first, entries: number(12), bytes: number(16), checksum: number(20) })
     }
 
     /// The offset after the last entry.
@@ -122,19 +122,19 @@ pub(super) fn sealed_frame(first: u64, entries: u32, body: &[u8], seed: u32) -> 
 
 /// Entries that become a frame.
 #[derive(Debug)]
-pub struct Batch {
+pub struct FrameBatch {
     /// Room for the header, and the body.
     bytes: Vec<u8>,
     entries: u32,
 }
 
-impl Default for Batch {
+impl Default for FrameBatch {
     fn default() -> Self {
-        Batch { bytes: vec![0; HEADER_BYTES], entries: 0 }
+        FrameBatch { bytes: vec![0; HEADER_BYTES], entries: 0 }
     }
 }
 
-impl Batch {
+impl FrameBatch {
     /// Appends an entry.
     pub fn push(&mut self, entry: Entry<'_>) {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("records are shorter than 64 MiB");
@@ -186,11 +186,11 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_and_nothing_else() {
-        let mut batch = Batch::default();
+        let mut batch = FrameBatch::default();
         ENTRIES.into_iter().for_each(|entry| batch.push(entry));
         let frame = batch.frame(1 << 33, 7).to_vec();
         let read = |frame: &[u8], seed| {
-            let header = Header::parse(&frame[..HEADER_BYTES], seed)?;
+            let header = FrameHeader::parse(&frame[..HEADER_BYTES], seed)?;
             header.check(&frame[HEADER_BYTES..], seed).map(|()| header)
         };
         let header = read(&frame, 7).unwrap();
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_emptied_batch_is_as_a_new_one() {
-        let mut batch = Batch::default();
+        let mut batch = FrameBatch::default();
         batch.push(Entry::Record(&[0; 1_000]));
         batch.clear(100);
         assert_eq!((batch.entries(), batch.bytes()), (0, HEADER_BYTES));

@@ -4,19 +4,19 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::frame::{Entry, HEADER_BYTES, Header, entry};
+use super::frame::{Entry, FrameHeader, HEADER_BYTES, entry};
 use super::segments::Journal;
 use super::{damaged, segment_path, unreadable};
 use crate::error::Result;
 
 /// Reads the records of a journal in order.
 #[derive(Debug)]
-pub struct Cursor {
+pub struct JournalReader {
     journal: Journal,
     seed: u32,
     /// The offset of the next record.
     next: u64,
-    segment: Option<Open>,
+    segment: Option<OpenSegment>,
     /// The body of a frame.
     body: Vec<u8>,
     /// The position of the next entry in it.
@@ -27,16 +27,16 @@ pub struct Cursor {
 
 /// A segment that is being read.
 #[derive(Debug)]
-struct Open {
+struct OpenSegment {
     path: PathBuf,
     file: File,
     /// Where the next frame begins.
     at: u64,
 }
 
-impl Open {
+impl OpenSegment {
     /// Reads the next header; `None` at the end.
-    fn header(&self, seed: u32) -> Result<Option<Header>> {
+    fn header(&self, seed: u32) -> Result<Option<FrameHeader>> {
         let mut bytes = [0; HEADER_BYTES];
         let mut read = 0;
         while read < HEADER_BYTES {
@@ -50,13 +50,13 @@ impl Open {
         if read == 0 {
             return Ok(None);
         }
-        Header::parse(&bytes[..read], seed).map(Some).map_err(|why| damaged(&self.path, self.at, &why))
+        FrameHeader::parse(&bytes[..read], seed).map(Some).map_err(|why| damaged(&self.path, self.at, &why))
     }
 }
 
-impl Cursor {
+impl JournalReader {
     pub(super) fn new(journal: Journal, from: u64, seed: u32) -> Self {
-        Cursor { journal, seed, next: from, segment: None, body: Vec::new(), at: 0, entries: (from, from) }
+        JournalReader { journal, seed, next: from, segment: None, body: Vec::new(), at: 0, entries: (from, from) }
     }
 
     /// The offset of the next record.
@@ -136,11 +136,11 @@ impl Cursor {
         }
     }
 
-    fn open(&self) -> Result<Open> {
+    fn open(&self) -> Result<OpenSegment> {
         // If the record is older than the oldest segment, opening that one reports it.
         let first = self.journal.segment_of(self.next).map_or_else(|| self.journal.begins(), |segment| segment.first);
         let path = segment_path(self.journal.folder(), first);
         let file = File::open(&path).map_err(|why| unreadable(&path, why))?;
-        Ok(Open { path, file, at: 0 })
+        Ok(OpenSegment { path, file, at: 0 })
     }
 }

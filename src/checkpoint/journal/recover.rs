@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::append::create;
-use super::frame::{HEADER_BYTES, Header, MAGIC, entry, sealed_frame};
+use super::frame::{FrameHeader, HEADER_BYTES, MAGIC, entry, sealed_frame};
 use super::segments::Segment;
 use super::{Wanted, damaged, segment_path, unreadable, unwritable};
 use crate::error::{Error, ErrorKind, Result};
@@ -106,31 +106,31 @@ fn measure(path: &Path, bytes: &[u8], first: u64, seed: u32) -> Result<Sound> {
                 return Err(damaged(path, at as u64, &why));
             }
             // What comes after a frame was appended after the frame was flushed.
-            Err(Fault { why, more }) if more || has_frame(bytes, at + 1, seed) => {
+            Err(FrameFault { why, more }) if more || has_frame(bytes, at + 1, seed) => {
                 return Err(damaged(path, at as u64, &why));
             }
-            Err(Fault { why, .. }) => return Ok(Sound { bytes: at as u64, next, torn: Some(why) }),
+            Err(FrameFault { why, .. }) => return Ok(Sound { bytes: at as u64, next, torn: Some(why) }),
         }
     }
     Ok(Sound { bytes: at as u64, next, torn: None })
 }
 
 /// Why there is no sound frame.
-struct Fault {
+struct FrameFault {
     why: String,
     /// Its end is known, and something follows it.
     more: bool,
 }
 
-fn frame_at(bytes: &[u8], at: usize, seed: u32) -> Result<Header, Fault> {
+fn frame_at(bytes: &[u8], at: usize, seed: u32) -> Result<FrameHeader, FrameFault> {
     let rest = &bytes[at..];
-    let header =
-        Header::parse(&rest[..rest.len().min(HEADER_BYTES)], seed).map_err(|why| Fault { why, more: false })?;
+    let header = FrameHeader::parse(&rest[..rest.len().min(HEADER_BYTES)], seed)
+        .map_err(|why| FrameFault { why, more: false })?;
     let end = usize::try_from(header.frame_bytes()).unwrap_or(usize::MAX);
     let Some(body) = rest.get(HEADER_BYTES..end) else {
-        return Err(Fault { why: "it has no end".to_owned(), more: false });
+        return Err(FrameFault { why: "it has no end".to_owned(), more: false });
     };
-    header.check(body, seed).map_err(|why| Fault { why, more: end < rest.len() })?;
+    header.check(body, seed).map_err(|why| FrameFault { why, more: end < rest.len() })?;
     Ok(header)
 }
 

@@ -26,7 +26,7 @@ struct Shared {
     bytes_max: u64,
     /// Records before this offset are on disk.
     durable: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<JournalState>,
     /// Notified when there may be space.
     pruned: Condvar,
     /// Held during an append.
@@ -34,7 +34,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct State {
+struct JournalState {
     /// From the oldest to the newest, which is appended to; never empty.
     segments: VecDeque<Segment>,
     /// An append waits for space.
@@ -42,7 +42,7 @@ struct State {
     closed: bool,
 }
 
-impl State {
+impl JournalState {
     fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
@@ -59,7 +59,7 @@ impl Journal {
             folder,
             bytes_max,
             durable: AtomicU64::new(durable),
-            state: Mutex::new(State { segments: segments.into(), full: false, closed: false }),
+            state: Mutex::new(JournalState { segments: segments.into(), full: false, closed: false }),
             pruned: Condvar::new(),
             appending: Mutex::new(()),
         }))

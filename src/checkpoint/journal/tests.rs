@@ -15,7 +15,7 @@ fn wanted(from: u64, next: u64) -> Wanted {
 
 /// Appends each of `frames` as one.
 fn append(appender: &mut Appender, frames: &[&[&str]]) {
-    let mut batch = Batch::default();
+    let mut batch = FrameBatch::default();
     for frame in frames {
         frame.iter().for_each(|record| batch.push(Entry::Record(record.as_bytes())));
         assert!(appender.append(&mut batch).unwrap());
@@ -23,7 +23,7 @@ fn append(appender: &mut Appender, frames: &[&[&str]]) {
     }
 }
 
-fn read_all(cursor: &mut Cursor) -> Result<Vec<(u64, String)>> {
+fn read_all(cursor: &mut JournalReader) -> Result<Vec<(u64, String)>> {
     let mut all = Vec::new();
     while let Some((offset, entry)) = cursor.read()? {
         let text = match entry {
@@ -68,7 +68,7 @@ fn offsets_go_on_over_generations_and_segments() {
         assert_eq!(read_all(&mut cursor).unwrap(), numbered(&texts, 0));
         assert_eq!(cursor.offset(), journal.durable());
         for from in [1, 2, 39, 40] {
-            let mut cursor = Cursor::new(journal.clone(), from, frame::seed("s"));
+            let mut cursor = JournalReader::new(journal.clone(), from, frame::seed("s"));
             assert_eq!(read_all(&mut cursor).unwrap(), numbered(&texts[from as usize..], from));
         }
     }
@@ -83,7 +83,7 @@ fn offsets_go_on_over_generations_and_segments() {
 fn rejected_lines_are_kept_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let (_, mut appender, mut cursor) = journals(folder.path()).open("in", 0, wanted(0, 0)).unwrap();
-    let mut batch = Batch::default();
+    let mut batch = FrameBatch::default();
     batch.push(Entry::Rejected { size: 5_000, head: b"abc" });
     batch.push(Entry::Record(b"next"));
     appender.append(&mut batch).unwrap();
@@ -237,7 +237,7 @@ fn a_full_journal_takes_nothing_until_it_is_pruned() {
     let (journal, mut appender, mut cursor) = journals(folder.path()).open("in", 0, limited).unwrap();
     let (told, appended) = mpsc::channel();
     let thread = std::thread::spawn(move || {
-        let mut batch = Batch::default();
+        let mut batch = FrameBatch::default();
         loop {
             batch.push(Entry::Record(b"some text"));
             if !appender.append(&mut batch).unwrap() {
@@ -273,7 +273,7 @@ fn what_cannot_be_written_is_an_error_and_is_not_read() {
     let (journal, _, mut cursor) = journals(folder.path()).open("in", 0, wanted(0, 0)).unwrap();
     let full = fs::OpenOptions::new().append(true).open("/dev/full").unwrap();
     let mut appender = Appender::new(journal.clone(), full, 1, 1_000);
-    let mut batch = Batch::default();
+    let mut batch = FrameBatch::default();
     batch.push(Entry::Record(b"x"));
     let error = appender.append(&mut batch).unwrap_err().to_string();
     assert!(error.contains("cannot write") && error.contains("free some space"), "{error}");
@@ -292,7 +292,7 @@ fn a_closed_journal_takes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, mut appender, _) = journals(folder.path()).open("in", 0, wanted(0, 0)).unwrap();
     journal.close();
-    let mut batch = Batch::default();
+    let mut batch = FrameBatch::default();
     batch.push(Entry::Record(b"x"));
     assert!(!appender.append(&mut batch).unwrap());
     assert_eq!(journal.bytes(), 0);

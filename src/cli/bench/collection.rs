@@ -28,7 +28,7 @@ pub(super) struct Collection {
 /// A description: a file that cannot be read, or a row that is not a [`Change`].
 pub(super) fn of(folder: &Path) -> Result<Collection, String> {
     let cannot = |path: &Path, why: &dyn std::fmt::Display| format!("cannot read {path:?}: {why}");
-    let mut sum = Sum::default();
+    let mut sum = CollectionSum::default();
     for entry in std::fs::read_dir(folder).map_err(|why| cannot(folder, &why))? {
         let path = entry.map_err(|why| cannot(folder, &why))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -47,12 +47,12 @@ pub(super) fn of(folder: &Path) -> Result<Collection, String> {
 }
 
 #[derive(Default)]
-struct Sum {
+struct CollectionSum {
     rows: i64,
     hash: u128,
 }
 
-impl Sum {
+impl CollectionSum {
     fn add(&mut self, change: &Change<Value>) {
         let mut hasher = SipHasher13::new();
         // Keys are in order, however they were written.

@@ -7,7 +7,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 
 use super::args::CompareArgs;
-use super::results::Results;
+use super::results::BenchResults;
 use super::summary::{Figures, Spread, figures};
 use super::table::thousands;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ pub(super) fn compare(args: &CompareArgs) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &Path) -> Result<Results> {
+fn read(file: &Path) -> Result<BenchResults> {
     let hint = "name two files that `tidewatch bench --json FILE` wrote";
     let cannot = || format!("cannot read results from {file:?}");
     let text = std::fs::read(file).map_err(|why| Error::config(cannot()).because(why).hint(hint))?;
@@ -43,7 +43,7 @@ fn milliseconds(n: f64) -> String {
     format!("{n:.1}")
 }
 
-fn render(a: &Results, b: &Results) -> String {
+fn render(a: &BenchResults, b: &BenchResults) -> String {
     let mut text = String::new();
     for different in differences(a, b) {
         let _ = writeln!(text, "not the same: {different}");
@@ -83,21 +83,22 @@ fn overlap(a: Spread, b: Spread) -> bool {
 }
 
 /// What else differs between the two results, since it may explain the ratios.
-fn differences(a: &Results, b: &Results) -> Vec<String> {
+fn differences(a: &BenchResults, b: &BenchResults) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: &str, a: String, b: String| {
         if a != b {
             found.push(format!("{what}: {a} and {b}"));
         }
     };
-    let rate = |results: &Results| results.rate.map_or("as fast as possible".to_owned(), |rate| format!("{rate}/s"));
-    let input = |results: &Results| match results.generated.as_slice() {
+    let rate =
+        |results: &BenchResults| results.rate.map_or("as fast as possible".to_owned(), |rate| format!("{rate}/s"));
+    let input = |results: &BenchResults| match results.generated.as_slice() {
         [] => "given input".to_owned(),
         inputs => {
             inputs.iter().map(|i| format!("{} records for {}", i.records, i.source)).collect::<Vec<_>>().join(", ")
         }
     };
-    let machine = |results: &Results| {
+    let machine = |results: &BenchResults| {
         let machine = &results.machine;
         format!("{} cores of {}", machine.cores, machine.cpu.as_deref().unwrap_or("an unknown CPU"))
     };

@@ -114,7 +114,7 @@ fn generate(name: &str, config: &GeneratorConfig, folder: &Path, rate: Option<u6
     let context =
         SourceContext { name: name.to_owned(), worker: 0, workers: 1, record_bytes_max: usize::MAX, journals: None };
     let mut reader = Generator::new(config).open(&context)?;
-    let mut files = Files { folder, files: Vec::new(), bytes: 0, records: 0, failed: None };
+    let mut files = PartitionFiles { folder, files: Vec::new(), bytes: 0, records: 0, failed: None };
     while reader.poll(BUDGET, &mut files)? != Polled::Finished && files.failed.is_none() {}
     files.finish().map_err(failed)?;
 
@@ -128,7 +128,7 @@ fn generate(name: &str, config: &GeneratorConfig, folder: &Path, rate: Option<u6
 }
 
 /// The files of the partitions, in their order.
-struct Files<'f> {
+struct PartitionFiles<'f> {
     folder: &'f Path,
     files: Vec<BufWriter<File>>,
     records: u64,
@@ -136,7 +136,7 @@ struct Files<'f> {
     failed: Option<std::io::Error>,
 }
 
-impl Files<'_> {
+impl PartitionFiles<'_> {
     fn path(&self, partition: usize) -> PathBuf {
         self.folder.join(format!("{partition:04}.jsonl"))
     }
@@ -149,7 +149,7 @@ impl Files<'_> {
     }
 }
 
-impl Collector for Files<'_> {
+impl Collector for PartitionFiles<'_> {
     /// A generator announces its partitions in their order.
     fn joined(&mut self, partition: Partition, _: &str) {
         match File::create(self.path(partition.0 as usize)) {

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::results::Combination;
 use crate::cli::args::ConfigArgs;
 use crate::cli::child::{path_option, this_program};
-use crate::cli::report::Report;
+use crate::cli::report::RunReport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::supervise::StopRequests;
 
@@ -25,7 +25,7 @@ pub(super) fn measure(
     config: &ConfigArgs,
     folder: &Path,
     requests: &StopRequests,
-) -> Result<Option<Report>> {
+) -> Result<Option<RunReport>> {
     let (said, report) = (folder.join("stderr"), folder.join("report"));
     let failed = |why| Error::new(ErrorKind::Internal, format!("cannot measure {dataflow:?}")).because(why);
     let Combination { processes, workers } = combination;

@@ -6,13 +6,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::collection::Collection;
-use crate::cli::report::Report;
+use crate::cli::report::RunReport;
 use crate::record::Reason;
 use crate::telemetry::Distribution;
 
 /// Everything that was measured, and what is needed to measure it again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Results {
+pub(super) struct BenchResults {
     /// The version of this program.
     pub version: String,
     /// The build: a hash of the executable.
@@ -79,7 +79,7 @@ impl fmt::Display for Combination {
 pub(super) struct Measured {
     #[serde(flatten)]
     pub combination: Combination,
-    pub runs: Vec<Run>,
+    pub runs: Vec<MeasuredRun>,
     /// The collections that the changes add up to, by sink, for each run that wrote them to files of its own, warm-ups
     /// included.
     #[serde(default)]
@@ -88,7 +88,7 @@ pub(super) struct Measured {
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Run {
+pub(super) struct MeasuredRun {
     /// From the beginning of the dataflow to its end, start and end of the processes excluded.
     pub seconds: f64,
     /// CPU time of its processes, start and end included.
@@ -123,14 +123,14 @@ pub(super) struct Latency {
     pub max_ms: f64,
 }
 
-impl Run {
+impl MeasuredRun {
     /// From a run's report; with latency only if that is meaningful.
-    pub fn of(report: &Report, at_rate: bool) -> Self {
+    pub fn of(report: &RunReport, at_rate: bool) -> Self {
         let (finished, totals) = (&report.finished, &report.finished.totals);
         let dead = |letters: &BTreeMap<Reason, u64>| letters.clone().into_iter().filter(|(_, n)| *n > 0).collect();
         let mut latency = Distribution::default();
         finished.latency.values().for_each(|source| latency.merge(source));
-        Run {
+        MeasuredRun {
             seconds: finished.seconds,
             cpu_seconds: finished.usage.cpu_seconds,
             memory_peak_bytes: finished.usage.memory_peak_bytes,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::collection::Collection;
-use super::results::{Combination, Latency, Measured, Results, Run};
+use super::results::{BenchResults, Combination, Latency, Measured, MeasuredRun};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The median of some values, with the least and the greatest.
@@ -49,7 +49,7 @@ pub(super) struct Figures {
 impl Figures {
     /// Of the runs of one combination; `None` if there are none.
     pub fn of(measured: &Measured) -> Option<Self> {
-        let spread = |figure: fn(&Run) -> f64| Spread::of(measured.runs.iter().map(figure));
+        let spread = |figure: fn(&MeasuredRun) -> f64| Spread::of(measured.runs.iter().map(figure));
         let latency = |figure: fn(Latency) -> f64| {
             let figures: Option<Vec<f64>> = measured.runs.iter().map(|run| run.latency.map(figure)).collect();
             Spread::of(figures?)
@@ -61,12 +61,12 @@ impl Figures {
         })();
         Some(Figures {
             combination: measured.combination,
-            events_per_second: spread(Run::events_per_second)?,
-            bytes_per_second: spread(Run::bytes_per_second)?,
+            events_per_second: spread(MeasuredRun::events_per_second)?,
+            bytes_per_second: spread(MeasuredRun::bytes_per_second)?,
             seconds: spread(|run| run.seconds)?,
             cpu_seconds: spread(|run| run.cpu_seconds)?,
-            cpu_us_per_event: spread(Run::cpu_us_per_event)?,
-            cores: spread(Run::cores)?,
+            cpu_us_per_event: spread(MeasuredRun::cpu_us_per_event)?,
+            cores: spread(MeasuredRun::cores)?,
             memory_peak_bytes: memory.and_then(Spread::of),
             latency_ms,
         })
@@ -84,13 +84,13 @@ impl Figures {
 }
 
 /// The figures of all combinations, in their order.
-pub(super) fn figures(results: &Results) -> Vec<Figures> {
+pub(super) fn figures(results: &BenchResults) -> Vec<Figures> {
     results.combinations.iter().filter_map(Figures::of).collect()
 }
 
 /// Compares every run with the first one: a benchmark with wrong results is worthless. Combinations are compared with
 /// each other, too, since neither workers nor processes may change a result.
-pub(super) fn agree(results: &Results) -> Result<()> {
+pub(super) fn agree(results: &BenchResults) -> Result<()> {
     let mut runs = results.combinations.iter().flat_map(|m| m.runs.iter().zip(1..).map(|run| (m.combination, run)));
     let Some((first, (reference, _))) = runs.next() else { return Ok(()) };
     for (combination, (run, number)) in runs {
@@ -120,7 +120,7 @@ pub(super) fn agree(results: &Results) -> Result<()> {
 }
 
 /// The first sink whose changes do not add up to the same in two runs, in words.
-fn other_collection(results: &Results) -> Option<String> {
+fn other_collection(results: &BenchResults) -> Option<String> {
     let mut first: BTreeMap<&str, (Combination, &Collection)> = BTreeMap::new();
     for measured in &results.combinations {
         for (sink, theirs) in measured.collections.iter().flatten() {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 
-use super::results::Results;
+use super::results::BenchResults;
 use super::summary::{Figures, Spread, figures};
 
 /// How much longer than its records took to arrive a run may take until it counts as too slow for them: a share, and
@@ -14,7 +14,7 @@ const BEHIND_SHARE: f64 = 1.05;
 const BEHIND_SECONDS: f64 = 1.0;
 
 /// The results as text: what was measured, the table, and remarks.
-pub(super) fn render(results: &Results) -> String {
+pub(super) fn render(results: &BenchResults) -> String {
     let all = figures(results);
     let mut text = heading(results);
     let Some(first) = all.first() else { return text };
@@ -36,7 +36,7 @@ pub(super) fn render(results: &Results) -> String {
     text
 }
 
-fn heading(results: &Results) -> String {
+fn heading(results: &BenchResults) -> String {
     let mut text = String::new();
     let machine = &results.machine;
     let memory = machine.memory_bytes.map(|bytes| format!(", {:.0} GB", bytes as f64 / 1e9)).unwrap_or_default();
@@ -104,7 +104,7 @@ pub(super) fn thousands(n: f64) -> String {
     }
 }
 
-fn note(results: &Results, all: &[Figures]) -> String {
+fn note(results: &BenchResults, all: &[Figures]) -> String {
     let runs = results.combinations.first().map_or(0, |measured| measured.runs.len());
     let of = if runs == 1 { "one run".to_owned() } else { format!("medians of {runs} runs, least – greatest") };
     let Some(rate) = results.rate else {
@@ -125,7 +125,7 @@ fn note(results: &Results, all: &[Figures]) -> String {
 }
 
 /// Whether the dataflow took markedly longer than its records took to arrive.
-fn is_behind(results: &Results, figures: &Figures) -> bool {
+fn is_behind(results: &BenchResults, figures: &Figures) -> bool {
     let Some(rate) = results.rate else { return false };
     let longest = results.generated.iter().map(|input| input.records).max().unwrap_or(0) as f64 / rate as f64;
     figures.seconds.median > longest * BEHIND_SHARE + BEHIND_SECONDS

@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = PARTITION_BYTES_MAX / 2;
 const LOG_BYTES_MAX: usize = 64 * CHUNK_BYTES;
 
 /// A log on its way into the broker.
-pub(super) struct Log {
+pub(super) struct DemoLog {
     /// Lines with the key that decides their partition.
     lines: Vec<(Option<String>, Vec<u8>)>,
     /// Its description.
@@ -31,13 +31,13 @@ pub(super) struct Log {
     pub planted: Vec<Attack>,
 }
 
-impl Log {
+impl DemoLog {
     /// Generates a log with planted attacks.
-    pub(super) fn generate(seed: u64) -> Log {
+    pub(super) fn generate(seed: u64) -> DemoLog {
         let config = openssh::demo(seed);
         let lines = AuthLog::new(&config).map(|line| (Some(line.host.to_string()), line.bytes)).collect();
         let planted = Plan::new(&config).attacks().to_vec();
-        Log {
+        DemoLog {
             lines,
             about: format!("6 hours of {} hosts, generated from seed {seed}", config.partitions),
             partitions: config.partitions,
@@ -47,7 +47,7 @@ impl Log {
     }
 
     /// Reads the user's log.
-    pub(super) fn read(file: &Path, year: Option<i32>) -> Result<Log> {
+    pub(super) fn read(file: &Path, year: Option<i32>) -> Result<DemoLog> {
         let bytes = std::fs::read(file)
             .map_err(|why| Error::source(format!("cannot read log {:?}", file.display().to_string())).because(why))?;
         if bytes.len() > LOG_BYTES_MAX {
@@ -67,7 +67,7 @@ impl Log {
             }
             lines.push((Some(partition.to_string()), line.to_vec()));
         }
-        Ok(Log { lines, about: file.display().to_string(), partitions: partition + 1, year, planted: Vec::new() })
+        Ok(DemoLog { lines, about: file.display().to_string(), partitions: partition + 1, year, planted: Vec::new() })
     }
 
     /// Writes the log to a topic and returns how many lines it has.

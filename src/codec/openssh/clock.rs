@@ -57,15 +57,15 @@ impl fmt::Debug for Zone {
 
 /// Determines the time of the lines of one partition, in order.
 #[derive(Clone, Debug)]
-pub(super) struct Clock {
+pub(super) struct LineClock {
     /// `None`: universal time, which needs no rules.
     zone: Option<Zone>,
-    heard: Heard,
+    heard: LineClockState,
 }
 
 /// The state after the lines so far.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Heard {
+pub(super) struct LineClockState {
     years: YearTracker,
     /// The time of the line before, in seconds since the Unix epoch. Only kept with a zone.
     before_s: Option<i64>,
@@ -73,19 +73,19 @@ pub(super) struct Heard {
     gone_back_s: Option<i64>,
 }
 
-impl Clock {
+impl LineClock {
     pub(super) fn new(year: Option<i32>, zone: Option<Zone>) -> Self {
         let zone = zone.filter(|zone| *zone != Zone::UTC);
-        Clock { zone, heard: Heard { years: YearTracker::new(year), before_s: None, gone_back_s: None } }
+        LineClock { zone, heard: LineClockState { years: YearTracker::new(year), before_s: None, gone_back_s: None } }
     }
 
     /// The state, for a checkpoint.
-    pub(super) fn heard(&self) -> &Heard {
+    pub(super) fn heard(&self) -> &LineClockState {
         &self.heard
     }
 
     /// Resumes from the state of another clock.
-    pub(super) fn resume(&mut self, heard: Heard) {
+    pub(super) fn resume(&mut self, heard: LineClockState) {
         self.heard = heard;
     }
 
@@ -120,7 +120,7 @@ fn shown(zone: Option<&Zone>, epoch_ms: u64) -> Option<DateTime> {
     })
 }
 
-impl Heard {
+impl LineClockState {
     fn in_zone(&mut self, zone: &TimeZone, civil: DateTime) -> Result<Timestamp, jiff::Error> {
         let ambiguous = zone.to_ambiguous_timestamp(civil);
         let instant = match ambiguous.offset() {

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::{Clock, Heard};
-use super::header::{self, Header};
+use super::clock::{LineClock, LineClockState};
+use super::header::{self, SyslogHeader};
 use super::last::LastMessages;
 use super::message::{self, Meaning};
 use super::pairs::{Dialogue, Pairs};
-use super::tag::{self, Said};
+use super::tag::{self, TagContent};
 use super::{AuthEvent, AuthLine, AuthOptions};
 use crate::record::{Decoder, Reason, Rejection, Text};
 use crate::time::EventTime;
@@ -18,13 +18,13 @@ use crate::time::EventTime;
 /// twice, and what was repeated.
 #[derive(Clone, Debug)]
 pub struct AuthDecoder {
-    clock: Clock,
-    memory: Memory,
+    clock: LineClock,
+    memory: DecoderState,
 }
 
 /// Its state besides the times of the lines.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Memory {
+struct DecoderState {
     /// How many lines there were, refused ones included.
     lines: u64,
     last: LastMessages,
@@ -50,7 +50,7 @@ fn refuse(detail: impl Into<String>) -> Rejection {
 
 impl AuthDecoder {
     pub(super) fn new(options: &AuthOptions) -> Self {
-        AuthDecoder { clock: Clock::new(options.year, options.zone.clone()), memory: Memory::default() }
+        AuthDecoder { clock: LineClock::new(options.year, options.zone.clone()), memory: DecoderState::default() }
     }
 }
 
@@ -62,7 +62,7 @@ impl Decoder<AuthLine> for AuthDecoder {
         // The same as the lossy conversion alone, at a fraction of its time.
         let line = simdutf8::basic::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
         let line = line.trim_end_matches(['\r', '\n', ' ', '\t', '\0']);
-        let Header { stamp, host, said } = header::parse(line).map_err(|detail| {
+        let SyslogHeader { stamp, host, said } = header::parse(line).map_err(|detail| {
             self.memory.last.forget_all();
             refuse(detail)
         })?;
@@ -72,7 +72,7 @@ impl Decoder<AuthLine> for AuthDecoder {
             refuse(detail)
         })?;
         match said {
-            Said::Message { program, pid, text } if !tag::is_of_sshd(program) => {
+            TagContent::Message { program, pid, text } if !tag::is_of_sshd(program) => {
                 let (repeated, text) = message::unfold(text).unwrap_or((1, text));
                 if tag::is_like_sshd(program) && !matches!(message::read(message::trim(text)), Ok(Meaning::Other)) {
                     self.memory.last.forget(&host);
@@ -85,10 +85,10 @@ impl Decoder<AuthLine> for AuthDecoder {
                 let event = AuthEvent::Other { message: text.into() };
                 Ok(AuthLine { at, host, program, pid, event, repeated, number })
             }
-            Said::Message { program, pid, text } => {
-                self.memory.of_sshd(Line { at, host, program: program.into(), pid, number }, text)
+            TagContent::Message { program, pid, text } => {
+                self.memory.of_sshd(LineParts { at, host, program: program.into(), pid, number }, text)
             }
-            Said::Repeated { times } => self.memory.repeated(at, &host, number, times, line),
+            TagContent::Repeated { times } => self.memory.repeated(at, &host, number, times, line),
         }
     }
 
@@ -97,7 +97,8 @@ impl Decoder<AuthLine> for AuthDecoder {
     }
 
     fn resume(&mut self, state: &[u8]) -> Result<(), String> {
-        let (heard, memory): (Heard, Memory) = postcard::from_bytes(state).map_err(|why| why.to_string())?;
+        let (heard, memory): (LineClockState, DecoderState) =
+            postcard::from_bytes(state).map_err(|why| why.to_string())?;
         self.clock.resume(heard);
         self.memory = memory;
         Ok(())
@@ -105,7 +106,7 @@ impl Decoder<AuthLine> for AuthDecoder {
 }
 
 /// A line of sshd without its message.
-struct Line {
+struct LineParts {
     at: EventTime,
     host: Text,
     program: Text,
@@ -113,8 +114,8 @@ struct Line {
     number: u64,
 }
 
-impl Memory {
-    fn of_sshd(&mut self, line: Line, text: &str) -> Result<AuthLine, Rejection> {
+impl DecoderState {
+    fn of_sshd(&mut self, line: LineParts, text: &str) -> Result<AuthLine, Rejection> {
         let read = || {
             let (times, text) = message::unfold(message::trim(text))?;
             message::read(text).map(|meaning| (times, text, meaning))
@@ -122,7 +123,7 @@ impl Memory {
         match read() {
             Ok((repeated, text, Meaning::Other)) => {
                 self.last.keep(&line.host, &line.program, line.pid, None);
-                let Line { at, host, program, pid, number } = line;
+                let LineParts { at, host, program, pid, number } = line;
                 Ok(AuthLine {
                     at,
                     host,
@@ -161,7 +162,7 @@ impl Memory {
         };
         let (host, program, pid) = (host.clone(), last.program.clone(), last.pid);
         match last.is_login.then(|| message::read(&last.message)) {
-            Some(Ok(meaning)) => Ok(self.login(Line { at, host, program, pid, number }, meaning, times)),
+            Some(Ok(meaning)) => Ok(self.login(LineParts { at, host, program, pid, number }, meaning, times)),
             _ => {
                 let event = AuthEvent::Other { message: line.into() };
                 Ok(AuthLine { at, host, program, pid, event, repeated: times, number })
@@ -170,13 +171,13 @@ impl Memory {
     }
 
     /// The record of a login. A failed dialogue that was reported before by the other side is a duplicate.
-    fn login(&mut self, line: Line, meaning: Meaning, times: u32) -> AuthLine {
+    fn login(&mut self, line: LineParts, meaning: Meaning, times: u32) -> AuthLine {
         let (event, by_pam) = match meaning {
             Meaning::Event(event) => (event, false),
             Meaning::OfPam(event) => (event, true),
             Meaning::Other => (AuthEvent::Other { message: Text::EMPTY }, false),
         };
-        let Line { at, host, program, pid, number } = line;
+        let LineParts { at, host, program, pid, number } = line;
         let mut record = AuthLine { at, host, program, pid, event, repeated: times, number };
         if let AuthEvent::Failed { method, user, source_ip, .. } = &record.event
             && method.starts_with("keyboard-interactive")

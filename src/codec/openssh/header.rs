@@ -4,15 +4,15 @@
 //! precede the time, and RFC 5424 is understood.
 
 use super::stamp::{self, Stamp};
-use super::tag::{self, Said};
+use super::tag::{self, TagContent};
 
 /// A line, split into its parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Header<'a> {
+pub(super) struct SyslogHeader<'a> {
     pub stamp: Stamp,
     /// Empty if the line has none.
     pub host: &'a str,
-    pub said: Said<'a>,
+    pub said: TagContent<'a>,
 }
 
 /// The largest priority: facility 23, level 7.
@@ -23,17 +23,17 @@ const NO_TIME_5424: &str = "no time: expected RFC 3339 after the version";
 
 /// Splits `line`, or returns what is missing.
 #[inline]
-pub(super) fn parse(line: &str) -> Result<Header<'_>, &'static str> {
+pub(super) fn parse(line: &str) -> Result<SyslogHeader<'_>, &'static str> {
     let common = || {
         let (stamp, rest) = stamp::common(line)?;
         let (host, said) = tag::common(rest)?;
-        Some(Header { stamp, host, said })
+        Some(SyslogHeader { stamp, host, said })
     };
     common().map_or_else(|| uncommon(line), Ok)
 }
 
 #[inline(never)]
-fn uncommon(line: &str) -> Result<Header<'_>, &'static str> {
+fn uncommon(line: &str) -> Result<SyslogHeader<'_>, &'static str> {
     let line = without_priority(line.trim_start_matches([' ', '\t']));
     // Version 1 is the only one.
     if let Some(rest) = line.strip_prefix("1 ")
@@ -46,7 +46,7 @@ fn uncommon(line: &str) -> Result<Header<'_>, &'static str> {
     }
     let (stamp, rest) = stamp::read(line).ok_or(NO_TIME)?;
     let (host, said) = tag::read(rest)?;
-    Ok(Header { stamp, host, said })
+    Ok(SyslogHeader { stamp, host, said })
 }
 
 /// Strips `<N>`.
@@ -60,7 +60,7 @@ fn without_priority(line: &str) -> &str {
 }
 
 /// `TIME HOST PROGRAM PID ID DATA[ MESSAGE]`, of which each can be `-`.
-fn rfc5424(rest: &str) -> Result<Header<'_>, &'static str> {
+fn rfc5424(rest: &str) -> Result<SyslogHeader<'_>, &'static str> {
     let (stamp, rest) = stamp::read(rest).ok_or(NO_TIME_5424)?;
     let mut words = rest.splitn(4, ' ');
     let mut next = || words.next().filter(|word| !word.is_empty());
@@ -69,12 +69,12 @@ fn rfc5424(rest: &str) -> Result<Header<'_>, &'static str> {
     };
     let (_, rest) = rest.split_once(' ').ok_or("no structured data after the message ID")?;
     let text = without_data(rest).ok_or("structured data without an end")?;
-    let said = Said::Message {
+    let said = TagContent::Message {
         program: tag::without_folder(program),
         pid: process.parse().ok(),
         text: text.trim_start_matches('\u{feff}'),
     };
-    Ok(Header { stamp, host: if host == "-" { "" } else { host }, said })
+    Ok(SyslogHeader { stamp, host: if host == "-" { "" } else { host }, said })
 }
 
 /// What follows structured data: `-`, or elements in brackets whose values are quoted.
@@ -110,7 +110,7 @@ mod tests {
     /// Host, program, process and text.
     fn parsed(line: &str) -> (&str, &str, Option<u32>, &str) {
         match parse(line).unwrap_or_else(|why| panic!("{line}: {why}")) {
-            Header { host, said: Said::Message { program, pid, text }, .. } => (host, program, pid, text),
+            SyslogHeader { host, said: TagContent::Message { program, pid, text }, .. } => (host, program, pid, text),
             header => panic!("{header:?}"),
         }
     }

@@ -15,14 +15,14 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 2048;
 /// The last messages of the hosts of one partition.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct LastMessages {
-    hosts: BTreeMap<Text, Last>,
+    hosts: BTreeMap<Text, LastMessage>,
     /// The host of the line before.
     newest: Text,
 }
 
 /// A message, with the program that wrote it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Last {
+pub(super) struct LastMessage {
     pub program: Text,
     pub pid: Option<u32>,
     /// Whether sshd wrote it, about a login.
@@ -73,7 +73,7 @@ impl LastMessages {
     }
 
     /// The last message of a host, with the host; if `host` is empty and has none, that of the host of the line before.
-    pub(super) fn of(&self, host: &Text) -> Option<(&Text, &Last)> {
+    pub(super) fn of(&self, host: &Text) -> Option<(&Text, &LastMessage)> {
         let named = self.hosts.get_key_value(host);
         if host.is_empty() && named.is_none() { self.hosts.get_key_value(&self.newest) } else { named }
     }

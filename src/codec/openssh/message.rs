@@ -109,7 +109,7 @@ fn behind<'a>(message: &'a str, start: &str) -> Option<&'a str> {
 fn failed(rest: &str) -> Option<AuthEvent> {
     let (method, rest) = method(rest)?;
     let (user, invalid_user) = without_invalid(rest);
-    let Tail { user, source, port } = if invalid_user && is_key(method) {
+    let AddressTail { user, source, port } = if invalid_user && is_key(method) {
         unforged(user)?
     } else if invalid_user {
         last(user)?
@@ -122,12 +122,12 @@ fn failed(rest: &str) -> Option<AuthEvent> {
 
 fn accepted(rest: &str) -> Option<AuthEvent> {
     let (method, rest) = method(rest)?;
-    let Tail { user, source, port } = of_known_user(method, rest)?;
+    let AddressTail { user, source, port } = of_known_user(method, rest)?;
     Some(AuthEvent::Accepted { method: method.into(), user: user.into(), source_ip: Address::parse(source), port })
 }
 
 fn invalid(rest: &str) -> Option<AuthEvent> {
-    let Tail { user, source, port } = last(rest.strip_suffix(PREAUTH).unwrap_or(rest))?;
+    let AddressTail { user, source, port } = last(rest.strip_suffix(PREAUTH).unwrap_or(rest))?;
     Some(AuthEvent::InvalidUser { user: user.into(), source_ip: Address::parse(source), port })
 }
 
@@ -208,7 +208,7 @@ const PREAUTH: &str = " [preauth]";
 
 /// The end of a message: who, and from where.
 #[derive(PartialEq, Eq)]
-struct Tail<'a> {
+struct AddressTail<'a> {
     user: &'a str,
     source: &'a str,
     port: Option<u16>,
@@ -234,17 +234,17 @@ fn without_invalid(rest: &str) -> (&str, bool) {
     }
 }
 
-fn of_known_user<'a>(method: &str, rest: &'a str) -> Option<Tail<'a>> {
+fn of_known_user<'a>(method: &str, rest: &'a str) -> Option<AddressTail<'a>> {
     if is_key(method) { first(rest) } else { last(rest) }
 }
 
 /// The first `USER from ADDRESS port PORT`.
-fn first(rest: &str) -> Option<Tail<'_>> {
+fn first(rest: &str) -> Option<AddressTail<'_>> {
     memchr_iter(b' ', rest.as_bytes()).find_map(|at| with_port(rest, at))
 }
 
 /// The last `USER from ADDRESS port PORT`; or one without a port, if the message ends that way.
-fn last(rest: &str) -> Option<Tail<'_>> {
+fn last(rest: &str) -> Option<AddressTail<'_>> {
     let mut at_end = None;
     for at in memrchr_iter(b' ', rest.as_bytes()) {
         let Some(source) = from(rest, at) else { continue };
@@ -253,7 +253,7 @@ fn last(rest: &str) -> Option<Tail<'_>> {
             // If no such port is possible, an earlier one may be part of the name.
             return with_port(rest, at);
         }
-        let tail = Tail { user: &rest[..at], source, port: None };
+        let tail = AddressTail { user: &rest[..at], source, port: None };
         match after.strip_suffix(PREAUTH).unwrap_or(after) {
             " ssh2" | " ssh1" | " ssh" => return Some(tail),
             "" if at_end.is_none() => at_end = Some(tail),
@@ -265,7 +265,7 @@ fn last(rest: &str) -> Option<Tail<'_>> {
         let rest = rest.strip_prefix(&FROM[1..])?;
         let source = word(rest);
         let port = port(&rest[source.len()..]);
-        (!source.is_empty()).then_some(Tail { user: "", source, port })
+        (!source.is_empty()).then_some(AddressTail { user: "", source, port })
     };
     at_end.or_else(nobody)
 }
@@ -273,7 +273,7 @@ fn last(rest: &str) -> Option<Tail<'_>> {
 /// The tail of a user that the machine does not know, and that offers a key: both ends are the attacker's text, since a
 /// certificate has an ID and a client a name. If several tails are possible, it is the last one if only a key's
 /// fingerprint follows.
-fn unforged(rest: &str) -> Option<Tail<'_>> {
+fn unforged(rest: &str) -> Option<AddressTail<'_>> {
     let (first, last) = (first(rest)?, last(rest)?);
     if first == last {
         return Some(last);
@@ -285,10 +285,10 @@ fn unforged(rest: &str) -> Option<Tail<'_>> {
 }
 
 /// `USER from ADDRESS port PORT …`, if ` from ` stands at `at`.
-fn with_port(rest: &str, at: usize) -> Option<Tail<'_>> {
+fn with_port(rest: &str, at: usize) -> Option<AddressTail<'_>> {
     let source = from(rest, at)?;
     let port = port(&rest[at + FROM.len() + source.len()..])?;
-    Some(Tail { user: &rest[..at], source, port: Some(port) })
+    Some(AddressTail { user: &rest[..at], source, port: Some(port) })
 }
 
 /// The word after ` from `, if that is what begins at the space at `at`.

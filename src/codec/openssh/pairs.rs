@@ -22,12 +22,12 @@ pub(super) const APART_MAX_MS: i64 = 60_000;
 /// Unmatched reports.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Pairs {
-    waiting: VecDeque<Report>,
+    waiting: VecDeque<DialogueReport>,
 }
 
 /// A dialogue, and how many more reports of it one side made than the other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Report {
+struct DialogueReport {
     of: Dialogue,
     by_pam: bool,
     times: u32,
@@ -48,7 +48,7 @@ impl Pairs {
     pub(super) fn new_ones(&mut self, of: Dialogue, by_pam: bool, times: u32, at: EventTime) -> u32 {
         let mut left = times;
         // The counterpart is nearly always the newest.
-        let near = |report: &Report| (report.at.millis() - at.millis()).abs() <= APART_MAX_MS;
+        let near = |report: &DialogueReport| (report.at.millis() - at.millis()).abs() <= APART_MAX_MS;
         let found = self.waiting.iter().rposition(|report| report.of == of && near(report));
         if let Some(index) = found
             && let Some(report) = self.waiting.get_mut(index)
@@ -69,7 +69,7 @@ impl Pairs {
             if self.waiting.len() == WAITING_MAX {
                 self.waiting.pop_front();
             }
-            self.waiting.push_back(Report { of, by_pam, times: left, at });
+            self.waiting.push_back(DialogueReport { of, by_pam, times: left, at });
         }
         left
     }

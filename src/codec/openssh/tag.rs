@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 /// The content of a line after its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said<'a> {
+pub(super) enum TagContent<'a> {
     /// A message of a program; `text` may be empty, and may begin with blanks.
     Message { program: &'a str, pid: Option<u32>, text: &'a str },
     /// `last message repeated N times`: the host's previous line happened so often again.
@@ -20,7 +20,7 @@ const ODD_TAG: &str = "looks like a line of sshd, but has no \"sshd:\" or \"sshd
 
 /// Splits `HOST PROGRAM[PID]: MESSAGE` in exactly this form.
 #[inline]
-pub(super) fn common(rest: &str) -> Option<(&str, Said<'_>)> {
+pub(super) fn common(rest: &str) -> Option<(&str, TagContent<'_>)> {
     let bytes = rest.as_bytes();
     let blank = memchr::memchr(b' ', bytes)?;
     // A word that ends like a tag is one, unless it is an address.
@@ -47,14 +47,14 @@ pub(super) fn common(rest: &str) -> Option<(&str, Said<'_>)> {
     if program.ends_with("syslogd") || text.starts_with("Last message '") {
         return None;
     }
-    Some((host, Said::Message { program, pid, text }))
+    Some((host, TagContent::Message { program, pid, text }))
 }
 
 /// Splits what follows the time, in any form, or returns what is missing; the host is empty if there is none.
-pub(super) fn read(rest: &str) -> Result<(&str, Said<'_>), &'static str> {
+pub(super) fn read(rest: &str) -> Result<(&str, TagContent<'_>), &'static str> {
     let rest = without_level(rest.trim_start_matches(' '));
     if let Some(times) = repeated(rest) {
-        return Ok(("", Said::Repeated { times }));
+        return Ok(("", TagContent::Repeated { times }));
     }
     let (first, after) = word(rest);
     let after = without_level(after.trim_start_matches(' '));
@@ -65,15 +65,15 @@ pub(super) fn read(rest: &str) -> Result<(&str, Said<'_>), &'static str> {
         _ => (first, after),
     };
     if let Some(times) = repeated(rest) {
-        return Ok((host, Said::Repeated { times }));
+        return Ok((host, TagContent::Repeated { times }));
     }
     if first.is_empty() || rest.is_empty() {
         return Err(if is_of_sshd(first) { ODD_TAG } else { "no host after the time" });
     }
     let (program, pid, text) = tag(rest).ok_or(if rest.contains("sshd") { ODD_TAG } else { NO_TAG })?;
     let said = match by_daemon(program, text) {
-        Some(times) => Said::Repeated { times },
-        None => Said::Message { program, pid, text },
+        Some(times) => TagContent::Repeated { times },
+        None => TagContent::Message { program, pid, text },
     };
     Ok((host, said))
 }
@@ -219,8 +219,8 @@ fn word(text: &str) -> (&str, &str) {
 mod tests {
     use super::*;
 
-    fn message<'a>(program: &'a str, pid: Option<u32>, text: &'a str) -> Said<'a> {
-        Said::Message { program, pid, text }
+    fn message<'a>(program: &'a str, pid: Option<u32>, text: &'a str) -> TagContent<'a> {
+        TagContent::Message { program, pid, text }
     }
 
     #[test]
@@ -261,13 +261,13 @@ mod tests {
             ("fe80:: sshd: x", ("fe80::", message("sshd", None, "x"))),
             ("h com.example.launchd[1] (a[2]): x", ("h", message("com.example.launchd", Some(1), "(a[2]): x"))),
             ("h Web Content[12]: x", ("h", message("Web Content", Some(12), "x"))),
-            ("h last message repeated 4 times", ("h", Said::Repeated { times: 4 })),
-            ("last message repeated 1 time", ("", Said::Repeated { times: 1 })),
-            ("--- last message repeated 2 times ---", ("", Said::Repeated { times: 2 })),
-            ("h syslogd: last message repeated 3 times", ("h", Said::Repeated { times: 3 })),
+            ("h last message repeated 4 times", ("h", TagContent::Repeated { times: 4 })),
+            ("last message repeated 1 time", ("", TagContent::Repeated { times: 1 })),
+            ("--- last message repeated 2 times ---", ("", TagContent::Repeated { times: 2 })),
+            ("h syslogd: last message repeated 3 times", ("h", TagContent::Repeated { times: 3 })),
             (
                 "h sshd[1]: Last message 'Failed password for ' repeated 9 times, ' repeated 2 times, suppressed by syslog-ng on h",
-                ("h", Said::Repeated { times: 2 }),
+                ("h", TagContent::Repeated { times: 2 }),
             ),
             ("h cron: last message repeated 3 times", ("h", message("cron", None, "last message repeated 3 times"))),
         ] {

@@ -31,7 +31,7 @@ pub(super) struct FileBlock {
 
 /// The location of a block, for another process of the machine.
 #[derive(Serialize, Deserialize)]
-struct Place {
+struct BlockLocation {
     path: PathBuf,
     /// The path may lead to another file by now.
     key: FileKey,
@@ -67,7 +67,7 @@ impl Block for FileBlock {
 
     fn place(&self) -> Option<Vec<u8>> {
         let path = self.path.to_path_buf();
-        serde_json::to_vec(&Place { path, key: self.key, position: self.position, size: self.size }).ok()
+        serde_json::to_vec(&BlockLocation { path, key: self.key, position: self.position, size: self.size }).ok()
     }
 }
 
@@ -77,7 +77,7 @@ impl FileBlock {
     /// # Errors
     /// If the file is gone or another one has taken its place.
     pub(super) fn at(source: &str, place: &[u8]) -> Result<Self> {
-        let Place { path, key, position, size } = serde_json::from_slice(place)
+        let BlockLocation { path, key, position, size } = serde_json::from_slice(place)
             .map_err(|cause| Error::source(format!("source {source:?}: this is no block of a file")).because(cause))?;
         let cannot = |cause| read_error(source, &path, cause);
         let (file, found) = open(&path).map_err(cannot)?;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
 
-use super::discover::{self, FileKey, Found};
+use super::discover::{self, FileKey, FoundFile};
 use super::skips::Skips;
 use crate::connectors::source::{Collector, Partition};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ pub(super) struct Catalog {
     patterns: Vec<String>,
     rescan: Duration,
     version: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<CatalogState>,
     skips: Mutex<Skips>,
 }
 
@@ -61,7 +61,7 @@ impl Catalog {
             }
             all.extend(found);
         }
-        let mut state = State::default();
+        let mut state = CatalogState::default();
         state.apply(discover::in_order(all), &skips.take_unseen());
         if let Some(Collision { path, with, .. }) = state.collisions.iter().find(|collision| collision.named) {
             let message = format!(
@@ -113,7 +113,7 @@ impl Catalog {
         self.rescan
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CatalogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +156,7 @@ struct Collision {
 
 /// The result of the scans so far.
 #[derive(Debug, Default)]
-struct State {
+struct CatalogState {
     scans: u64,
     paths: BTreeMap<PathBuf, Followed>,
     numbers: BTreeMap<Partition, PathBuf>,
@@ -166,10 +166,10 @@ struct State {
     collisions: Vec<Collision>,
 }
 
-impl State {
+impl CatalogState {
     /// Applies a listing, sorted by path, which does not cover the paths in `unseen` and below them; returns whether
     /// anything changed.
-    fn apply(&mut self, found: Vec<Found>, unseen: &[PathBuf]) -> bool {
+    fn apply(&mut self, found: Vec<FoundFile>, unseen: &[PathBuf]) -> bool {
         self.scans += 1;
         self.collisions.clear();
         let mut now: BTreeMap<PathBuf, (FileKey, bool)> =
@@ -243,11 +243,11 @@ mod tests {
         FileKey::of(&std::fs::metadata(path).unwrap())
     }
 
-    fn listing(files: &[(&str, FileKey)]) -> Vec<Found> {
-        files.iter().map(|(path, key)| Found { path: PathBuf::from(path), key: *key, named: false }).collect()
+    fn listing(files: &[(&str, FileKey)]) -> Vec<FoundFile> {
+        files.iter().map(|(path, key)| FoundFile { path: PathBuf::from(path), key: *key, named: false }).collect()
     }
 
-    fn seen(state: &State) -> Vec<(&str, Option<FileKey>)> {
+    fn seen(state: &CatalogState) -> Vec<(&str, Option<FileKey>)> {
         state.paths.values().map(|f| (f.path.to_str().unwrap(), f.file)).collect()
     }
 
@@ -255,7 +255,7 @@ mod tests {
     fn a_renamed_file_stays_with_its_first_path() {
         let dir = tempfile::tempdir().unwrap();
         let [one, two, three] = ["1", "2", "3"].map(|name| file(dir.path(), name));
-        let mut state = State::default();
+        let mut state = CatalogState::default();
         assert!(state.apply(listing(&[("app.log", two), ("app.log.1", one)]), &[]));
         assert!(!state.apply(listing(&[("app.log", two), ("app.log.1", one)]), &[]));
         // Rotation: .1 becomes .2, the current one .1, and a new one appears.
@@ -271,7 +271,7 @@ mod tests {
     fn what_cannot_be_looked_at_stays_what_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let [one, two, three] = ["1", "2", "3"].map(|name| file(dir.path(), name));
-        let mut state = State::default();
+        let mut state = CatalogState::default();
         state.apply(listing(&[("a/1.log", one), ("b/2.log", two)]), &[]);
         for _ in 0..2 * OWNER_SCANS {
             assert!(!state.apply(listing(&[("b/2.log", two)]), &["a".into()]));
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(number(Path::new("var/log/auth.log")), Partition(PINNED));
         let dir = tempfile::tempdir().unwrap();
         let [one, two] = ["1", "2"].map(|name| file(dir.path(), name));
-        let mut state = State::default();
+        let mut state = CatalogState::default();
         state.apply(listing(&[("a", one)]), &[]);
         let path = state.numbers.remove(&number(Path::new("a"))).unwrap();
         state.numbers.insert(number(Path::new("b")), path);

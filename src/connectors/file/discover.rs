@@ -35,7 +35,7 @@ impl FileKey {
 
 /// A file that a pattern names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub(super) path: PathBuf,
     pub(super) key: FileKey,
     /// Whether a pattern is the path of the file, so that it must be read; otherwise a glob matches it.
@@ -46,11 +46,11 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// If it is a path of something other than a regular file, or of something that cannot be looked at.
-pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec<Found>> {
+pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec<FoundFile>> {
     let named = Path::new(pattern);
     match fs::metadata(named) {
         Ok(metadata) if metadata.is_file() => {
-            return Ok(vec![Found { path: tidy(named), key: FileKey::of(&metadata), named: true }]);
+            return Ok(vec![FoundFile { path: tidy(named), key: FileKey::of(&metadata), named: true }]);
         }
         Ok(metadata) => return Err(not_a_file(source, named, &metadata)),
         Err(why) if why.kind() == io::ErrorKind::NotFound || is_special(pattern) => {}
@@ -65,7 +65,7 @@ pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec
     for path in glob.walk(source, skips) {
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => {
-                found.push(Found { path: tidy(&path), key: FileKey::of(&metadata), named: false });
+                found.push(FoundFile { path: tidy(&path), key: FileKey::of(&metadata), named: false });
             }
             Ok(metadata) if metadata.is_dir() => skips.add_folder(source, &path),
             Ok(metadata) => skips.add(source, &path, SkipReason::NotAFile, kind(metadata.file_type())),
@@ -82,7 +82,7 @@ pub(super) fn find(source: &str, pattern: &str, skips: &mut Skips) -> Result<Vec
 }
 
 /// `found` sorted by path, each path once.
-pub(super) fn in_order(mut found: Vec<Found>) -> Vec<Found> {
+pub(super) fn in_order(mut found: Vec<FoundFile>) -> Vec<FoundFile> {
     // Of those with one path, the named one comes first.
     found.sort_by(|a, b| (&a.path, !a.named).cmp(&(&b.path, !b.named)));
     found.dedup_by(|a, b| a.path == b.path);
@@ -91,7 +91,7 @@ pub(super) fn in_order(mut found: Vec<Found>) -> Vec<Found> {
 
 /// The files that all of `patterns` name now, in order. A pattern that cannot be looked up does not hide the files of
 /// others.
-pub(super) fn look_up(source: &str, patterns: &[String], skips: &mut Skips) -> Vec<Found> {
+pub(super) fn look_up(source: &str, patterns: &[String], skips: &mut Skips) -> Vec<FoundFile> {
     let mut found = Vec::new();
     for pattern in patterns {
         let path = Path::new(pattern);
@@ -154,11 +154,11 @@ fn tidy(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn names(found: &[Found]) -> Vec<String> {
+    fn names(found: &[FoundFile]) -> Vec<String> {
         found.iter().map(|f| f.path.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }
 
-    fn found(patterns: &[String], skips: &mut Skips) -> Vec<Found> {
+    fn found(patterns: &[String], skips: &mut Skips) -> Vec<FoundFile> {
         look_up("s", patterns, skips)
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let mut skips = Skips::default();
         let pattern = [format!("{}/*.log", dir.path().display())];
         assert_eq!(names(&found(&pattern, &mut skips)), ["a.log", "new\nline \x1b[31m.log"]);
-        let mut heard = crate::connectors::lines::tests::Heard::default();
+        let mut heard = crate::connectors::lines::tests::Calls::default();
         skips.report(&mut heard);
         let expected = [(SkipReason::NotUtf8, 1), (SkipReason::NotAFile, 4), (SkipReason::BrokenLink, 2)];
         assert_eq!(heard.skipped, expected.into());

@@ -27,7 +27,7 @@ use self::committer::{Committer, Job};
 use self::disk::{LocalDisk, keep_folder};
 pub(crate) use self::fuzz::fuzz;
 use self::lock::lock;
-use self::progress::Header;
+use self::progress::ProgressLogHeader;
 use super::output::{Naming, Rolling, WRITE_BYTES};
 use crate::connectors::sink::{Generation, SinkContext, SinkWriter};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,7 +43,7 @@ pub(super) fn open(
     let naming = Naming::new(context, folder);
     keep_folder(folder).map_err(|why| naming.error("cannot flush the folders above", folder, why))?;
     let lock = lock(&naming)?;
-    let header = Header::new(context, generation);
+    let header = ProgressLogHeader::new(context, generation);
     let shard = recover::open(LocalDisk, naming, header, generation.number, rolling)?;
     let committed = shard.committed();
     let committer = Committer::start(&context.name, shard, lock)?;
@@ -62,10 +62,10 @@ pub(super) struct ExactWriter {
     committed: Option<Epoch>,
     sealed: Option<Epoch>,
     /// Epochs with rows that are not known to be durable.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingEpoch>,
 }
 
-struct Waiting {
+struct WaitingEpoch {
     epoch: Epoch,
     /// The newest epoch that was sealed before it.
     before: Option<Epoch>,
@@ -105,7 +105,7 @@ impl SinkWriter for ExactWriter {
         self.hand_over()?;
         if std::mem::take(&mut self.unsealed) {
             assert!(Some(epoch) > self.committed, "rows up to the committed epoch are not given again");
-            self.waiting.push_back(Waiting { epoch, before: self.sealed });
+            self.waiting.push_back(WaitingEpoch { epoch, before: self.sealed });
         }
         self.sealed = Some(epoch);
         // Also without rows: files are finished by the age of epochs.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::block::{BLOCK_BYTES, FileBlock, replaced};
-use super::discover::{FileKey, Found};
+use super::discover::{FileKey, FoundFile};
 use super::list::FileList;
 use super::open::{is_out_of_files, open_files_max};
 use super::tail::{READ_BYTES, Tail, Visit, compressed_error, read_error};
@@ -23,16 +23,16 @@ pub(super) struct FiniteReader {
     list: Arc<FileList>,
     /// Partitions that must not be read at present.
     held: BTreeSet<Partition>,
-    waiting: VecDeque<Part>,
-    open: VecDeque<(Part, Tail)>,
+    waiting: VecDeque<FiniteFile>,
+    open: VecDeque<(FiniteFile, Tail)>,
     open_max: usize,
     /// Files that could not be opened when it was their turn; nothing was read of them.
-    skipped: Vec<Part>,
+    skipped: Vec<FiniteFile>,
     buffer: Vec<u8>,
     announced: bool,
 }
 
-struct Part {
+struct FiniteFile {
     partition: Partition,
     path: Arc<Path>,
     key: FileKey,
@@ -56,7 +56,7 @@ impl FiniteReader {
                 let known = known.iter().find(|known| known.partition == partition.0);
                 let from = known.map_or(0, |known| known.from);
                 let required = found.named || known.is_some_and(|known| known.next > 0);
-                waiting.push_back(Part { partition, path, key, from, required, touched: false });
+                waiting.push_back(FiniteFile { partition, path, key, from, required, touched: false });
             }
         }
         let mut reader = FiniteReader {
@@ -189,7 +189,7 @@ impl SourceReader for FiniteReader {
 }
 
 /// The partition number of each file in `list`.
-fn number(source: &str, list: &[Found], known: &[KnownPartition]) -> Result<Vec<u32>> {
+fn number(source: &str, list: &[FoundFile], known: &[KnownPartition]) -> Result<Vec<u32>> {
     let mut by_label: BTreeMap<&str, &KnownPartition> =
         known.iter().map(|known| (known.label.as_str(), known)).collect();
     let mut next = known.iter().map(|known| known.partition + 1).max().unwrap_or(0);
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::connectors::file::FileSource;
     use crate::connectors::lines::Splitter;
-    use crate::connectors::lines::tests::{Heard, Said};
+    use crate::connectors::lines::tests::{Call, Calls};
     use crate::connectors::source::Block;
     use crate::connectors::source::SourceConnector;
     use crate::record::Reason;
@@ -249,8 +249,8 @@ mod tests {
         FileSource::new([format!("{}/{pattern}", dir.display())])
     }
 
-    fn read(source: &FileSource, context: &SourceContext, budget: usize) -> Heard {
-        let mut heard = Heard::default();
+    fn read(source: &FileSource, context: &SourceContext, budget: usize) -> Calls {
+        let mut heard = Calls::default();
         let mut reader = source.open(context).unwrap();
         loop {
             heard.lag_calls = 0;
@@ -278,12 +278,12 @@ mod tests {
                     ended: false,
                     identity: None,
                 };
-                let (mut heard, source) = (Heard::default(), source(dir.path(), "a.log"));
+                let (mut heard, source) = (Calls::default(), source(dir.path(), "a.log"));
                 let mut reader = source.reopen(&context(0, 1), &[known]).unwrap();
                 while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
-                let at_or_after = |said: &&Said| match said {
-                    Said::Record(_, offset, _) | Said::Rejected(_, offset, ..) => *offset >= from,
-                    Said::Joined(..) | Said::Ended(_) => true,
+                let at_or_after = |said: &&Call| match said {
+                    Call::Record(_, offset, _) | Call::Rejected(_, offset, ..) => *offset >= from,
+                    Call::Joined(..) | Call::Ended(_) => true,
                 };
                 assert_eq!(heard.said, all.iter().filter(at_or_after).cloned().collect::<Vec<_>>(), "from {from}");
             }
@@ -305,7 +305,7 @@ mod tests {
     /// Takes blocks, and reads their records when they are finally read.
     #[derive(Default)]
     struct InBlocks {
-        heard: Heard,
+        heard: Calls,
         blocks: Vec<(Partition, Box<dyn Block>)>,
     }
 
@@ -387,7 +387,7 @@ mod tests {
             let used = Splitter::new(partition, 10).split(block.offset(), &bytes, &mut heard);
             assert_eq!(used, bytes.len());
         }
-        let sorted = |mut said: Vec<Said>| {
+        let sorted = |mut said: Vec<Call>| {
             said.sort();
             said
         };
@@ -418,9 +418,9 @@ mod tests {
         let first = read(&source, &context(0, 2), 1);
         assert_eq!(first.texts(), ["a1", "a2", "c"]);
         let label = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
-        assert_eq!(first.said[..2], [Said::Joined(0, label("a.log")), Said::Joined(2, label("c.log"))]);
+        assert_eq!(first.said[..2], [Call::Joined(0, label("a.log")), Call::Joined(2, label("c.log"))]);
         let second = read(&source, &context(1, 2), 1);
-        assert_eq!(second.said, [Said::Joined(1, label("b.log")), Said::Ended(1)]);
+        assert_eq!(second.said, [Call::Joined(1, label("b.log")), Call::Ended(1)]);
         assert_eq!(read(&source, &context(2, 4), 1).said.len(), 3);
         assert!(read(&source, &context(3, 4), 1).said.is_empty());
     }
@@ -433,7 +433,7 @@ mod tests {
             fs::write(dir.path().join(name), line.repeat(4_000)).unwrap();
         }
         let mut reader = source(dir.path(), "*").open(&context(0, 1)).unwrap();
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         assert_eq!(reader.poll(8_192, &mut heard).unwrap(), Polled::More);
         let taken = heard.records().len() * line.len();
         assert!((8_100..=12_288).contains(&taken), "{taken}");
@@ -473,7 +473,7 @@ mod tests {
         assert_eq!(heard.texts(), ["one", "two"]);
         let skipped = [SkipReason::Compressed, SkipReason::Duplicate, SkipReason::BrokenLink].map(|reason| (reason, 1));
         assert_eq!(heard.skipped, skipped.into());
-        let joined = heard.said.iter().filter(|said| matches!(said, Said::Joined(..))).count();
+        let joined = heard.said.iter().filter(|said| matches!(said, Call::Joined(..))).count();
         assert_eq!(joined, 2, "what is not read is no partition");
     }
 
@@ -492,10 +492,10 @@ mod tests {
                 assert!(reader.err().unwrap().to_string().contains("b.log"));
                 continue;
             }
-            let (mut heard, mut reader) = (Heard::default(), reader.unwrap());
+            let (mut heard, mut reader) = (Calls::default(), reader.unwrap());
             while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
             assert_eq!(heard.texts(), ["a.log"]);
-            assert_eq!(heard.said.iter().filter(|said| matches!(said, Said::Ended(_))).count(), 2);
+            assert_eq!(heard.said.iter().filter(|said| matches!(said, Call::Ended(_))).count(), 2);
             assert_eq!(heard.skipped, [(SkipReason::Unreadable, 1)].into());
         }
     }
@@ -509,7 +509,7 @@ mod tests {
         let list = Arc::new(FileList::new("logs", &[format!("{}/*", dir.path().display())]).unwrap());
         let mut reader = FiniteReader::new(&context(0, 1), list, &[]).unwrap();
         reader.open_max = 2;
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         while reader.poll(1, &mut heard).unwrap() != Polled::Finished {}
         assert_eq!(heard.texts().len(), 9);
     }
@@ -518,7 +518,7 @@ mod tests {
     fn what_cannot_be_read_is_an_error_that_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let error = |pattern: &str| {
-            let mut heard = Heard::default();
+            let mut heard = Calls::default();
             let opened = source(dir.path(), pattern).open(&context(0, 1));
             let error = opened.and_then(|mut reader| reader.poll(1_000, &mut heard)).unwrap_err();
             assert_eq!(error.kind(), crate::error::ErrorKind::Source);

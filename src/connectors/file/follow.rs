@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::catalog::{Catalog, Followed};
+use super::followed::{FollowedFile, VisitContext, Visited};
 use super::open::open_files_max;
-use super::part::{Part, Reader, Visited};
 use super::source::ReadFrom;
 use super::tail::READ_BYTES;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
@@ -27,8 +27,8 @@ pub(super) struct FollowReader {
     catalog: Arc<Catalog>,
     version: u64,
     read_from: ReadFrom,
-    parts: Vec<Part>,
-    /// The index in `parts` of each partition.
+    files: Vec<FollowedFile>,
+    /// The index in `files` of each partition.
     places: BTreeMap<Partition, usize>,
     /// The file to visit next.
     next: usize,
@@ -47,10 +47,10 @@ struct Descriptors {
 
 impl Descriptors {
     /// Whether the file at `place` can be opened; another one that is idle is closed if necessary.
-    fn make_room(&mut self, place: usize, parts: &mut [Part]) -> bool {
-        self.open.retain(|open| *open != place && parts[*open].is_open());
+    fn make_room(&mut self, place: usize, files: &mut [FollowedFile]) -> bool {
+        self.open.retain(|open| *open != place && files[*open].is_open());
         if self.open.len() >= self.max {
-            let closed = !self.exhausted && (0..self.open.len()).any(|_| self.close_one(parts));
+            let closed = !self.exhausted && (0..self.open.len()).any(|_| self.close_one(files));
             self.exhausted |= !closed;
             if !closed {
                 return false;
@@ -61,9 +61,9 @@ impl Descriptors {
     }
 
     /// Closes the first file if it is idle; otherwise moves it to the end.
-    fn close_one(&mut self, parts: &mut [Part]) -> bool {
+    fn close_one(&mut self, files: &mut [FollowedFile]) -> bool {
         let Some(first) = self.open.pop_front() else { return false };
-        let closed = parts[first].park();
+        let closed = files[first].park();
         if !closed {
             self.open.push_back(first);
         }
@@ -71,8 +71,8 @@ impl Descriptors {
     }
 
     /// The operating system refused to open another file: fewer must suffice.
-    fn reduce(&mut self, source: &str, parts: &[Part]) {
-        self.open.retain(|open| parts[*open].is_open());
+    fn reduce(&mut self, source: &str, files: &[FollowedFile]) {
+        self.open.retain(|open| files[*open].is_open());
         self.exhausted = true;
         let open = self.open.len().max(1);
         if open < self.max {
@@ -94,7 +94,7 @@ impl FollowReader {
             catalog,
             version: 0,
             read_from,
-            parts: Vec::new(),
+            files: Vec::new(),
             places: BTreeMap::new(),
             next: 0,
             buffer: Vec::new(),
@@ -111,24 +111,24 @@ impl FollowReader {
             }
             let place = *self.places.entry(partition).or_insert_with(|| {
                 collector.joined(partition, &followed.path.to_string_lossy());
-                self.parts.push(Part::new(followed));
-                self.parts.len() - 1
+                self.files.push(FollowedFile::new(followed));
+                self.files.len() - 1
             });
-            self.parts[place].becomes(file);
+            self.files[place].becomes(file);
         }
         self.catalog.report_skips(collector);
     }
 
     /// Visits the file at `place`, after making room if it has to be opened.
     fn visit(&mut self, place: usize, want: usize, collector: &mut dyn Collector) -> Result<Visited> {
-        if self.parts[place].must_open(self.catalog.rescan()) && !self.descriptors.make_room(place, &mut self.parts) {
+        if self.files[place].must_open(self.catalog.rescan()) && !self.descriptors.make_room(place, &mut self.files) {
             return Ok(Visited::Waiting);
         }
         let mut reader =
-            Reader { context: &self.context, read_from: self.read_from, catalog: &self.catalog, collector };
-        let visited = reader.visit(&mut self.parts[place], &mut self.buffer, want)?;
+            VisitContext { context: &self.context, read_from: self.read_from, catalog: &self.catalog, collector };
+        let visited = reader.visit(&mut self.files[place], &mut self.buffer, want)?;
         if matches!(visited, Visited::OutOfFiles) {
-            self.descriptors.reduce(&self.context.name, &self.parts);
+            self.descriptors.reduce(&self.context.name, &self.files);
         }
         Ok(visited)
     }
@@ -140,7 +140,7 @@ impl SourceReader for FollowReader {
         self.descriptors.exhausted = false;
         let mut left = budget_bytes.max(1);
         let mut idle = 0;
-        while left > 0 && idle < self.parts.len() {
+        while left > 0 && idle < self.files.len() {
             let place = self.next;
             match self.visit(place, left.min(READ_BYTES), collector)? {
                 Visited::Took(bytes) => {
@@ -148,17 +148,17 @@ impl SourceReader for FollowReader {
                     idle = 0;
                 }
                 Visited::Nothing => {
-                    collector.caught_up(self.parts[place].partition);
+                    collector.caught_up(self.files[place].partition);
                     idle += 1;
                 }
                 // Whether there is news is unknown.
                 Visited::Waiting | Visited::OutOfFiles => idle += 1,
             }
-            self.next = (place + 1) % self.parts.len();
+            self.next = (place + 1) % self.files.len();
         }
-        for part in &mut self.parts {
-            if let Some(lag) = part.lag.take() {
-                collector.lag(part.partition, lag);
+        for file in &mut self.files {
+            if let Some(lag) = file.lag.take() {
+                collector.lag(file.partition, lag);
             }
         }
         self.catalog.report_skips(collector);
@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::connectors::file::FileSource;
-    use crate::connectors::lines::tests::{Heard, Said};
+    use crate::connectors::lines::tests::{Call, Calls};
     use crate::connectors::source::SourceConnector;
     use crate::telemetry::SkipReason;
 
@@ -183,7 +183,7 @@ mod tests {
     struct Following {
         dir: tempfile::TempDir,
         readers: Vec<Box<dyn SourceReader>>,
-        heard: Heard,
+        heard: Calls,
     }
 
     impl Following {
@@ -203,7 +203,7 @@ mod tests {
                 source.open(&context).unwrap()
             };
             let readers = (0..workers).map(open).collect();
-            Following { dir, readers, heard: Heard::default() }
+            Following { dir, readers, heard: Calls::default() }
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(following.records(1), owned(&[(4, "half done")]));
         following.append("b.log", "new\n");
         assert_eq!(following.records(2)[1], (0, "new".to_owned()));
-        let joined = following.heard.said.iter().filter(|said| matches!(said, Said::Joined(..))).count();
+        let joined = following.heard.said.iter().filter(|said| matches!(said, Call::Joined(..))).count();
         assert_eq!(joined, 2);
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use super::discover::{self, Found, nothing_found};
+use super::discover::{self, FoundFile, nothing_found};
 use super::skips::Skips;
 use super::tail::{compressed, compressed_error, probe, read_error};
 use crate::connectors::source::Collector;
@@ -17,7 +17,7 @@ use crate::telemetry::SkipReason;
 /// Files in the order of their paths, each once, and what was skipped.
 #[derive(Debug)]
 pub(super) struct FileList {
-    pub(super) files: Vec<Found>,
+    pub(super) files: Vec<FoundFile>,
     skips: Mutex<Skips>,
 }
 
@@ -78,7 +78,7 @@ impl FileList {
 }
 
 /// Whether a file can be read; `false` if it is gone. If it cannot, it is added to `skips` unless it is named.
-fn check(source: &str, found: &Found, skips: &mut Skips) -> Result<bool, Error> {
+fn check(source: &str, found: &FoundFile, skips: &mut Skips) -> Result<bool, Error> {
     let (path, named) = (&found.path, found.named);
     match probe(path) {
         Ok(None) => Ok(true),

@@ -105,7 +105,7 @@ struct FileWriter {
     rolling: Rolling,
     /// Rows that are not written yet.
     buffer: Vec<u8>,
-    open: Option<Open>,
+    open: Option<OpenOutput>,
     /// The number of the next file.
     sequence: u32,
     sealed: Option<Epoch>,
@@ -113,7 +113,7 @@ struct FileWriter {
     finisher: Option<Finisher>,
 }
 
-struct Open {
+struct OpenOutput {
     output: Output,
     bytes: u64,
     /// The first epoch sealed in it.
@@ -130,7 +130,7 @@ impl FileWriter {
             None => {
                 let output = Output::create(&self.naming, self.sequence)?;
                 self.sequence = output.sequence() + 1;
-                Open { output, bytes: 0, first: None }
+                OpenOutput { output, bytes: 0, first: None }
             }
         };
         open.output.write(&self.buffer)?;
@@ -167,9 +167,9 @@ impl SinkWriter for FileWriter {
         if !self.rolling.is_due(open.bytes, Some(first), epoch) {
             return Ok(());
         }
-        if let Some(Open { output, bytes, first }) = self.open.take() {
+        if let Some(OpenOutput { output, bytes, first }) = self.open.take() {
             let back = self.finisher()?.offer(output);
-            self.open = back.map(|output| Open { output, bytes, first });
+            self.open = back.map(|output| OpenOutput { output, bytes, first });
         }
         Ok(())
     }

@@ -105,11 +105,11 @@ impl Skips {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::lines::tests::Heard;
+    use crate::connectors::lines::tests::Calls;
 
     #[test]
     fn a_path_is_reported_once_and_there_is_a_limit() {
-        let (mut skips, mut heard) = (Skips::default(), Heard::default());
+        let (mut skips, mut heard) = (Skips::default(), Calls::default());
         for i in 0..=SKIPPED_PATHS_MAX {
             for _ in 0..2 {
                 skips.add("s", Path::new(&format!("{i}")), SkipReason::NotAFile, "a directory");

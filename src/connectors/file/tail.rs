@@ -313,13 +313,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::connectors::lines::tests::{Heard, Said, naive};
+    use crate::connectors::lines::tests::{Call, Calls, naive};
 
-    fn read_all(bytes: &[u8], record_bytes_max: usize, want: usize) -> (Heard, usize) {
+    fn read_all(bytes: &[u8], record_bytes_max: usize, want: usize) -> (Calls, usize) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         let mut tail = Tail::open(file.path(), Partition(0), 0, record_bytes_max).unwrap();
-        let (mut heard, mut buffer) = (Heard::default(), Vec::new());
+        let (mut heard, mut buffer) = (Calls::default(), Vec::new());
         while let Visit::Took(_) = tail.visit(&mut buffer, want, true, &mut heard).unwrap() {}
         assert_eq!(tail.position(), bytes.len() as u64);
         (heard, buffer.capacity())
@@ -348,7 +348,7 @@ mod tests {
             }
             std::fs::OpenOptions::new().append(true).open(file.path()).unwrap().write_all(text.as_bytes()).unwrap();
             let mut tail = Tail::open(file.path(), Partition(0), 0, 1024).unwrap();
-            let (mut heard, mut buffer, mut visits) = (Heard::default(), Vec::new(), 0);
+            let (mut heard, mut buffer, mut visits) = (Calls::default(), Vec::new(), 0);
             while let Visit::Took(_) = tail.visit(&mut buffer, READ_BYTES, true, &mut heard).unwrap() {
                 visits += 1;
             }
@@ -368,7 +368,7 @@ mod tests {
         let (path, other) = (dir.path().join("a"), dir.path().join("b"));
         std::fs::write(&path, "one\nhalf").unwrap();
         let mut tail = Tail::open(&path, Partition(0), 7, 100).unwrap();
-        let (mut heard, mut buffer) = (Heard::default(), Vec::new());
+        let (mut heard, mut buffer) = (Calls::default(), Vec::new());
         while let Visit::Took(_) = tail.visit(&mut buffer, READ_BYTES, false, &mut heard).unwrap() {}
         let parked = tail.park();
         assert!(parked.is_unchanged(8) && !parked.is_unchanged(9));
@@ -414,7 +414,7 @@ mod tests {
             let same = heard.said == naive(&bytes, record_bytes_max);
             prop_assert!(same, "the lines differ");
             prop_assert!(capacity <= record_bytes_max + want.clamp(READ_BYTES_MIN, READ_BYTES) + 1);
-            let joined = heard.said.iter().any(|said| matches!(said, Said::Joined(..)));
+            let joined = heard.said.iter().any(|said| matches!(said, Call::Joined(..)));
             prop_assert!(!joined);
         }
     }

@@ -24,13 +24,13 @@ pub(super) const DEPTH_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Glob {
     root: PathBuf,
-    parts: Vec<Part>,
+    parts: Vec<GlobPart>,
     /// It ends with a slash: no file has such a name.
     names_folders: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Part {
+enum GlobPart {
     /// Literal text.
     Name(String),
     /// With `*`, `?` or `[`.
@@ -51,14 +51,14 @@ impl Glob {
         let mut parts = Vec::new();
         for name in text.split('/').filter(|name| !name.is_empty() && *name != ".") {
             match name {
-                "**" if matches!(parts.last(), Some(Part::Below)) => {}
-                "**" => parts.push(Part::Below),
-                _ if is_special(name) => parts.push(Part::Matching(Pattern::new(name)?)),
-                _ => parts.push(Part::Name(name.to_owned())),
+                "**" if matches!(parts.last(), Some(GlobPart::Below)) => {}
+                "**" => parts.push(GlobPart::Below),
+                _ if is_special(name) => parts.push(GlobPart::Matching(Pattern::new(name)?)),
+                _ => parts.push(GlobPart::Name(name.to_owned())),
             }
         }
-        if matches!(parts.last(), Some(Part::Below)) {
-            parts.push(Part::Matching(Pattern::new("*")?));
+        if matches!(parts.last(), Some(GlobPart::Below)) {
+            parts.push(GlobPart::Matching(Pattern::new("*")?));
         }
         Ok(Glob { root, parts, names_folders: text.ends_with('/') })
     }
@@ -77,9 +77,9 @@ impl Glob {
     pub(super) fn would_match(&self, folder: &Path, name: &str) -> bool {
         let Some((last, parents)) = self.parts.split_last() else { return false };
         let fits = match last {
-            Part::Name(own) => own == name,
-            Part::Matching(pattern) => pattern.matches_with(name, OPTIONS),
-            Part::Below => true,
+            GlobPart::Name(own) => own == name,
+            GlobPart::Matching(pattern) => pattern.matches_with(name, OPTIONS),
+            GlobPart::Below => true,
         };
         fits && !self.names_folders && covers(&resolve(&self.root), parents, &resolve(folder))
     }
@@ -98,10 +98,10 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Finds what matches `parts` in `folder`, which is `depth` folders below a `**`.
-    fn descend(&mut self, folder: &Path, parts: &[Part], depth: usize) {
+    fn descend(&mut self, folder: &Path, parts: &[GlobPart], depth: usize) {
         let Some((part, rest)) = parts.split_first() else { return };
         match part {
-            Part::Name(name) => {
+            GlobPart::Name(name) => {
                 let path = folder.join(name);
                 match fs::symlink_metadata(&path) {
                     Ok(_) => self.take(path, rest),
@@ -109,7 +109,7 @@ impl Walk<'_> {
                     Err(why) => self.skips.add_unseen(self.source, &path, &why),
                 }
             }
-            Part::Matching(pattern) => {
+            GlobPart::Matching(pattern) => {
                 for (name, path, _) in self.list(folder) {
                     match name {
                         Ok(name) if pattern.matches_with(&name, OPTIONS) => self.take(path, rest),
@@ -121,7 +121,7 @@ impl Walk<'_> {
                     }
                 }
             }
-            Part::Below => {
+            GlobPart::Below => {
                 self.descend(folder, rest, depth);
                 for (name, path, is_folder) in self.list(folder) {
                     if !is_folder || name.as_ref().unwrap_or_else(|lossy| lossy).starts_with('.') {
@@ -141,7 +141,7 @@ impl Walk<'_> {
         }
     }
 
-    fn take(&mut self, path: PathBuf, rest: &[Part]) {
+    fn take(&mut self, path: PathBuf, rest: &[GlobPart]) {
         if rest.is_empty() {
             self.found.push(path);
         } else {
@@ -182,7 +182,7 @@ impl Walk<'_> {
 }
 
 /// Whether the folders that `parts` name below `from` include `folder`, which is resolved.
-fn covers(from: &Path, parts: &[Part], folder: &Path) -> bool {
+fn covers(from: &Path, parts: &[GlobPart], folder: &Path) -> bool {
     let Some((part, rest)) = parts.split_first() else { return from == folder };
     let names = || folder.strip_prefix(from).ok().and_then(|below| below.iter().next()).and_then(|name| name.to_str());
     let matching = |fits: &dyn Fn(&str) -> bool| {
@@ -191,9 +191,9 @@ fn covers(from: &Path, parts: &[Part], folder: &Path) -> bool {
         lexical || links(from).iter().any(|(name, to)| fits(name) && covers(to, rest, folder))
     };
     match part {
-        Part::Name(name) => covers(&resolve(&from.join(name)), rest, folder),
-        Part::Matching(pattern) => matching(&|name| pattern.matches_with(name, OPTIONS)),
-        Part::Below => {
+        GlobPart::Name(name) => covers(&resolve(&from.join(name)), rest, folder),
+        GlobPart::Matching(pattern) => matching(&|name| pattern.matches_with(name, OPTIONS)),
+        GlobPart::Below => {
             covers(from, rest, folder)
                 || names().is_some_and(|name| !name.starts_with('.') && covers(&from.join(name), parts, folder))
         }

@@ -9,7 +9,7 @@ use std::io::Write;
 use rand_distr::{Distribution, Zipf};
 
 use super::GeneratorConfig;
-use super::random::{Purpose, Random, private_address};
+use super::random::{Random, RandomPurpose, private_address};
 use crate::time::millis;
 
 const ACTIONS: [&str; 6] = ["login", "logout", "sudo", "file_read", "file_write", "api_call"];
@@ -26,7 +26,7 @@ pub(super) struct AuthEvents {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fault {
+enum Malformation {
     CutShort,
     NoJson,
     NoAddress,
@@ -47,13 +47,18 @@ impl AuthEvents {
     }
 
     fn append(&self, partition: u32, index: u64, line: &mut Vec<u8>) -> std::io::Result<()> {
-        let mut random = Random::new(self.config.seed, Purpose::AuthEvent, u64::from(partition), index);
-        let fault = random
-            .chance(self.config.malformed)
-            .then(|| random.pick(&[Fault::CutShort, Fault::NoJson, Fault::NoAddress, Fault::TimeIsText]));
+        let mut random = Random::new(self.config.seed, RandomPurpose::AuthEvent, u64::from(partition), index);
+        let fault = random.chance(self.config.malformed).then(|| {
+            random.pick(&[
+                Malformation::CutShort,
+                Malformation::NoJson,
+                Malformation::NoAddress,
+                Malformation::TimeIsText,
+            ])
+        });
         let ts = self.time(partition, index, &mut random);
         let rank = (self.ranks.sample(random.raw()) as u64).clamp(1, self.config.keys) - 1;
-        let mut character = Random::new(self.config.seed, Purpose::Character, rank, 0);
+        let mut character = Random::new(self.config.seed, RandomPurpose::Character, rank, 0);
         let (usual_user, attacker) = (character.below(USERS), character.below(128) == 0);
         let address = private_address(rank);
         let user = match random.below(10) {
@@ -67,15 +72,15 @@ impl AuthEvents {
         let bytes = root * root + random.below(1000);
         let (host, pid, port) = (random.below(HOSTS), random.between(1000, 60_999), random.between(1024, 65_023));
 
-        if fault == Some(Fault::NoJson) {
+        if fault == Some(Malformation::NoJson) {
             return write!(line, "<13>Jan  1 00:00:00 web-{host:03} kernel: eth0 link is down {pid} {port}");
         }
         match fault {
-            Some(Fault::TimeIsText) => write!(line, "{{\"ts\":\"n/a\"")?,
+            Some(Malformation::TimeIsText) => write!(line, "{{\"ts\":\"n/a\"")?,
             _ => write!(line, "{{\"ts\":{ts}")?,
         }
         write!(line, ",\"host\":\"web-{host:03}.prod.example\"")?;
-        if fault != Some(Fault::NoAddress) {
+        if fault != Some(Malformation::NoAddress) {
             write!(line, ",\"src_ip\":\"{address}\"")?;
         }
         write!(line, ",\"user\":\"u{user:05}\",\"action\":\"{action}\",\"outcome\":\"{outcome}\",\"bytes\":{bytes}")?;
@@ -97,7 +102,7 @@ impl AuthEvents {
                 write!(line, ",\"message\":\"session {verb} for user u{user:05} by (uid=0) pid={pid} port={port}\"}}")?;
             }
         }
-        if fault == Some(Fault::CutShort) {
+        if fault == Some(Malformation::CutShort) {
             // Before the message, where all is ASCII.
             line.truncate(random.between(20, 100) as usize);
         }

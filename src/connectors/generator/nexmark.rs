@@ -14,10 +14,10 @@ mod prices;
 
 use std::ops::Range;
 
-use self::ids::{ACTIVE_AUCTIONS, AUCTIONS, CYCLE, Kind, Place};
+use self::ids::{ACTIVE_AUCTIONS, AUCTIONS, CYCLE, EventKind, EventPosition};
 use self::prices::Prices;
 use super::GeneratorConfig;
-use super::random::{Purpose, Random};
+use super::random::{Random, RandomPurpose};
 use crate::time::millis;
 
 const CATEGORIES: Range<u64> = 10..15;
@@ -57,7 +57,7 @@ struct Writer<'a> {
 impl Nexmark {
     /// `config` is in range.
     pub fn new(config: &GeneratorConfig) -> Self {
-        let mut random = Random::new(config.seed, Purpose::NexmarkLetters, 0, 0);
+        let mut random = Random::new(config.seed, RandomPurpose::NexmarkLetters, 0, 0);
         let letters = (0..LETTERS_STARTS + LETTERS_MAX).map(|_| b'a' + random.below(26) as u8).collect();
         Nexmark { config: config.clone(), prices: Prices::new(), letters }
     }
@@ -68,15 +68,15 @@ impl Nexmark {
         let nth = u128::from(index) * u128::from(self.config.partitions) + u128::from(partition);
         // Beyond 2^64 the numbers wrap around; at the highest rate that is after centuries.
         let number = nth as u64;
-        let random = Random::new(self.config.seed, Purpose::NexmarkEvent, number, 0);
+        let random = Random::new(self.config.seed, RandomPurpose::NexmarkEvent, number, 0);
         let mut writer = Writer { random, line, letters: &self.letters, size: 0 };
         let malformed = self.config.malformed > 0.0 && writer.random.chance(self.config.malformed);
         let at = self.time(nth, &mut writer.random);
-        let place = Place::of(number);
+        let place = EventPosition::of(number);
         match place.kind {
-            Kind::Person => writer.person(place, at),
-            Kind::Auction => writer.auction(place, at, self.open_ms(nth), &self.prices),
-            Kind::Bid => writer.bid(place, at, &self.prices),
+            EventKind::Person => writer.person(place, at),
+            EventKind::Auction => writer.auction(place, at, self.open_ms(nth), &self.prices),
+            EventKind::Bid => writer.bid(place, at, &self.prices),
         }
         if malformed {
             // Cut short: no longer an object, and still a line.
@@ -101,7 +101,7 @@ impl Nexmark {
 }
 
 impl Writer<'_> {
-    fn person(&mut self, place: Place, at: i64) {
+    fn person(&mut self, place: EventPosition, at: i64) {
         self.raw(b"{\"type\":\"person\",\"id\":");
         self.number(place.person());
         self.raw(b",\"name\":\"");
@@ -129,7 +129,7 @@ impl Writer<'_> {
         self.rest(PERSON_BYTES);
     }
 
-    fn auction(&mut self, place: Place, at: i64, open_ms: u64, prices: &Prices) {
+    fn auction(&mut self, place: EventPosition, at: i64, open_ms: u64, prices: &Prices) {
         self.raw(b"{\"type\":\"auction\",\"id\":");
         self.number(place.auction());
         self.raw(b",\"item_name\":\"");
@@ -156,7 +156,7 @@ impl Writer<'_> {
         self.rest(AUCTION_BYTES);
     }
 
-    fn bid(&mut self, place: Place, at: i64, prices: &Prices) {
+    fn bid(&mut self, place: EventPosition, at: i64, prices: &Prices) {
         let (auction, bidder) = (place.bid_on(&mut self.random), place.bidder(&mut self.random));
         let price = prices.next(&mut self.random);
         self.raw(b"{\"type\":\"bid\",\"auction\":");

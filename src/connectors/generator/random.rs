@@ -11,7 +11,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 /// What is decided; keeps the sequences for different purposes apart.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Purpose {
+pub(super) enum RandomPurpose {
     /// A record of the profile `auth-events`, by partition and number.
     AuthEvent = 1,
     /// The character of an address of the profile `auth-events`, by its rank.
@@ -31,7 +31,7 @@ pub(super) struct Random(Pcg64Mcg);
 
 impl Random {
     /// The sequence for thing `a`, `b` of `purpose` under `seed`.
-    pub fn new(seed: u64, purpose: Purpose, a: u64, b: u64) -> Self {
+    pub fn new(seed: u64, purpose: RandomPurpose, a: u64, b: u64) -> Self {
         let mut hasher = SipHasher13::new_with_keys(seed, purpose as u64);
         // Bytes, since `write_u64` depends on the machine's byte order.
         hasher.write(&a.to_le_bytes());
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn numbers_never_change() {
-        let mut random = Random::new(42, Purpose::AuthEvent, 1, 2);
+        let mut random = Random::new(42, RandomPurpose::AuthEvent, 1, 2);
         let found: Vec<u64> = (0..4).map(|_| random.below(1_000_000)).collect();
         assert_eq!(found, PINNED);
     }
@@ -94,18 +94,18 @@ mod tests {
     fn every_argument_matters() {
         let first = |seed, purpose, a, b| Random::new(seed, purpose, a, b).below(u64::MAX);
         let all = [
-            first(1, Purpose::Attack, 0, 0),
-            first(0, Purpose::Attack, 1, 0),
-            first(0, Purpose::Attack, 0, 1),
-            first(0, Purpose::Block, 0, 0),
-            first(0, Purpose::Attack, 0, 0),
+            first(1, RandomPurpose::Attack, 0, 0),
+            first(0, RandomPurpose::Attack, 1, 0),
+            first(0, RandomPurpose::Attack, 0, 1),
+            first(0, RandomPurpose::Block, 0, 0),
+            first(0, RandomPurpose::Attack, 0, 0),
         ];
         assert!((1..all.len()).all(|i| !all[..i].contains(&all[i])));
     }
 
     #[test]
     fn ranges_hold_their_ends() {
-        let mut random = Random::new(1, Purpose::Block, 0, 0);
+        let mut random = Random::new(1, RandomPurpose::Block, 0, 0);
         let drawn: std::collections::BTreeSet<u64> = (0..200).map(|_| random.between(3, 5)).collect();
         assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [3, 4, 5]);
         assert!((0..100).all(|_| random.chance(1.0) && !random.chance(0.0)));

@@ -16,20 +16,20 @@ use crate::record::Reason;
 const HEAD_BYTES: usize = 256;
 
 /// Reads one worker's partitions.
-pub(super) struct Reader {
-    partitions: Vec<Generated>,
+pub(super) struct GeneratorReader {
+    partitions: Vec<GeneratedPartition>,
     /// How many partitions all workers have together.
     all: usize,
     joined: bool,
     /// The index of the next partition.
     turn: usize,
-    pace: Option<Pace>,
+    pace: Option<GeneratorPace>,
     line: Vec<u8>,
     record_bytes_max: usize,
     waited: Duration,
 }
 
-struct Generated {
+struct GeneratedPartition {
     partition: Partition,
     label: String,
     next: u64,
@@ -61,7 +61,7 @@ fn numbered(config: &GeneratorConfig) -> Option<Rc<Make>> {
     }
 }
 
-impl Generated {
+impl GeneratedPartition {
     fn new(config: &GeneratorConfig, partition: u32, numbered: Option<&Rc<Make>>) -> Self {
         let (label, records) = match numbered {
             Some(make) => {
@@ -73,7 +73,7 @@ impl Generated {
                 (log.name().to_owned(), Records::Openssh(Box::new(log)))
             }
         };
-        Generated { partition: Partition(partition), label, next: 0, records }
+        GeneratedPartition { partition: Partition(partition), label, next: 0, records }
     }
 
     /// Skips the first `records` records.
@@ -96,15 +96,16 @@ impl Generated {
     }
 }
 
-impl Reader {
+impl GeneratorReader {
     /// `config` is in range.
     pub fn new(config: &GeneratorConfig, context: &SourceContext) -> Self {
         let owned = (0..config.partitions).filter(|p| context.owns(Partition(*p)));
         let numbered = numbered(config);
-        let partitions: Vec<Generated> = owned.map(|p| Generated::new(config, p, numbered.as_ref())).collect();
+        let partitions: Vec<GeneratedPartition> =
+            owned.map(|p| GeneratedPartition::new(config, p, numbered.as_ref())).collect();
         let share = partitions.len() as f64 / f64::from(config.partitions);
-        Reader {
-            pace: config.rate.map(|rate| Pace { per_second: rate * share, since: None, given: 0, at_once: 0 }),
+        GeneratorReader {
+            pace: config.rate.map(|rate| GeneratorPace { per_second: rate * share, since: None, given: 0, at_once: 0 }),
             partitions,
             all: config.partitions as usize,
             joined: false,
@@ -118,7 +119,7 @@ impl Reader {
     /// If the partition is this worker's, it resumes from its checkpoint, and what an earlier run has read since then
     /// is due at once: it was, when that run read it.
     pub fn resume(&mut self, known: &KnownPartition) {
-        let own = |generated: &&mut Generated| generated.partition.0 == known.partition;
+        let own = |generated: &&mut GeneratedPartition| generated.partition.0 == known.partition;
         let Some(generated) = self.partitions.iter_mut().find(own) else { return };
         generated.skip(known.from);
         if let Some(pace) = &mut self.pace {
@@ -151,7 +152,7 @@ impl Reader {
     }
 }
 
-impl SourceReader for Reader {
+impl SourceReader for GeneratorReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
         if !self.joined {
             self.joined = true;
@@ -159,7 +160,7 @@ impl SourceReader for Reader {
                 collector.joined(generated.partition, &generated.label);
             }
         }
-        let (mut due, waited) = self.pace.as_mut().map_or((u64::MAX, Duration::ZERO), Pace::due);
+        let (mut due, waited) = self.pace.as_mut().map_or((u64::MAX, Duration::ZERO), GeneratorPace::due);
         self.waited = waited;
         let mut bytes = 0;
         while !self.partitions.is_empty() {
@@ -167,7 +168,7 @@ impl SourceReader for Reader {
                 for generated in &self.partitions {
                     collector.caught_up(generated.partition);
                 }
-                return Ok(Polled::Wait(self.pace.as_ref().map_or(Duration::ZERO, Pace::until_next)));
+                return Ok(Polled::Wait(self.pace.as_ref().map_or(Duration::ZERO, GeneratorPace::until_next)));
             }
             if bytes > budget_bytes {
                 return Ok(Polled::More);
@@ -189,7 +190,7 @@ impl SourceReader for Reader {
 }
 
 /// Spreads records over the wall clock, from the first poll on.
-struct Pace {
+struct GeneratorPace {
     per_second: f64,
     since: Option<Instant>,
     given: u64,
@@ -197,7 +198,7 @@ struct Pace {
     at_once: u64,
 }
 
-impl Pace {
+impl GeneratorPace {
     /// How many records are due now, and for how long the first of them has been.
     fn due(&mut self) -> (u64, Duration) {
         let elapsed = self.since.get_or_insert_with(Instant::now).elapsed().as_secs_f64();

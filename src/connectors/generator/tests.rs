@@ -5,7 +5,7 @@ use crate::settings::{Node, Value};
 
 /// The calls of a collector, as text.
 #[derive(Default)]
-struct Heard {
+struct TextCollector {
     joined: Vec<(u32, String)>,
     records: Vec<(u32, u64, Vec<u8>)>,
     rejected: Vec<(u64, Reason)>,
@@ -13,7 +13,7 @@ struct Heard {
     caught_up: usize,
 }
 
-impl Collector for Heard {
+impl Collector for TextCollector {
     fn joined(&mut self, partition: Partition, label: &str) {
         self.joined.push((partition.0, label.to_owned()));
     }
@@ -38,9 +38,9 @@ fn context(worker: usize, workers: usize) -> SourceContext {
 }
 
 /// Everything that a worker reads.
-fn read(config: &GeneratorConfig, worker: usize, workers: usize, budget: usize) -> Heard {
+fn read(config: &GeneratorConfig, worker: usize, workers: usize, budget: usize) -> TextCollector {
     let mut reader = Generator::new(config).open(&context(worker, workers)).unwrap();
-    let mut heard = Heard::default();
+    let mut heard = TextCollector::default();
     loop {
         match reader.poll(budget, &mut heard).unwrap() {
             Polled::More => {}
@@ -82,7 +82,7 @@ fn workers_share_partitions_by_rule_and_read_the_same_as_one() {
 
 #[test]
 fn partitions_are_announced_in_the_first_poll() {
-    let mut heard = Heard::default();
+    let mut heard = TextCollector::default();
     let mut reader = Generator::new(&events(1000, 3)).open(&context(0, 1)).unwrap();
     assert_eq!(reader.poll(0, &mut heard).unwrap(), Polled::More);
     assert_eq!(heard.joined, [(0, "0".into()), (1, "1".into()), (2, "2".into())]);
@@ -153,7 +153,7 @@ fn a_rate_paces_and_changes_nothing_else() {
 fn whoever_reads_late_is_told_how_long_records_were_due() {
     let config = GeneratorConfig { rate: Some(10_000.0), ..events(100_000, 1) };
     let mut reader = Generator::new(&config).open(&context(0, 1)).unwrap();
-    let mut heard = Heard::default();
+    let mut heard = TextCollector::default();
     reader.poll(0, &mut heard).unwrap();
     assert_eq!(reader.waited(), Duration::ZERO);
     std::thread::sleep(Duration::from_millis(60));
@@ -172,7 +172,7 @@ fn whoever_reads_late_is_told_how_long_records_were_due() {
 fn records_that_are_too_long_are_rejected() {
     let mut reader =
         Generator::new(&events(10, 1)).open(&SourceContext { record_bytes_max: 100, ..context(0, 1) }).unwrap();
-    let mut heard = Heard::default();
+    let mut heard = TextCollector::default();
     assert_eq!(reader.poll(1 << 20, &mut heard).unwrap(), Polled::Finished);
     assert_eq!((heard.records.len(), heard.rejected.len()), (0, 10));
     assert!(heard.rejected.iter().all(|(size, reason)| *size > 100 && *reason == Reason::TooLarge));

@@ -6,9 +6,9 @@ use crate::record::Reason;
 
 /// What was handed over: offsets, sizes and bytes.
 #[derive(Debug, Default, PartialEq)]
-struct Said(Vec<(u64, u64, Vec<u8>)>);
+struct HandedOver(Vec<(u64, u64, Vec<u8>)>);
 
-impl Collector for Said {
+impl Collector for HandedOver {
     fn record(&mut self, _: Partition, offset: u64, bytes: &[u8]) {
         self.0.push((offset, bytes.len() as u64, bytes.to_vec()));
     }
@@ -42,8 +42,8 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     }
 }
 
-fn split(bytes: &[u8], record_bytes_max: usize, piece: usize) -> Said {
-    let mut said = Said::default();
+fn split(bytes: &[u8], record_bytes_max: usize, piece: usize) -> HandedOver {
+    let mut said = HandedOver::default();
     let mut splitter = Splitter::new(Partition(0), record_bytes_max);
     let (mut done, mut read) = (0, 0);
     while read < bytes.len() {

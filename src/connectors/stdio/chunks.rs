@@ -108,7 +108,7 @@ impl Chunks {
 }
 
 /// Splits chunks into lines.
-pub(super) struct Lines {
+pub(super) struct LineAssembler {
     splitter: Splitter,
     /// The beginning of an unfinished line; at most `record_bytes_max` bytes between chunks.
     pub(super) unfinished: Vec<u8>,
@@ -116,10 +116,10 @@ pub(super) struct Lines {
     offset: u64,
 }
 
-impl Lines {
+impl LineAssembler {
     /// The lines of `partition`, of at most `record_bytes_max` bytes.
     pub(super) fn new(partition: Partition, record_bytes_max: usize) -> Self {
-        Lines { splitter: Splitter::new(partition, record_bytes_max), unfinished: Vec::new(), offset: 0 }
+        LineAssembler { splitter: Splitter::new(partition, record_bytes_max), unfinished: Vec::new(), offset: 0 }
     }
 
     /// Hands over the lines that end in `chunk`.

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::kept::KeptReader;
+use super::journaled::JournaledReader;
 use super::passing::StreamReader;
 use crate::checkpoint::bindings::KnownPartition;
 use crate::connectors::source::{
@@ -90,7 +90,7 @@ impl SourceConnector for StdinSource {
         }
         let known = known.iter().find(|known| known.partition == STDIN.0);
         let (bytes_max, at_end) = (self.journal_bytes_max, self.at_end);
-        Ok(Box::new(KeptReader::start(context, journals, known, (bytes_max, at_end), take(context)?)?))
+        Ok(Box::new(JournaledReader::start(context, journals, known, (bytes_max, at_end), take(context)?)?))
     }
 }
 
@@ -110,7 +110,7 @@ impl SourceReader for NothingToRead {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::connectors::lines::tests::Heard;
+    use crate::connectors::lines::tests::Calls;
     use crate::settings::{Node, Value};
 
     pub(crate) fn context(record_bytes_max: usize) -> SourceContext {
@@ -121,7 +121,7 @@ pub(super) mod tests {
     fn other_workers_have_nothing_to_read() {
         let other = SourceContext { worker: 1, workers: 2, ..context(100) };
         let mut reader = StdinSource::default().open(&other).unwrap();
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Finished);
         assert!(heard.said.is_empty());
     }

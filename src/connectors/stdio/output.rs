@@ -40,35 +40,35 @@ impl SinkConnector for StdoutSink {
 }
 
 /// Whole rows, and the epoch that is complete once they are written.
-struct Batch {
+struct RowBatch {
     rows: Vec<u8>,
     sealed: Option<Epoch>,
 }
 
 /// What the writing thread reports.
 #[derive(Default)]
-struct Progress {
+struct WriteProgress {
     written: Option<Epoch>,
     failure: Option<Error>,
 }
 
 /// Writes rows to a stream that may block.
 struct StreamWriter {
-    batch: Batch,
+    batch: RowBatch,
     /// `None` once the sink is finished.
-    thread: Option<(SyncSender<Batch>, JoinHandle<()>)>,
-    progress: Arc<Mutex<Progress>>,
+    thread: Option<(SyncSender<RowBatch>, JoinHandle<()>)>,
+    progress: Arc<Mutex<WriteProgress>>,
 }
 
 impl StreamWriter {
     fn start(sink: &str, stream: impl Write + Send + 'static) -> Result<Self> {
-        let (sender, batches) = mpsc::sync_channel::<Batch>(BUFFERS_MAX);
-        let progress = Arc::new(Mutex::new(Progress::default()));
+        let (sender, batches) = mpsc::sync_channel::<RowBatch>(BUFFERS_MAX);
+        let progress = Arc::new(Mutex::new(WriteProgress::default()));
         let told = Arc::clone(&progress);
         let name = sink.to_owned();
         let write_all = move || {
             let mut stream = stream;
-            while let Ok(Batch { rows, sealed }) = batches.recv() {
+            while let Ok(RowBatch { rows, sealed }) = batches.recv() {
                 let result = stream.write_all(&rows).and_then(|()| stream.flush());
                 let mut progress = told.lock().unwrap_or_else(PoisonError::into_inner);
                 match result {
@@ -84,7 +84,7 @@ impl StreamWriter {
             .name("stdout".to_owned())
             .spawn(write_all)
             .map_err(|e| Error::sink(format!("sink {sink:?} cannot start a thread")).because(e))?;
-        let batch = Batch { rows: Vec::new(), sealed: None };
+        let batch = RowBatch { rows: Vec::new(), sealed: None };
         Ok(StreamWriter { batch, thread: Some((sender, thread)), progress })
     }
 
@@ -94,7 +94,7 @@ impl StreamWriter {
         if self.batch.rows.is_empty() && self.batch.sealed.is_none() {
             return;
         }
-        let batch = std::mem::replace(&mut self.batch, Batch { rows: Vec::new(), sealed: None });
+        let batch = std::mem::replace(&mut self.batch, RowBatch { rows: Vec::new(), sealed: None });
         if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = sender.try_send(batch) {
             self.batch = batch;
         }
@@ -135,7 +135,7 @@ impl SinkWriter for StreamWriter {
 
     fn finish(&mut self) -> Result<()> {
         if let Some((sender, thread)) = self.thread.take() {
-            let rest = std::mem::replace(&mut self.batch, Batch { rows: Vec::new(), sealed: None });
+            let rest = std::mem::replace(&mut self.batch, RowBatch { rows: Vec::new(), sealed: None });
             // If the thread is gone, `check` reports why.
             let _ = sender.send(rest);
             drop(sender);

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::chunks::{Chunks, Lines, Ready};
+use super::chunks::{Chunks, LineAssembler, Ready};
 use super::input::{IDLE_WAIT, STDIN};
 use crate::connectors::source::{Collector, Polled, SourceContext, SourceReader};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use crate::error::Result;
 /// The lines of a stream, without a journal.
 pub(super) struct StreamReader {
     chunks: Chunks,
-    lines: Lines,
+    lines: LineAssembler,
     announced: bool,
     ended: bool,
 }
@@ -18,7 +18,7 @@ pub(super) struct StreamReader {
 impl StreamReader {
     pub(super) fn start(context: &SourceContext, stream: impl Read + Send + 'static) -> Result<Self> {
         let chunks = Chunks::start(&context.name, stream)?;
-        let lines = Lines::new(STDIN, context.record_bytes_max);
+        let lines = LineAssembler::new(STDIN, context.record_bytes_max);
         Ok(StreamReader { chunks, lines, announced: false, ended: false })
     }
 
@@ -75,7 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::connectors::lines::tests::{Heard, Said, naive};
+    use crate::connectors::lines::tests::{Call, Calls, naive};
     use crate::connectors::stdio::input::tests::context;
 
     /// A stream that returns at most `.1` bytes per read.
@@ -88,10 +88,10 @@ mod tests {
         }
     }
 
-    fn read_all(bytes: &[u8], piece: usize, record_bytes_max: usize) -> Heard {
+    fn read_all(bytes: &[u8], piece: usize, record_bytes_max: usize) -> Calls {
         let stream = Pieces(io::Cursor::new(bytes.to_vec()), piece);
         let mut reader = StreamReader::start(&context(record_bytes_max), stream).unwrap();
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         while reader.poll(64, &mut heard).unwrap() != Polled::Finished {
             assert!(reader.lines.unfinished.len() <= record_bytes_max);
             std::thread::yield_now();
@@ -102,8 +102,8 @@ mod tests {
     #[test]
     fn lines_come_in_order_and_the_partition_ends() {
         let heard = read_all(b"one\ntwo\r\n\nthree", 3, 100);
-        assert_eq!(heard.said.first(), Some(&Said::Joined(0, "stdin".into())));
-        assert_eq!(heard.said.last(), Some(&Said::Ended(0)));
+        assert_eq!(heard.said.first(), Some(&Call::Joined(0, "stdin".into())));
+        assert_eq!(heard.said.last(), Some(&Call::Ended(0)));
         assert_eq!(heard.records(), [(0, "one".into()), (4, "two\r".into()), (10, "three".into())]);
     }
 
@@ -111,13 +111,13 @@ mod tests {
     fn an_open_but_silent_input_is_caught_up_and_never_waited_for() {
         let (end, stream) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut reader = StreamReader::start(&context(100), stream).unwrap();
-        let mut heard = Heard::default();
+        let mut heard = Calls::default();
         assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Wait(IDLE_WAIT));
         assert!(heard.caught_up.contains(&0));
         drop(end);
         while reader.poll(1_000, &mut heard).unwrap() != Polled::Finished {}
         assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Finished);
-        assert_eq!(heard.said.iter().filter(|said| **said == Said::Ended(0)).count(), 1);
+        assert_eq!(heard.said.iter().filter(|said| **said == Call::Ended(0)).count(), 1);
     }
 
     proptest! {

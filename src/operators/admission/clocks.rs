@@ -26,22 +26,22 @@ const SHARED: u64 = u64::MAX;
 
 /// [`ClockRules`] in whole milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct ClockBounds {
     idle_ms: i64,
     spread_max_ms: i64,
     max: usize,
 }
 
-impl Bounds {
+impl ClockBounds {
     pub(super) fn of(rules: &ClockRules) -> Self {
-        Bounds { idle_ms: millis(rules.idle), spread_max_ms: millis(rules.spread_max), max: rules.max }
+        ClockBounds { idle_ms: millis(rules.idle), spread_max_ms: millis(rules.spread_max), max: rules.max }
     }
 }
 
 /// The clocks of one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Clocks {
-    by_value: BTreeMap<u64, Clock>,
+    by_value: BTreeMap<u64, TrackedClock>,
     /// The partition's own event time; [`EventTime::MIN`] before the first update.
     own: EventTime,
     watermark: EventTime,
@@ -52,7 +52,7 @@ pub(super) struct Clocks {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Clock {
+struct TrackedClock {
     reached: Reached,
     /// What it showed, or would have shown, when the stopwatch was at zero.
     zero_ms: i64,
@@ -79,18 +79,18 @@ impl Clocks {
     }
 
     /// The confirmed event time of the clock `value`; [`EventTime::MIN`] if nothing is known of it.
-    pub(super) fn greatest(&self, value: u64, bounds: &super::Bounds) -> EventTime {
+    pub(super) fn greatest(&self, value: u64, bounds: &super::AdmissionBounds) -> EventTime {
         let known = self.by_value.get(&self.name(value, bounds));
         known.map_or(EventTime::MIN, |clock| clock.reached.greatest())
     }
 
     /// Whether an event of `time` comes too late for its clock, or for the partition.
-    pub(super) fn is_late(&self, time: EventTime, value: u64, bounds: &super::Bounds) -> bool {
+    pub(super) fn is_late(&self, time: EventTime, value: u64, bounds: &super::AdmissionBounds) -> bool {
         time < self.watermark.max(behind(self.greatest(value, bounds), bounds.out_of_order_ms))
     }
 
     /// Takes an event of `time`, which is on time, of the clock `value`.
-    pub(super) fn advance(&mut self, time: EventTime, value: u64, bounds: &super::Bounds) {
+    pub(super) fn advance(&mut self, time: EventTime, value: u64, bounds: &super::AdmissionBounds) {
         let (value, own, elapsed_ms) = (self.name(value, bounds), self.own, self.elapsed_ms);
         let clock = self.by_value.entry(value).or_default();
         let before = clock.reached.greatest();
@@ -115,9 +115,9 @@ impl Clocks {
     }
 
     /// Drops clocks that are silent, and updates the watermark.
-    fn review(&mut self, bounds: &super::Bounds) {
+    fn review(&mut self, bounds: &super::AdmissionBounds) {
         self.events = 0;
-        let Some(Bounds { idle_ms, spread_max_ms, .. }) = bounds.clocks else { return };
+        let Some(ClockBounds { idle_ms, spread_max_ms, .. }) = bounds.clocks else { return };
         let elapsed_ms = self.elapsed_ms;
         self.by_value.retain(|_, clock| elapsed_ms.saturating_sub(clock.heard_ms) <= idle_ms);
         let mut shown: Vec<EventTime> = self.by_value.values().map(|clock| clock.reached.shown()).collect();
@@ -130,7 +130,7 @@ impl Clocks {
     }
 
     /// The clock that events of `value` belong to.
-    fn name(&self, value: u64, bounds: &super::Bounds) -> u64 {
+    fn name(&self, value: u64, bounds: &super::AdmissionBounds) -> u64 {
         let has_room = bounds.clocks.is_none_or(|clocks| self.by_value.len() < clocks.max);
         if has_room || self.by_value.contains_key(&value) { value } else { SHARED }
     }

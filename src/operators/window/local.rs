@@ -7,8 +7,8 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 use timely::dataflow::{Stream, StreamVec};
 
-use super::kept::Keeper;
-use super::{Batch, BatchBuilder, Builder, Part, Parts, WindowStage};
+use super::snapshots::WindowSnapshots;
+use super::{Batch, BatchBuilder, Builder, PartialAggregate, PartialAggregates, WindowStage};
 use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
 use crate::operators::aggregate::Aggregate;
@@ -20,7 +20,7 @@ use crate::state::windows::{Hashed, WindowStore};
 use crate::time::{Epoch, EventTime};
 
 /// The partial aggregates of windows that have closed, and records behind the watermark.
-type Closed<'s, K, S> = (Stream<'s, Epoch, Batch<Parts<K, S>>>, StreamVec<'s, Epoch, DeadLetter>);
+type Closed<'s, K, S> = (Stream<'s, Epoch, Batch<PartialAggregates<K, S>>>, StreamVec<'s, Epoch, DeadLetter>);
 
 /// Aggregates this worker's `records`; partial aggregates are sent when the watermark has passed the window's end.
 pub(super) fn local<'s, T, K, A>(
@@ -40,7 +40,7 @@ where
     let name = StageName::of(&stage.name);
     let mut records = builder.new_input(records, Pipeline);
     let mut watermarks = builder.new_input(watermark, Pipeline);
-    let (parts, parts_stream) = builder.new_output::<Batch<Parts<K, A::State>>>();
+    let (parts, parts_stream) = builder.new_output::<Batch<PartialAggregates<K, A::State>>>();
     let (late, late_stream) = builder.new_output::<Vec<DeadLetter>>();
     let mut parts = OutputBuilder::<_, BatchBuilder<_>>::from(parts);
     let mut late = OutputBuilder::<_, Builder<_>>::from(late);
@@ -49,9 +49,10 @@ where
     builder.build(move |capabilities| {
         drop(capabilities);
         let mut store = WindowStore::default();
-        let mut keeper = Keeper::new(slot);
-        let closed = keeper.restore(&mut store, &*aggregate);
-        let mut state = State { stage, key, aggregate, store, keeper, closed, failed: false, ahead: Vec::new() };
+        let mut snapshots = WindowSnapshots::new(slot);
+        let closed = snapshots.restore(&mut store, &*aggregate);
+        let mut state =
+            LocalWindows { stage, key, aggregate, store, snapshots, closed, failed: false, ahead: Vec::new() };
         let mut waiting: Pending<Vec<Vec<T>>> = Pending::new(1);
         let mut closing: Pending<Option<EventTime>> = Pending::new(0);
         let mut open: Epoch = 0;
@@ -86,7 +87,7 @@ where
                 }
                 let next = [waiting.first(), closing.first()].into_iter().flatten().min();
                 let next = next.unwrap_or(upper).min(upper);
-                state.keeper.before(next, &mut state.store, state.closed);
+                state.snapshots.before(next, &mut state.store, state.closed);
                 open = next;
                 if let Some((capability, batches)) = waiting.take(open) {
                     for batch in batches {
@@ -94,11 +95,11 @@ where
                     }
                 }
             }
-            if state.keeper.slice(&mut state.store, &*state.aggregate) {
+            if state.snapshots.slice(&mut state.store, &*state.aggregate) {
                 activator.activate_after(SLICE_WAIT);
             }
             if upper == Epoch::MAX {
-                state.keeper.settle(state.closed);
+                state.snapshots.settle(state.closed);
             }
             state.stage.metrics.windows_open(state.store.entries());
         }
@@ -107,12 +108,12 @@ where
 }
 
 /// The windows of one worker.
-struct State<T, K, A: Aggregate<T>, F> {
+struct LocalWindows<T, K, A: Aggregate<T>, F> {
     stage: WindowStage,
     key: F,
     aggregate: Rc<A>,
     store: WindowStore<K, A::State>,
-    keeper: Keeper,
+    snapshots: WindowSnapshots,
     /// Windows that start at or before it are closed.
     closed: Option<EventTime>,
     failed: bool,
@@ -123,7 +124,7 @@ struct State<T, K, A: Aggregate<T>, F> {
 /// How many records' states are prefetched at once.
 const AHEAD: usize = 16;
 
-impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
+impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> LocalWindows<T, K, A, F> {
     /// Adds records to their windows and returns those that are late for all of them.
     fn apply(&mut self, batch: &[T]) -> Vec<DeadLetter> {
         let mut behind = Vec::new();
@@ -155,10 +156,10 @@ impl<T: Event, K: Key, A: Aggregate<T>, F: Fn(&T) -> K> State<T, K, A, F> {
     }
 
     /// Closes the windows that `watermark` has passed.
-    fn close(&mut self, watermark: EventTime, mut emit: impl FnMut(Part<K, A::State>)) {
+    fn close(&mut self, watermark: EventTime, mut emit: impl FnMut(PartialAggregate<K, A::State>)) {
         let closed = self.stage.intervals.closed_by(watermark);
-        self.keeper.write_through(&mut self.store, &*self.aggregate, closed);
-        self.store.close_through(closed, |start, key, state| emit(Part { start, key, state }));
+        self.snapshots.write_through(&mut self.store, &*self.aggregate, closed);
+        self.store.close_through(closed, |start, key, state| emit(PartialAggregate { start, key, state }));
         self.closed = Some(closed);
     }
 }

@@ -8,7 +8,7 @@ use timely::dataflow::channels::pact::ExchangeCore;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::{Stream, StreamVec};
 
-use super::{Batch, Builder, Part, Parts};
+use super::{Batch, Builder, PartialAggregate, PartialAggregates};
 use crate::error::stage::StageName;
 use crate::operators::aggregate::Aggregate;
 use crate::operators::interval::{Intervals, Window};
@@ -23,7 +23,7 @@ pub(super) fn merge<'s, T, K, A>(
     stage: &str,
     intervals: Intervals,
     metrics: StageMetrics,
-    parts: Stream<'s, Epoch, Batch<Parts<K, A::State>>>,
+    parts: Stream<'s, Epoch, Batch<PartialAggregates<K, A::State>>>,
     aggregate: Rc<A>,
 ) -> StreamVec<'s, Epoch, Window<K, A::Output>>
 where
@@ -32,13 +32,13 @@ where
     A: Aggregate<T>,
 {
     let name = StageName::of(stage);
-    let route = ExchangeCore::new(|part: &Cow<'_, Part<K, A::State>>| key_group(&part.key));
+    let route = ExchangeCore::new(|part: &Cow<'_, PartialAggregate<K, A::State>>| key_group(&part.key));
     parts.unary_frontier::<Builder<Window<K, A::Output>>, _, _, _>(
         route,
         &format!("{stage}.merge"),
         move |initial, _| {
             drop(initial);
-            let mut pending: Pending<Vec<Part<K, A::State>>> = Pending::new(0);
+            let mut pending: Pending<Vec<PartialAggregate<K, A::State>>> = Pending::new(0);
             move |(input, frontier), output| {
                 let _stage = name.enter();
                 input.for_each(|capability, batch| {
@@ -52,7 +52,7 @@ where
                     let mut session = output.session(&capability);
                     let mut parts = parts.into_iter().peekable();
                     let mut rows = 0;
-                    while let Some(Part { start, key, mut state }) = parts.next() {
+                    while let Some(PartialAggregate { start, key, mut state }) = parts.next() {
                         while let Some(more) = parts.next_if(|next| next.start == start && next.key == key) {
                             aggregate.merge(&mut state, more.state);
                         }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use super::CANDIDATE_DEADLINE;
-use super::form::Event;
+use super::form::MeshEvent;
 use super::handshake::{Failure, Local};
 
 /// The pause after the first failed attempt; it doubles up to [`PAUSE_MAX`].
@@ -22,17 +22,17 @@ pub(super) fn run(
     peer: usize,
     address: &str,
     deadline: Instant,
-    events: &Sender<Event>,
+    events: &Sender<MeshEvent>,
     cancelled: &Receiver<()>,
 ) {
     let mut pause = PAUSE_MIN;
     loop {
         let event = match attempt(local, peer, address, deadline) {
-            Ok(stream) => Event::Connected { peer, stream },
-            Err(Failure::Final(error)) => Event::Failed { id: None, error },
-            Err(Failure::Refused { reason, .. }) => Event::Unreachable { peer, reason },
+            Ok(stream) => MeshEvent::Connected { peer, stream },
+            Err(Failure::Final(error)) => MeshEvent::Failed { id: None, error },
+            Err(Failure::Refused { reason, .. }) => MeshEvent::Unreachable { peer, reason },
         };
-        let again = matches!(event, Event::Unreachable { .. });
+        let again = matches!(event, MeshEvent::Unreachable { .. });
         if events.send(event).is_err() || !again || Instant::now() + pause >= deadline {
             return;
         }

@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(5);
 const SWEEP: Duration = Duration::from_millis(200);
 
 /// What the threads of candidates and connectors report.
-pub(super) enum Event {
+pub(super) enum MeshEvent {
     /// We reached a process with a lower index.
     Connected { peer: usize, stream: TcpStream },
     /// We did not, and try again.
@@ -71,7 +71,7 @@ impl Candidate {
 
 /// One other process.
 #[derive(Default)]
-struct Slot {
+struct PeerSlot {
     stream: Option<TcpStream>,
     /// Why there is no stream yet.
     reason: Option<String>,
@@ -85,13 +85,13 @@ pub(super) struct Former<'a> {
     local: Arc<Local>,
     listener: TcpListener,
     deadline: Instant,
-    slots: Vec<Slot>,
+    slots: Vec<PeerSlot>,
     candidates: VecDeque<Candidate>,
     accepted: u64,
     refused: usize,
     accept_error: Option<io::ErrorKind>,
-    events: Receiver<Event>,
-    sender: Sender<Event>,
+    events: Receiver<MeshEvent>,
+    sender: Sender<MeshEvent>,
 }
 
 impl<'a> Former<'a> {
@@ -104,7 +104,7 @@ impl<'a> Former<'a> {
             local: Arc::new(Local::new(config)),
             listener: socket::listen(config)?,
             deadline,
-            slots: config.addresses.iter().map(|_| Slot::default()).collect(),
+            slots: config.addresses.iter().map(|_| PeerSlot::default()).collect(),
             candidates: VecDeque::new(),
             accepted: 0,
             refused: 0,
@@ -164,25 +164,25 @@ impl<'a> Former<'a> {
         self.slots.iter().enumerate().all(|(i, slot)| i == self.config.index || slot.stream.is_some())
     }
 
-    fn handle(&mut self, event: Event) -> Result<()> {
+    fn handle(&mut self, event: MeshEvent) -> Result<()> {
         match event {
-            Event::Connected { peer, stream } => self.fill(peer, stream),
-            Event::Unreachable { peer, reason } => {
+            MeshEvent::Connected { peer, stream } => self.fill(peer, stream),
+            MeshEvent::Unreachable { peer, reason } => {
                 if self.slots[peer].reason.as_ref() != Some(&reason) {
                     tracing::info!(process = peer, address = %self.config.addresses[peer], %reason, "waiting for a process");
                     self.slots[peer].reason = Some(reason);
                 }
             }
-            Event::Claim { id, peer, answer } => {
+            MeshEvent::Claim { id, peer, answer } => {
                 // The thread waits for the answer; if it is gone nevertheless, a refusal follows.
                 let _ = answer.send(self.decide(id, peer));
             }
-            Event::Admitted { id, peer, stream } => {
+            MeshEvent::Admitted { id, peer, stream } => {
                 self.forget(Some(id));
                 self.fill(peer, stream);
             }
-            Event::Refused { id, claimed, reason } => self.refuse(id, claimed, reason),
-            Event::Failed { id, error } => {
+            MeshEvent::Refused { id, claimed, reason } => self.refuse(id, claimed, reason),
+            MeshEvent::Failed { id, error } => {
                 self.forget(id);
                 return Err(error);
             }
@@ -200,7 +200,7 @@ impl<'a> Former<'a> {
             tracing::warn!(process = peer, "a process left while the mesh formed, and came back");
         }
         tracing::debug!(process = peer, "connected");
-        self.slots[peer] = Slot { stream: Some(stream), reason: None, connector: None };
+        self.slots[peer] = PeerSlot { stream: Some(stream), reason: None, connector: None };
     }
 
     /// Whether an authenticated candidate may be process `peer`.
@@ -280,14 +280,14 @@ impl<'a> Former<'a> {
         thread::Builder::new().name("mesh:candidate".to_string()).spawn(move || {
             let admit = |peer| {
                 let (answer, verdict) = mpsc::sync_channel(1);
-                let asked = events.send(Event::Claim { id, peer, answer });
+                let asked = events.send(MeshEvent::Claim { id, peer, answer });
                 // No answer means that the mesh has failed meanwhile.
                 asked.ok().and_then(|()| verdict.recv().ok()).unwrap_or(Verdict::Duplicate)
             };
             let event = match local.accept(&stream, admit) {
-                Ok(peer) => Event::Admitted { id, peer, stream },
-                Err(Failure::Refused { claimed, reason }) => Event::Refused { id, claimed, reason },
-                Err(Failure::Final(error)) => Event::Failed { id: Some(id), error },
+                Ok(peer) => MeshEvent::Admitted { id, peer, stream },
+                Err(Failure::Refused { claimed, reason }) => MeshEvent::Refused { id, claimed, reason },
+                Err(Failure::Final(error)) => MeshEvent::Failed { id: Some(id), error },
             };
             let _ = events.send(event);
         })?;
@@ -315,7 +315,7 @@ impl<'a> Former<'a> {
             if self.slots[peer].stream.as_ref().is_some_and(socket::is_closed) {
                 tracing::warn!(process = peer, "a process left while the mesh formed");
                 let reason = Some("left while the mesh formed".to_string());
-                self.slots[peer] = Slot { reason, ..Slot::default() };
+                self.slots[peer] = PeerSlot { reason, ..PeerSlot::default() };
                 if peer < self.config.index {
                     self.connect(peer)?;
                 }
@@ -343,14 +343,14 @@ impl<'a> Former<'a> {
     }
 
     /// Handles an event after the outcome is known.
-    fn wind_up(&mut self, event: Event) {
+    fn wind_up(&mut self, event: MeshEvent) {
         match event {
             // The thread waits for the answer; if it is gone nevertheless, a refusal follows.
-            Event::Claim { answer, .. } => drop(answer.send(Verdict::Duplicate)),
-            Event::Refused { id, claimed, reason } => self.refuse(id, claimed, reason),
-            Event::Admitted { id, .. } => self.forget(Some(id)),
-            Event::Failed { id, .. } => self.forget(id),
-            Event::Connected { .. } | Event::Unreachable { .. } => {}
+            MeshEvent::Claim { answer, .. } => drop(answer.send(Verdict::Duplicate)),
+            MeshEvent::Refused { id, claimed, reason } => self.refuse(id, claimed, reason),
+            MeshEvent::Admitted { id, .. } => self.forget(Some(id)),
+            MeshEvent::Failed { id, .. } => self.forget(id),
+            MeshEvent::Connected { .. } | MeshEvent::Unreachable { .. } => {}
         }
     }
 

@@ -69,7 +69,7 @@ pub(super) enum Verdict {
 
 /// An identity with the size of the cluster it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
+pub(super) struct MemberIdentity {
     pub identity: Identity,
     pub processes: u32,
     /// Workers per process.
@@ -153,7 +153,7 @@ impl Reply {
     }
 }
 
-impl Member {
+impl MemberIdentity {
     pub fn encode(&self) -> Vec<u8> {
         let Identity { cluster, build, config, generation } = &self.identity;
         let mut bytes = Vec::new();
@@ -167,7 +167,7 @@ impl Member {
     }
 
     /// Reads an identity that fills `bytes` exactly.
-    pub fn decode(mut bytes: &[u8]) -> Result<Member, String> {
+    pub fn decode(mut bytes: &[u8]) -> Result<MemberIdentity, String> {
         let short = |_| "sent an identity that is cut short".to_string();
         let generation = u64::from_be_bytes(read_array(&mut bytes).map_err(short)?);
         let processes = u32::from_be_bytes(read_array(&mut bytes).map_err(short)?);
@@ -176,7 +176,7 @@ impl Member {
         if !bytes.is_empty() {
             return Err(format!("sent an identity with {} bytes too many", bytes.len()));
         }
-        Ok(Member { identity: Identity { cluster, build, config, generation }, processes, threads })
+        Ok(MemberIdentity { identity: Identity { cluster, build, config, generation }, processes, threads })
     }
 }
 
@@ -244,13 +244,13 @@ pub fn fuzz(bytes: &[u8]) {
     let mut rest = bytes;
     if let Ok(proof) = Proof::read(&mut rest) {
         assert_eq!(proof.encode(), consumed(rest));
-        let _ = Member::decode(&proof.member);
+        let _ = MemberIdentity::decode(&proof.member);
     }
     let mut rest = bytes;
     if let Ok(reply) = Reply::read(&mut rest) {
         assert_eq!(reply.encode(), consumed(rest));
     }
-    if let Ok(member) = Member::decode(bytes) {
+    if let Ok(member) = MemberIdentity::decode(bytes) {
         assert_eq!(member.encode(), bytes);
     }
 }
@@ -260,17 +260,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn member(text: &str) -> Member {
+    fn member(text: &str) -> MemberIdentity {
         let [cluster, build, config] = [text; 3].map(str::to_string);
-        Member { identity: Identity { cluster, build, config, generation: u64::MAX }, processes: 3, threads: 2 }
+        MemberIdentity { identity: Identity { cluster, build, config, generation: u64::MAX }, processes: 3, threads: 2 }
     }
 
     #[test]
     fn lengths_are_bounded_at_their_limits() {
         let longest = member(&"x".repeat(TEXT_BYTES_MAX)).encode();
         assert_eq!(longest.len(), IDENTITY_BYTES_MAX);
-        assert!(Member::decode(&longest).is_ok());
-        let error = Member::decode(&member(&"x".repeat(TEXT_BYTES_MAX + 1)).encode()).unwrap_err();
+        assert!(MemberIdentity::decode(&longest).is_ok());
+        let error = MemberIdentity::decode(&member(&"x".repeat(TEXT_BYTES_MAX + 1)).encode()).unwrap_err();
         assert_eq!(error, "sent a text of 257 bytes, more than 256");
         let mut block = Vec::new();
         push_block(&mut block, &vec![0; IDENTITY_BYTES_MAX + 1]);
@@ -305,7 +305,7 @@ mod tests {
             nonce in any::<[u8; 32]>(),
         ) {
             let block = member(&text).encode();
-            prop_assert_eq!(Member::decode(&block).unwrap(), member(&text));
+            prop_assert_eq!(MemberIdentity::decode(&block).unwrap(), member(&text));
             let frames = [
                 Greeting { role: Role::Connector, from: 2, to: 1, nonce }.encode().to_vec(),
                 Proof { member: block.clone(), mac: nonce }.encode(),

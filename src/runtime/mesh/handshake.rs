@@ -19,7 +19,9 @@ use std::time::Instant;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::frame::{GREETING_BYTES, Greeting, MAC_BYTES, Member, Proof, Reply, Role, Verdict, describe, push_block};
+use super::frame::{
+    GREETING_BYTES, Greeting, MAC_BYTES, MemberIdentity, Proof, Reply, Role, Verdict, describe, push_block,
+};
 use super::secret::fill_random;
 use super::socket::{Timed, prepare};
 use super::{CANDIDATE_DEADLINE, MeshConfig, mesh_error};
@@ -28,7 +30,7 @@ use crate::error::{Error, Result};
 /// This end of every handshake.
 pub(super) struct Local {
     pub index: usize,
-    member: Member,
+    member: MemberIdentity,
     /// The shared secret; empty without one, so that everything else is still checked.
     key: Vec<u8>,
 }
@@ -52,7 +54,7 @@ impl Local {
         let number = |n: usize| u32::try_from(n).expect("checked against the limits before the mesh forms");
         Local {
             index: config.index,
-            member: Member {
+            member: MemberIdentity {
                 identity: config.identity.clone(),
                 processes: number(config.addresses.len()),
                 threads: number(config.threads),
@@ -86,7 +88,7 @@ impl Local {
         self.seal(b"listener", &[&mine, &theirs], &[&own, &verdict, &reply.member])
             .verify_slice(&reply.mac)
             .map_err(|_| refused("uses another secret".to_string()))?;
-        let member = Member::decode(&reply.member).map_err(refused)?;
+        let member = MemberIdentity::decode(&reply.member).map_err(refused)?;
         self.compare(&member, peer).map_err(Failure::Final)?;
         match reply.verdict {
             Verdict::Admitted => Ok(()),
@@ -117,7 +119,7 @@ impl Local {
         self.seal(b"connector", &[&theirs, &mine], &[&proof.member])
             .verify_slice(&proof.mac)
             .map_err(|_| refused("uses another secret".to_string()))?;
-        let member = Member::decode(&proof.member).map_err(refused)?;
+        let member = MemberIdentity::decode(&proof.member).map_err(refused)?;
 
         let peer = greeting.from as usize;
         let difference = self.compare(&member, peer);
@@ -158,7 +160,7 @@ impl Local {
     }
 
     /// Fails if we cannot work with `theirs`; names both values of everything that differs.
-    fn compare(&self, theirs: &Member, peer: usize) -> Result<()> {
+    fn compare(&self, theirs: &MemberIdentity, peer: usize) -> Result<()> {
         let (a, b) = (&self.member, theirs);
         let text = |what, a: &String, b: &String| (a != b).then(|| format!("{what} {a:?} here but {b:?} there"));
         let number = |what, a: u64, b: u64| (a != b).then(|| format!("{what} {a} here but {b} there"));

@@ -13,7 +13,7 @@ const SPARE_MAX: usize = 64;
 
 /// Encoded rows of one shard and one epoch, end to end.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) struct Block {
+pub(super) struct RowBlock {
     pub(super) shard: u32,
     #[serde(with = "bytes")]
     pub(super) bytes: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Block {
     pub(super) ends: Vec<(u32, u32)>,
 }
 
-impl Block {
+impl RowBlock {
     /// The rows with their keys.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;
@@ -35,16 +35,16 @@ impl Block {
 
 /// Emptied blocks, kept for their memory. Shared by the operators of one sink on one worker.
 #[derive(Clone, Default)]
-pub(super) struct Spare(Rc<RefCell<Vec<Block>>>);
+pub(super) struct SpareBlocks(Rc<RefCell<Vec<RowBlock>>>);
 
-impl Spare {
+impl SpareBlocks {
     /// An empty block.
-    pub(super) fn take(&self, shard: usize) -> Block {
+    pub(super) fn take(&self, shard: usize) -> RowBlock {
         let block = self.0.borrow_mut().pop().unwrap_or_default();
-        Block { shard: u32::try_from(shard).expect("few shards"), ..block }
+        RowBlock { shard: u32::try_from(shard).expect("few shards"), ..block }
     }
 
-    pub(super) fn give(&self, mut block: Block) {
+    pub(super) fn give(&self, mut block: RowBlock) {
         let mut spare = self.0.borrow_mut();
         if spare.len() < SPARE_MAX {
             block.bytes.clear();
@@ -89,15 +89,15 @@ mod tests {
 
     #[test]
     fn a_block_is_the_same_after_the_wire() {
-        let block = Block { shard: 3, bytes: b"keyrowrow2".to_vec(), ends: vec![(3, 6), (6, 10)] };
-        let back: Block = bincode::deserialize(&bincode::serialize(&block).unwrap()).unwrap();
+        let block = RowBlock { shard: 3, bytes: b"keyrowrow2".to_vec(), ends: vec![(3, 6), (6, 10)] };
+        let back: RowBlock = bincode::deserialize(&bincode::serialize(&block).unwrap()).unwrap();
         assert_eq!(back.shard, 3);
         assert_eq!(back.rows().collect::<Vec<_>>(), [(&b"key"[..], &b"row"[..]), (b"", b"row2")]);
     }
 
     #[test]
     fn memory_is_used_again_and_empty() {
-        let spare = Spare::default();
+        let spare = SpareBlocks::default();
         let mut block = spare.take(1);
         block.bytes.extend_from_slice(b"row");
         block.ends.push((0, 3));

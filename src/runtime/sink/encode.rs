@@ -5,7 +5,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use super::block::{BLOCK_BYTES, Block, Spare};
+use super::block::{BLOCK_BYTES, RowBlock, SpareBlocks};
 use super::{KeyOf, SinkStage};
 use crate::error::stage::StageName;
 use crate::error::{Error, ErrorKind};
@@ -17,15 +17,15 @@ use crate::time::Epoch;
 pub(super) fn encode<'s, R: Record>(
     rows: StreamVec<'s, Epoch, R>,
     stage: &SinkStage<R>,
-    spare: Spare,
-) -> StreamVec<'s, Epoch, Block> {
+    spare: SpareBlocks,
+) -> StreamVec<'s, Epoch, RowBlock> {
     let name = format!("{}.encode", stage.name);
     let stage_name = StageName::of(&name);
     let (sink, control, shards) = (stage.name.clone(), stage.control.clone(), stage.shards());
     let own = stage.durable.is_none().then_some(stage.worker);
     let mut encoder = Encoder { key: stage.key.clone(), own, open: (0..shards).map(|_| None).collect(), spare };
     let mut ready = Vec::new();
-    rows.unary::<CapacityContainerBuilder<Vec<Block>>, _, _, _>(Pipeline, &name, move |_, _| {
+    rows.unary::<CapacityContainerBuilder<Vec<RowBlock>>, _, _, _>(Pipeline, &name, move |_, _| {
         move |input, output| {
             let _stage = stage_name.enter();
             input.for_each(|capability, batch| {
@@ -48,13 +48,13 @@ struct Encoder<R> {
     /// The shard of all rows, if it does not depend on the row.
     own: Option<usize>,
     /// By shard.
-    open: Vec<Option<Block>>,
-    spare: Spare,
+    open: Vec<Option<RowBlock>>,
+    spare: SpareBlocks,
 }
 
 impl<R: Record> Encoder<R> {
     /// Adds a row to the open block of its shard; blocks that are full go to `ready`.
-    fn encode(&mut self, row: &R, ready: &mut Vec<Block>) -> serde_json::Result<()> {
+    fn encode(&mut self, row: &R, ready: &mut Vec<RowBlock>) -> serde_json::Result<()> {
         // A row's shard is known once the row is encoded, so with several shards it is encoded separately.
         let mut block = match self.own.or((self.open.len() == 1).then_some(0)) {
             Some(shard) => self.open[shard].take().unwrap_or_else(|| self.spare.take(shard)),
@@ -66,7 +66,7 @@ impl<R: Record> Encoder<R> {
         }
         let key_end = block.bytes.len();
         serde_json::to_writer(&mut block.bytes, row)?;
-        let ends = |block: &Block, from: usize| {
+        let ends = |block: &RowBlock, from: usize| {
             let at = |end: usize| u32::try_from(end).expect("a block and a row are far below 4 GiB");
             (at(from + key_end - start), at(block.bytes.len()))
         };
@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    fn encode_all(encoder: &mut Encoder<u64>, rows: std::ops::Range<u64>) -> Vec<Block> {
+    fn encode_all(encoder: &mut Encoder<u64>, rows: std::ops::Range<u64>) -> Vec<RowBlock> {
         let mut ready = Vec::new();
         rows.for_each(|row| encoder.encode(&row, &mut ready).unwrap());
         ready.extend(encoder.open.iter_mut().filter_map(Option::take));
@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn encoder(own: Option<usize>, shards: usize) -> Encoder<u64> {
-        Encoder { key: None, own, open: (0..shards).map(|_| None).collect(), spare: Spare::default() }
+        Encoder { key: None, own, open: (0..shards).map(|_| None).collect(), spare: SpareBlocks::default() }
     }
 
     #[test]

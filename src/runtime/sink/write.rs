@@ -10,7 +10,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use super::SinkStage;
-use super::block::{Block, Spare};
+use super::block::{RowBlock, SpareBlocks};
 use crate::connectors::sink::{SinkContext, SinkWriter};
 use crate::error::Result;
 use crate::error::stage::StageName;
@@ -19,13 +19,13 @@ use crate::time::Epoch;
 
 /// Builds the operator. A connector that cannot be opened fails the run.
 pub(super) fn write<'s, R: 'static>(
-    blocks: StreamVec<'s, Epoch, Block>,
+    blocks: StreamVec<'s, Epoch, RowBlock>,
     stage: SinkStage<R>,
-    spare: Spare,
+    spare: SpareBlocks,
 ) -> StreamVec<'s, Epoch, ()> {
     let workers = stage.workers as u64;
     if stage.durable.is_some() && workers > 1 {
-        let to_shard = Exchange::new(move |block: &Block| u64::from(block.shard) % workers);
+        let to_shard = Exchange::new(move |block: &RowBlock| u64::from(block.shard) % workers);
         write_from(to_shard, blocks, stage, spare)
     } else {
         write_from(Pipeline, blocks, stage, spare)
@@ -33,10 +33,10 @@ pub(super) fn write<'s, R: 'static>(
 }
 
 fn write_from<'s, R: 'static>(
-    pact: impl ParallelizationContract<Epoch, Vec<Block>>,
-    blocks: StreamVec<'s, Epoch, Block>,
+    pact: impl ParallelizationContract<Epoch, Vec<RowBlock>>,
+    blocks: StreamVec<'s, Epoch, RowBlock>,
     stage: SinkStage<R>,
-    spare: Spare,
+    spare: SpareBlocks,
 ) -> StreamVec<'s, Epoch, ()> {
     // A stage may have the same name; operators are told apart by theirs.
     let name = format!("{}.sink", stage.name);
@@ -49,7 +49,7 @@ fn write_from<'s, R: 'static>(
         drop(initial);
         let activator = scope.activator_for(info.address);
         let mut writing =
-            Writing { stage, shards, spare, pending: Pending::new(0), sealed: BTreeMap::new(), sealed_before: 0 };
+            SinkOperator { stage, shards, spare, pending: Pending::new(0), sealed: BTreeMap::new(), sealed_before: 0 };
         move |(input, frontier), _output| {
             let _stage = stage_name.enter();
             input.for_each(|capability, batch| {
@@ -71,7 +71,7 @@ fn write_from<'s, R: 'static>(
 }
 
 /// Opens the writers of this worker's shards: shard modulo workers.
-fn open<R>(stage: &SinkStage<R>) -> Result<Vec<Shard>> {
+fn open<R>(stage: &SinkStage<R>) -> Result<Vec<OpenShard>> {
     let shards = stage.shards();
     (stage.worker..shards)
         .step_by(stage.workers)
@@ -88,12 +88,12 @@ fn open<R>(stage: &SinkStage<R>) -> Result<Vec<Shard>> {
             if let Some(epoch) = committed {
                 tracing::info!(sink = stage.name, shard, epoch, "rows up to this epoch are written already");
             }
-            Ok(Shard { number: shard, writer, committed })
+            Ok(OpenShard { number: shard, writer, committed })
         })
         .collect()
 }
 
-struct Shard {
+struct OpenShard {
     number: usize,
     writer: Box<dyn SinkWriter>,
     /// The last epoch that an earlier generation committed.
@@ -101,20 +101,20 @@ struct Shard {
 }
 
 /// One worker's shards of a sink.
-struct Writing<R> {
+struct SinkOperator<R> {
     stage: SinkStage<R>,
     /// Ascending. Empty once the sink is finished, and on workers without a shard.
-    shards: Vec<Shard>,
+    shards: Vec<OpenShard>,
     /// Blocks of epochs that are not complete yet.
-    pending: Pending<Vec<Block>>,
-    spare: Spare,
+    pending: Pending<Vec<RowBlock>>,
+    spare: SpareBlocks,
     /// Epochs that were handed to the writers and are not durable yet.
     sealed: BTreeMap<Epoch, Capability<Epoch>>,
     /// Epochs before this one are sealed.
     sealed_before: Epoch,
 }
 
-impl<R> Writing<R> {
+impl<R> SinkOperator<R> {
     /// Hands complete epochs to the writers and releases durable ones. Returns when to check again, if something is not
     /// durable yet.
     fn advance(&mut self, open: Option<Epoch>) -> Result<Option<Duration>> {
@@ -151,7 +151,7 @@ impl<R> Writing<R> {
     }
 
     /// Hands the rows of an epoch to the writers of their shards, except those that an earlier generation committed.
-    fn give(&mut self, epoch: Epoch, blocks: Vec<Block>) -> Result<()> {
+    fn give(&mut self, epoch: Epoch, blocks: Vec<RowBlock>) -> Result<()> {
         let keyed = self.stage.key.is_some();
         for block in blocks {
             let shard = self.shards.iter_mut().find(|shard| shard.number == block.shard as usize);

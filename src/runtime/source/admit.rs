@@ -15,47 +15,47 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 use timely::scheduling::Activator;
 
-use super::chunk::Head;
-use super::emit::Verdict;
-use super::gate::{Decidable, Gate};
+use super::chunk::ChunkHead;
+use super::emit::AdmissionDecision;
+use super::gate::{AdmissionGate, ChunkInfo};
 use super::spread::Load;
 use crate::connectors::source::SourceContext;
 use crate::error::stage::StageName;
 use crate::operators::admission::Times;
-use crate::operators::watermark::Mark;
+use crate::operators::watermark::WatermarkUpdate;
 use crate::record::Decode;
 use crate::time::Epoch;
 
 /// A decoded chunk without its records: what the owner of its partition needs to decide on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct ToDecide {
+pub(super) struct AdmissionRequest {
     pub(super) owner: u64,
     /// The worker that decoded it.
     pub(super) worker: u32,
-    pub(super) decidable: Decidable,
+    pub(super) info: ChunkInfo,
     pub(super) times: Times,
 }
 
-impl Decidable {
-    pub(super) fn of(head: &Head) -> Self {
-        let Head { partition, number, floor, live, .. } = *head;
-        Decidable { partition, number, floor, live }
+impl ChunkInfo {
+    pub(super) fn of(head: &ChunkHead) -> Self {
+        let ChunkHead { partition, number, floor, live, .. } = *head;
+        ChunkInfo { partition, number, floor, live }
     }
 }
 
 /// Wakes the operator when a chunk that waits there may be next. Clones wake the same one.
 #[derive(Clone, Default)]
-pub(super) struct Turn(Rc<RefCell<Waiting>>);
+pub(super) struct AdmissionWaker(Rc<RefCell<WaitingChunks>>);
 
 #[derive(Default)]
-struct Waiting {
+struct WaitingChunks {
     activator: Option<Activator>,
     chunks: usize,
 }
 
-impl Turn {
+impl AdmissionWaker {
     /// A chunk was decided on elsewhere.
-    pub(super) fn has_come(&self) {
+    pub(super) fn wake(&self) {
         let waiting = self.0.borrow();
         if let Some(activator) = waiting.activator.as_ref().filter(|_| waiting.chunks > 0) {
             activator.activate();
@@ -64,55 +64,60 @@ impl Turn {
 }
 
 /// The operator's outputs: decisions addressed to workers, and watermark updates addressed to workers.
-type Admitting<'s> = (StreamVec<'s, Epoch, Verdict>, StreamVec<'s, Epoch, (u64, Mark)>);
+type Admitting<'s> = (StreamVec<'s, Epoch, AdmissionDecision>, StreamVec<'s, Epoch, (u64, WatermarkUpdate)>);
+
+/// The chunks that wait, by partition and number, with the capabilities of both outputs.
+type WaitingRequests = BTreeMap<(u32, u64), ([Capability<Epoch>; 2], AdmissionRequest)>;
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// Builds the operator.
 pub(super) fn admit<'s, T: Decode>(
-    to_decide: StreamVec<'s, Epoch, ToDecide>,
+    requests: StreamVec<'s, Epoch, AdmissionRequest>,
     context: &SourceContext,
-    gate: Gate<T>,
+    gate: AdmissionGate<T>,
     load: Load,
-    turn: Turn,
+    waker: AdmissionWaker,
 ) -> Admitting<'s> {
-    let scope = to_decide.scope();
+    let scope = requests.scope();
     let mut builder = OperatorBuilder::new(format!("{}.admit", context.name), scope);
-    let mut input = builder.new_input(to_decide, Exchange::new(|chunk: &ToDecide| chunk.owner));
-    let (verdicts, verdicts_stream) = builder.new_output::<Vec<Verdict>>();
-    let (marks, marks_stream) = builder.new_output::<Vec<(u64, Mark)>>();
-    let (mut verdicts, mut marks): (Output<_>, Output<_>) = (OutputBuilder::from(verdicts), OutputBuilder::from(marks));
-    turn.0.borrow_mut().activator = Some(scope.activator_for(builder.operator_info().address));
+    let mut input = builder.new_input(requests, Exchange::new(|chunk: &AdmissionRequest| chunk.owner));
+    let (decisions, decisions_stream) = builder.new_output::<Vec<AdmissionDecision>>();
+    let (updates, updates_stream) = builder.new_output::<Vec<(u64, WatermarkUpdate)>>();
+    let (mut decisions, mut updates): (Output<_>, Output<_>) =
+        (OutputBuilder::from(decisions), OutputBuilder::from(updates));
+    waker.0.borrow_mut().activator = Some(scope.activator_for(builder.operator_info().address));
     let (name, workers) = (StageName::of(&context.name), context.workers as u64);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut waiting: BTreeMap<(u32, u64), ([Capability<Epoch>; 2], ToDecide)> = BTreeMap::new();
+        let mut waiting = WaitingRequests::new();
         move |frontiers| {
             let _stage = name.enter();
-            let (mut verdicts, mut marks) = (verdicts.activate(), marks.activate());
+            let (mut decisions, mut updates) = (decisions.activate(), updates.activate());
             input.for_each(|capability, chunks| {
                 for chunk in chunks.drain(..) {
                     let at = |port| capability.retain_least(port).expect("a message with a least time can be retained");
                     load.done(chunk.worker as usize);
-                    waiting.insert((chunk.decidable.partition, chunk.decidable.number), ([at(0), at(1)], chunk));
+                    waiting.insert((chunk.info.partition, chunk.info.number), ([at(0), at(1)], chunk));
                 }
             });
             let ready = |(partition, number): &(u32, u64)| gate.is_next(*partition, *number);
             while let Some(next) = waiting.keys().copied().find(ready) {
-                let (at, ToDecide { worker, decidable, times, .. }) = waiting.remove(&next).expect("it was just found");
-                let (refused, mark) = gate.decide(&decidable, &times, *at[0].time());
-                let Decidable { partition, number, .. } = decidable;
-                verdicts.session(&at[0]).give(Verdict { worker, partition, number, refused });
-                if let Some(mark) = mark {
-                    marks.session(&at[1]).give_iterator((0..workers).map(|to| (to, mark)));
+                let (at, AdmissionRequest { worker, info, times, .. }) =
+                    waiting.remove(&next).expect("it was just found");
+                let (refused, update) = gate.decide(&info, &times, *at[0].time());
+                let ChunkInfo { partition, number, .. } = info;
+                decisions.session(&at[0]).give(AdmissionDecision { worker, partition, number, refused });
+                if let Some(update) = update {
+                    updates.session(&at[1]).give_iterator((0..workers).map(|to| (to, update)));
                 }
             }
-            turn.0.borrow_mut().chunks = waiting.len();
+            waker.0.borrow_mut().chunks = waiting.len();
             // Chunks that wait belong to incomplete epochs, whatever the input's frontier is.
             let open = frontiers[0].frontier().first().copied();
             let first = waiting.values().map(|(at, _)| *at[0].time()).min();
             gate.complete_before(open.into_iter().chain(first).min());
         }
     });
-    (verdicts_stream, marks_stream)
+    (decisions_stream, updates_stream)
 }

@@ -8,14 +8,14 @@ use crate::checkpoint::bindings::{Binder, PartitionBinding};
 use crate::time::Epoch;
 
 /// The epochs that were read, and whose bindings are not known to be durable.
-pub(super) struct Bound {
+pub(super) struct EpochBinder {
     binder: Binder,
     held: VecDeque<(Epoch, Vec<Capability<Epoch>>)>,
 }
 
-impl Bound {
+impl EpochBinder {
     pub(super) fn new(binder: Binder) -> Self {
-        Bound { binder, held: VecDeque::new() }
+        EpochBinder { binder, held: VecDeque::new() }
     }
 
     /// Binds `partitions` to the epoch of `capabilities`, which stays open until the binding is durable. An epoch in

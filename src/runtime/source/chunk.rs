@@ -24,15 +24,15 @@ use crate::time::EventTime;
 /// Consecutive records of one partition.
 #[derive(Clone, Default)]
 pub(super) struct Chunk {
-    pub(super) head: Head,
+    pub(super) head: ChunkHead,
     /// The display name of the partition, for dead letters.
     pub(super) label: Arc<str>,
-    columns: Columns,
+    columns: ChunkColumns,
 }
 
 /// The properties of a chunk besides its records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Head {
+pub(super) struct ChunkHead {
     /// The worker that decodes it.
     pub(super) target: u64,
     pub(super) partition: u32,
@@ -47,7 +47,7 @@ pub(super) struct Head {
 }
 
 #[derive(Clone)]
-enum Columns {
+enum ChunkColumns {
     /// Not read yet.
     Unread(Arc<dyn Block>),
     /// Not read yet, and found by another process of this machine: the size of its bytes, and where they are.
@@ -67,9 +67,9 @@ enum Offsets {
     From(u64),
 }
 
-impl Default for Columns {
+impl Default for ChunkColumns {
     fn default() -> Self {
-        Columns::Here { offsets: Offsets::From(0), ends: Vec::new(), bytes: Vec::new() }
+        ChunkColumns::Here { offsets: Offsets::From(0), ends: Vec::new(), bytes: Vec::new() }
     }
 }
 
@@ -83,7 +83,7 @@ const WORD: usize = size_of::<u64>();
 
 impl Chunk {
     /// An empty chunk with room for `size` bytes of records.
-    pub(super) fn with_room(head: Head, label: Arc<str>, size: usize, spare: &Spare) -> Self {
+    pub(super) fn with_room(head: ChunkHead, label: Arc<str>, size: usize, spare: &SpareMemory) -> Self {
         let records = size / RECORD_BYTES_GUESSED;
         let (mut bytes, mut ends) = spare.take();
         bytes.reserve(size);
@@ -91,40 +91,40 @@ impl Chunk {
         Chunk {
             head,
             label,
-            columns: Columns::Here { offsets: Offsets::Each(Vec::with_capacity(records)), ends, bytes },
+            columns: ChunkColumns::Here { offsets: Offsets::Each(Vec::with_capacity(records)), ends, bytes },
         }
     }
 
     /// A chunk of the lines of a block.
-    pub(super) fn of_block(head: Head, label: Arc<str>, block: Arc<dyn Block>) -> Self {
-        Chunk { head: Head { lines: true, ..head }, label, columns: Columns::Unread(block) }
+    pub(super) fn of_block(head: ChunkHead, label: Arc<str>, block: Arc<dyn Block>) -> Self {
+        Chunk { head: ChunkHead { lines: true, ..head }, label, columns: ChunkColumns::Unread(block) }
     }
 
     /// Whether another process of this machine can read it.
     pub(super) fn has_place(&self) -> bool {
-        matches!(&self.columns, Columns::Unread(block) if block.place().is_some())
+        matches!(&self.columns, ChunkColumns::Unread(block) if block.place().is_some())
     }
 
     /// Reads the records of the source `name` unless they are read already. They may then include empty lines.
     ///
     /// # Errors
     /// If they can no longer be read.
-    pub(super) fn read(&mut self, connector: &dyn SourceConnector, name: &str, spare: &Spare) -> Result<()> {
+    pub(super) fn read(&mut self, connector: &dyn SourceConnector, name: &str, spare: &SpareMemory) -> Result<()> {
         let block: Arc<dyn Block> = match &self.columns {
-            Columns::Unread(block) => Arc::clone(block),
-            Columns::Elsewhere { place, .. } => connector.block_at(name, place)?.into(),
-            Columns::Here { .. } | Columns::Received { .. } => return Ok(()),
+            ChunkColumns::Unread(block) => Arc::clone(block),
+            ChunkColumns::Elsewhere { place, .. } => connector.block_at(name, place)?.into(),
+            ChunkColumns::Here { .. } | ChunkColumns::Received { .. } => return Ok(()),
         };
         let (mut bytes, mut ends) = spare.take();
         block.read(&mut bytes)?;
         ends.extend(lines::ends(&bytes).map(|end| u32::try_from(end).expect("a block is smaller than 4 GiB")));
-        self.columns = Columns::Here { offsets: Offsets::From(block.offset()), ends, bytes };
+        self.columns = ChunkColumns::Here { offsets: Offsets::From(block.offset()), ends, bytes };
         Ok(())
     }
 
     /// Returns its memory for reuse.
-    pub(super) fn recycle(self, spare: &Spare) {
-        if let Columns::Here { ends, bytes, .. } = self.columns {
+    pub(super) fn recycle(self, spare: &SpareMemory) {
+        if let ChunkColumns::Here { ends, bytes, .. } = self.columns {
             spare.give(bytes, ends);
         }
     }
@@ -135,7 +135,7 @@ impl Chunk {
     /// If the chunk is complete (a block's, or received), or has too many bytes.
     #[inline]
     pub(super) fn push(&mut self, offset: u64, record: &[u8]) {
-        let Columns::Here { offsets: Offsets::Each(offsets), ends, bytes } = &mut self.columns else {
+        let ChunkColumns::Here { offsets: Offsets::Each(offsets), ends, bytes } = &mut self.columns else {
             panic!("a chunk that is complete takes no record")
         };
         bytes.extend_from_slice(record);
@@ -147,30 +147,30 @@ impl Chunk {
     /// How many records there are; an estimate if they are not read yet.
     pub(super) fn len(&self) -> usize {
         match &self.columns {
-            Columns::Unread(block) => block.size().div_ceil(RECORD_BYTES_GUESSED),
-            Columns::Elsewhere { size, .. } => size.div_ceil(RECORD_BYTES_GUESSED),
-            Columns::Here { ends, .. } => ends.len(),
-            Columns::Received { records, .. } => *records,
+            ChunkColumns::Unread(block) => block.size().div_ceil(RECORD_BYTES_GUESSED),
+            ChunkColumns::Elsewhere { size, .. } => size.div_ceil(RECORD_BYTES_GUESSED),
+            ChunkColumns::Here { ends, .. } => ends.len(),
+            ChunkColumns::Received { records, .. } => *records,
         }
     }
 
     /// How many bytes there are, including the byte after each record.
     pub(super) fn bytes(&self) -> usize {
         match &self.columns {
-            Columns::Unread(block) => block.size(),
-            Columns::Elsewhere { size, .. } => *size,
-            Columns::Here { bytes, .. } => bytes.len(),
-            Columns::Received { records, .. } => records.checked_sub(1).map_or(0, |last| self.end(last) + 1),
+            ChunkColumns::Unread(block) => block.size(),
+            ChunkColumns::Elsewhere { size, .. } => *size,
+            ChunkColumns::Here { bytes, .. } => bytes.len(),
+            ChunkColumns::Received { records, .. } => records.checked_sub(1).map_or(0, |last| self.end(last) + 1),
         }
     }
 
     /// The offset of record `i` in its partition. The records must have been read.
     pub(super) fn offset(&self, i: usize) -> u64 {
         match &self.columns {
-            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
-            Columns::Here { offsets: Offsets::Each(offsets), .. } => offsets[i],
-            Columns::Here { offsets: Offsets::From(first), .. } => first + self.start(i) as u64,
-            Columns::Received { wire, .. } => word(wire, HEAD_WORDS + i),
+            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } => panic!("{UNREAD}"),
+            ChunkColumns::Here { offsets: Offsets::Each(offsets), .. } => offsets[i],
+            ChunkColumns::Here { offsets: Offsets::From(first), .. } => first + self.start(i) as u64,
+            ChunkColumns::Received { wire, .. } => word(wire, HEAD_WORDS + i),
         }
     }
 
@@ -183,9 +183,9 @@ impl Chunk {
     #[inline]
     fn every_byte(&self) -> &[u8] {
         match &self.columns {
-            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
-            Columns::Here { bytes, .. } => bytes,
-            Columns::Received { records, wire } => &wire[bytes_at(*records)..],
+            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } => panic!("{UNREAD}"),
+            ChunkColumns::Here { bytes, .. } => bytes,
+            ChunkColumns::Received { records, wire } => &wire[bytes_at(*records)..],
         }
     }
 
@@ -212,9 +212,9 @@ impl Chunk {
     #[inline]
     fn end(&self, i: usize) -> usize {
         match &self.columns {
-            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
-            Columns::Here { ends, .. } => ends[i] as usize,
-            Columns::Received { records, wire } => {
+            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } => panic!("{UNREAD}"),
+            ChunkColumns::Here { ends, .. } => ends[i] as usize,
+            ChunkColumns::Received { records, wire } => {
                 let at = (HEAD_WORDS + records) * WORD + i * size_of::<u32>();
                 u32::from_le_bytes(*wire[at..].first_chunk().expect("checked on receipt")) as usize
             }
@@ -254,7 +254,7 @@ impl ContainerBytes for Chunk {
     fn from_bytes(wire: Bytes) -> Self {
         assert!(wire.len() >= HEAD_WORDS * WORD, "a chunk has a head");
         let kind = word(&wire, 4) & !LIVE;
-        let head = Head {
+        let head = ChunkHead {
             target: word(&wire, 0),
             partition: u32::try_from(word(&wire, 1)).expect("a partition has 32 bits"),
             number: word(&wire, 2),
@@ -276,14 +276,14 @@ impl ContainerBytes for Chunk {
         let label = String::from_utf8_lossy(&wire[label_at..label_at + label]).into();
         if unread {
             let place = wire[bytes_at(0)..bytes_at(0) + bytes].to_vec();
-            return Chunk { head, label, columns: Columns::Elsewhere { size, place } };
+            return Chunk { head, label, columns: ChunkColumns::Elsewhere { size, place } };
         }
-        Chunk { head, label, columns: Columns::Received { records, wire } }
+        Chunk { head, label, columns: ChunkColumns::Received { records, wire } }
     }
 
     fn length_in_bytes(&self) -> usize {
         let (records, bytes) = match &self.columns {
-            Columns::Unread(block) => (0, block.place().expect(PLACED).len()),
+            ChunkColumns::Unread(block) => (0, block.place().expect(PLACED).len()),
             _ => (self.len(), self.bytes()),
         };
         bytes_at(records) + bytes.next_multiple_of(WORD) + self.label.len().next_multiple_of(WORD)
@@ -292,16 +292,16 @@ impl ContainerBytes for Chunk {
     fn into_bytes<W: Write>(&self, writer: &mut W) {
         let place;
         let (kind, records, ends, bytes) = match &self.columns {
-            Columns::Unread(block) => {
+            ChunkColumns::Unread(block) => {
                 place = block.place().expect(PLACED);
                 (UNREAD_LINES, block.size(), [].as_slice(), place.as_slice())
             }
-            Columns::Here { ends, bytes, .. } => {
+            ChunkColumns::Here { ends, bytes, .. } => {
                 (if self.head.lines { LINES } else { RECORDS }, ends.len(), ends.as_slice(), bytes.as_slice())
             }
-            Columns::Elsewhere { .. } | Columns::Received { .. } => panic!("a chunk is sent once"),
+            ChunkColumns::Elsewhere { .. } | ChunkColumns::Received { .. } => panic!("a chunk is sent once"),
         };
-        let Head { target, partition, number, floor, live, .. } = self.head;
+        let ChunkHead { target, partition, number, floor, live, .. } = self.head;
         let kind = if live { kind | LIVE } else { kind };
         let head = [target, partition.into(), number, floor.millis().cast_unsigned(), kind].into_iter();
         let lengths = [records, bytes.len(), self.label.len()].map(|n| n as u64);
@@ -321,7 +321,7 @@ impl ContainerBytes for Chunk {
 /// Memory of blocks that one worker is done with, for reuse: fresh memory would have to be mapped and cleared, and is
 /// in no cache.
 #[derive(Clone, Default)]
-pub(super) struct Spare(Rc<RefCell<Vec<Lined>>>);
+pub(super) struct SpareMemory(Rc<RefCell<Vec<Lined>>>);
 
 /// The bytes of a block, and where its lines end.
 type Lined = (Vec<u8>, Vec<u32>);
@@ -329,7 +329,7 @@ type Lined = (Vec<u8>, Vec<u32>);
 /// How many blocks' memory is kept.
 const SPARE_MAX: usize = 16;
 
-impl Spare {
+impl SpareMemory {
     fn take(&self) -> Lined {
         self.0.borrow_mut().pop().unwrap_or_default()
     }
@@ -376,8 +376,8 @@ mod tests {
             records in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..40)), 0..20),
             (partition, number, floor, live) in any::<(u32, u64, i64, bool)>(),
         ) {
-            let head = Head { target: 3, partition, number, floor: EventTime::from_millis(floor), lines: false, live };
-            let mut sent = Chunk::with_room(head, "a/path".into(), 64, &Spare::default());
+            let head = ChunkHead { target: 3, partition, number, floor: EventTime::from_millis(floor), lines: false, live };
+            let mut sent = Chunk::with_room(head, "a/path".into(), 64, &SpareMemory::default());
             records.iter().for_each(|(offset, bytes)| sent.push(*offset, bytes));
             for chunk in [&sent, &received(&sent)] {
                 prop_assert_eq!((chunk.head, &*chunk.label), (head, "a/path"));
@@ -427,9 +427,9 @@ mod tests {
 
     #[test]
     fn a_block_is_its_lines_where_they_were_and_where_they_are_sent() {
-        let spare = Spare::default();
+        let spare = SpareMemory::default();
         let block = Lines(1_000, "one\n\nthree\r\n".to_owned());
-        let unread = Chunk::of_block(Head::default(), "p".into(), Arc::new(block));
+        let unread = Chunk::of_block(ChunkHead::default(), "p".into(), Arc::new(block));
         let mut read = unread.clone();
         assert!(unread.record_count() > 0 && unread.bytes() == 12 && unread.has_place());
         read.read(&Connector, "lines", &spare).unwrap();
@@ -449,7 +449,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "a chunk of 2 records, 8 bytes and a label of 1 has only")]
     fn a_chunk_that_was_cut_short_is_not_read() {
-        let mut chunk = Chunk::with_room(Head::default(), "p".into(), 0, &Spare::default());
+        let mut chunk = Chunk::with_room(ChunkHead::default(), "p".into(), 0, &SpareMemory::default());
         chunk.push(0, b"abc");
         chunk.push(3, b"def");
         let mut wire = Vec::new();

@@ -13,11 +13,11 @@ use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBu
 use timely::dataflow::{Stream, StreamVec};
 
 use super::Validations;
-use super::admit::{ToDecide, Turn};
+use super::admit::{AdmissionRequest, AdmissionWaker};
 use super::batch::Batches;
-use super::chunk::{ByTarget, Chunk, Spare};
+use super::chunk::{ByTarget, Chunk, SpareMemory};
 use super::emit::apply;
-use super::gate::{Decidable, Gate};
+use super::gate::{AdmissionGate, ChunkInfo};
 use super::letter::Letters;
 use super::spread::Load;
 use crate::connectors::lines;
@@ -25,7 +25,7 @@ use crate::connectors::source::{Partition, SourceConnector, SourceContext};
 use crate::error::Result;
 use crate::error::stage::StageName;
 use crate::operators::admission::Times;
-use crate::operators::watermark::Mark;
+use crate::operators::watermark::WatermarkUpdate;
 use crate::record::{DeadLetter, Decode, Decoder, Reason, Rejection};
 use crate::runtime::control::Control;
 use crate::telemetry::SourceMetrics;
@@ -44,17 +44,17 @@ pub(super) struct DecodeStage<T: Decode> {
     /// Reads blocks that another process of this machine found.
     pub(super) connector: Arc<dyn SourceConnector>,
     /// Memory for reuse.
-    pub(super) spare: Spare,
-    pub(super) gate: Gate<T>,
+    pub(super) spare: SpareMemory,
+    pub(super) gate: AdmissionGate<T>,
     /// Counts the chunks that this worker read and that are not decoded yet.
     pub(super) load: Load,
     /// Wakes the operator that decides on chunks that were decoded elsewhere.
-    pub(super) turn: Turn,
+    pub(super) waker: AdmissionWaker,
 }
 
 /// A decoded chunk.
 #[derive(Clone)]
-pub(super) struct Decoded<T> {
+pub(super) struct DecodedChunk<T> {
     /// The bytes, for dead letters.
     pub(super) chunk: Chunk,
     /// The records that decoded and that the dataflow's checks accept.
@@ -67,9 +67,9 @@ pub(super) struct Decoded<T> {
 /// addressed to workers, and dead letters.
 pub(super) struct Decoding<'s, T> {
     pub(super) records: StreamVec<'s, Epoch, T>,
-    pub(super) undecided: StreamVec<'s, Epoch, Decoded<T>>,
-    pub(super) to_decide: StreamVec<'s, Epoch, ToDecide>,
-    pub(super) marks: StreamVec<'s, Epoch, (u64, Mark)>,
+    pub(super) undecided: StreamVec<'s, Epoch, DecodedChunk<T>>,
+    pub(super) requests: StreamVec<'s, Epoch, AdmissionRequest>,
+    pub(super) updates: StreamVec<'s, Epoch, (u64, WatermarkUpdate)>,
     pub(super) letters: StreamVec<'s, Epoch, DeadLetter>,
 }
 
@@ -81,8 +81,8 @@ const DECODE_BYTES: usize = 1024 * 1024;
 /// The outputs in their order.
 const RECORDS: usize = 0;
 const UNDECIDED: usize = 1;
-const TO_DECIDE: usize = 2;
-const MARKS: usize = 3;
+const REQUESTS: usize = 2;
+const UPDATES: usize = 3;
 const LETTERS: usize = 4;
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
@@ -93,31 +93,31 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
     let mut builder = OperatorBuilder::new(format!("{}.decode", stage.context.name), scope);
     let mut chunks = builder.new_input(chunks, DistributorPact(|_| ByTarget));
     let (records, records_stream) = builder.new_output::<Vec<T>>();
-    let (undecided, undecided_stream) = builder.new_output::<Vec<Decoded<T>>>();
-    let (to_decide, to_decide_stream) = builder.new_output::<Vec<ToDecide>>();
-    let (marks, marks_stream) = builder.new_output::<Vec<(u64, Mark)>>();
+    let (undecided, undecided_stream) = builder.new_output::<Vec<DecodedChunk<T>>>();
+    let (requests, to_decide_stream) = builder.new_output::<Vec<AdmissionRequest>>();
+    let (updates, updates_stream) = builder.new_output::<Vec<(u64, WatermarkUpdate)>>();
     let (letters, letters_stream) = builder.new_output::<Vec<DeadLetter>>();
     let (mut records, mut undecided): (Output<_>, Output<_>) =
         (OutputBuilder::from(records), OutputBuilder::from(undecided));
-    let (mut to_decide, mut marks, mut letters): (Output<_>, Output<_>, Output<_>) =
-        (OutputBuilder::from(to_decide), OutputBuilder::from(marks), OutputBuilder::from(letters));
+    let (mut requests, mut updates, mut letters): (Output<_>, Output<_>, Output<_>) =
+        (OutputBuilder::from(requests), OutputBuilder::from(updates), OutputBuilder::from(letters));
     let name = StageName::of(&stage.context.name);
     let activator = scope.activator_for(builder.operator_info().address);
     builder.build(move |capabilities| {
         drop(capabilities);
         let (context, control, gate) = (stage.context.clone(), stage.control.clone(), stage.gate.clone());
-        let (load, turn, spare) = (stage.load.clone(), stage.turn.clone(), stage.spare.clone());
+        let (load, waker, spare) = (stage.load.clone(), stage.waker.clone(), stage.spare.clone());
         let (worker, workers) = (u32::try_from(context.worker).expect("few workers"), context.workers as u64);
         let mut decoding = ChunkDecoder::new(stage);
         let mut waiting = VecDeque::new();
         move |_frontiers| {
             let _stage = name.enter();
-            let (mut records, mut undecided, mut to_decide) =
-                (records.activate(), undecided.activate(), to_decide.activate());
-            let (mut marks, mut letters) = (marks.activate(), letters.activate());
+            let (mut records, mut undecided, mut requests) =
+                (records.activate(), undecided.activate(), requests.activate());
+            let (mut updates, mut letters) = (updates.activate(), letters.activate());
             chunks.for_each(|capability, chunk| {
                 let at = |port| capability.retain_least(port).expect("a message with a least time can be retained");
-                let capabilities = [RECORDS, UNDECIDED, TO_DECIDE, MARKS, LETTERS].map(at);
+                let capabilities = [RECORDS, UNDECIDED, REQUESTS, UPDATES, LETTERS].map(at);
                 waiting.push_back((capabilities, std::mem::take(chunk)));
             });
             let mut bytes = 0;
@@ -131,22 +131,22 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
                     Ok(done) => done,
                     Err(error) => return control.fail(error),
                 };
-                let decidable = Decidable::of(&decoded.chunk.head);
-                if own && gate.is_next(decidable.partition, decidable.number) {
-                    let (refused, mark) = gate.decide(&decidable, &times, epoch);
+                let info = ChunkInfo::of(&decoded.chunk.head);
+                if own && gate.is_next(info.partition, info.number) {
+                    let (refused, update) = gate.decide(&info, &times, epoch);
                     load.done(context.worker);
                     apply(&mut decoded, refused, &mut decoding.letters);
                     for mut batch in decoded.records.take() {
                         records.session(&at[RECORDS]).give_container(&mut batch);
                     }
                     decoded.chunk.recycle(&spare);
-                    if let Some(mark) = mark {
-                        marks.session(&at[MARKS]).give_iterator((0..workers).map(|to| (to, mark)));
+                    if let Some(update) = update {
+                        updates.session(&at[UPDATES]).give_iterator((0..workers).map(|to| (to, update)));
                     }
-                    turn.has_come();
+                    waker.wake();
                 } else {
-                    let owner = u64::from(decidable.partition) % workers;
-                    to_decide.session(&at[TO_DECIDE]).give(ToDecide { owner, worker, decidable, times });
+                    let owner = u64::from(info.partition) % workers;
+                    requests.session(&at[REQUESTS]).give(AdmissionRequest { owner, worker, info, times });
                     undecided.session(&at[UNDECIDED]).give(decoded);
                 }
                 if !decoding.letters.ready.is_empty() {
@@ -161,14 +161,14 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
     Decoding {
         records: records_stream,
         undecided: undecided_stream,
-        to_decide: to_decide_stream,
-        marks: marks_stream,
+        requests: to_decide_stream,
+        updates: updates_stream,
         letters: letters_stream,
     }
 }
 
 /// What was decoded of a chunk so far; the fields are those of [`DecodedChunk`].
-struct Taken<T> {
+struct ChunkInProgress<T> {
     records: Batches<T>,
     places: Vec<u32>,
     times: Times,
@@ -182,7 +182,7 @@ struct Taken<T> {
 struct ChunkDecoder<T: Decode> {
     /// Decodes records of any partition where earlier ones do not matter. Taken out while it does.
     decoder: Option<T::Decoder>,
-    gate: Gate<T>,
+    gate: AdmissionGate<T>,
     clock_field: Option<usize>,
     validations: Validations<T>,
     metrics: SourceMetrics,
@@ -190,7 +190,7 @@ struct ChunkDecoder<T: Decode> {
     record_bytes_max: usize,
     source: String,
     connector: Arc<dyn SourceConnector>,
-    spare: Spare,
+    spare: SpareMemory,
 }
 
 impl<T: Decode> ChunkDecoder<T> {
@@ -210,7 +210,7 @@ impl<T: Decode> ChunkDecoder<T> {
     }
 
     /// Decodes a chunk of a partition that this worker owns (`own`), or another one.
-    fn decode(&mut self, mut chunk: Chunk, epoch: Epoch, own: bool) -> Result<(Decoded<T>, Times)> {
+    fn decode(&mut self, mut chunk: Chunk, epoch: Epoch, own: bool) -> Result<(DecodedChunk<T>, Times)> {
         chunk.read(&*self.connector, &self.source, &self.spare)?;
         let taken = if own && !T::Decoder::STATELESS {
             let gate = self.gate.clone();
@@ -221,19 +221,19 @@ impl<T: Decode> ChunkDecoder<T> {
             self.decoder = Some(decoder);
             taken
         };
-        let Taken { records, places, times, refused, read: (read, size), decoded } = taken;
+        let ChunkInProgress { records, places, times, refused, read: (read, size), decoded } = taken;
         for (i, rejection) in refused {
             let bytes = chunk.record(i);
             self.letters.refuse(&chunk.label, chunk.offset(i), bytes.len() as u64, bytes, rejection);
         }
         self.metrics.decoded(decoded);
         self.metrics.partition(&chunk.label).read(read, size);
-        Ok((Decoded { chunk, records, places }, times))
+        Ok((DecodedChunk { chunk, records, places }, times))
     }
 
-    fn take_all(&self, decoder: &mut T::Decoder, chunk: &Chunk, epoch: Epoch) -> Taken<T> {
+    fn take_all(&self, decoder: &mut T::Decoder, chunk: &Chunk, epoch: Epoch) -> ChunkInProgress<T> {
         let records = chunk.len();
-        let mut taken = Taken {
+        let mut taken = ChunkInProgress {
             records: Batches::default(),
             places: Vec::with_capacity(records),
             times: Times::default(),
@@ -262,7 +262,7 @@ impl<T: Decode> ChunkDecoder<T> {
         decoder: &mut T::Decoder,
         bytes: &[u8],
         epoch: Epoch,
-        taken: &mut Taken<T>,
+        taken: &mut ChunkInProgress<T>,
     ) -> Result<(), Rejection> {
         self.fits(bytes)?;
         let record = decoder.decode(bytes, epoch)?;

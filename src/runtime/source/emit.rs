@@ -9,8 +9,8 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 
 use super::batch::Batches;
-use super::chunk::Spare;
-use super::decode::Decoded;
+use super::chunk::SpareMemory;
+use super::decode::DecodedChunk;
 use super::gate::Refused;
 use super::letter::Letters;
 use crate::error::stage::StageName;
@@ -19,7 +19,7 @@ use crate::time::Epoch;
 
 /// What the owner of a partition has decided on a chunk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Verdict {
+pub(super) struct AdmissionDecision {
     /// The worker that holds the chunk.
     pub(super) worker: u32,
     pub(super) partition: u32,
@@ -30,19 +30,23 @@ pub(super) struct Verdict {
 /// Records that are on time, and dead letters.
 type Emitted<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, DeadLetter>);
 
+/// The chunks that wait for a decision, by partition and number, with the capabilities of both outputs.
+type UndecidedChunks<T> = HashMap<(u32, u64), ([Capability<Epoch>; 2], DecodedChunk<T>)>;
+
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// Builds the operator.
 pub(super) fn emit<'s, T: Decode>(
-    undecided: StreamVec<'s, Epoch, Decoded<T>>,
-    verdicts: StreamVec<'s, Epoch, Verdict>,
+    undecided: StreamVec<'s, Epoch, DecodedChunk<T>>,
+    decisions: StreamVec<'s, Epoch, AdmissionDecision>,
     source: &str,
     mut refused: Letters,
-    spare: Spare,
+    spare: SpareMemory,
 ) -> Emitted<'s, T> {
     let mut builder = OperatorBuilder::new(format!("{source}.emit"), undecided.scope());
     let mut undecided = builder.new_input(undecided, Pipeline);
-    let mut verdicts = builder.new_input(verdicts, Exchange::new(|verdict: &Verdict| verdict.worker.into()));
+    let mut decisions =
+        builder.new_input(decisions, Exchange::new(|decision: &AdmissionDecision| decision.worker.into()));
     let (records, records_stream) = builder.new_output::<Vec<T>>();
     let (letters, letters_stream) = builder.new_output::<Vec<DeadLetter>>();
     let (mut records, mut letters): (Output<_>, Output<_>) =
@@ -50,7 +54,7 @@ pub(super) fn emit<'s, T: Decode>(
     let name = StageName::of(source);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut waiting: HashMap<(u32, u64), ([Capability<Epoch>; 2], Decoded<T>)> = HashMap::new();
+        let mut waiting = UndecidedChunks::new();
         // A decision may arrive before the records, which come another way.
         let mut decided: HashMap<(u32, u64), Refused> = HashMap::new();
         move |_frontiers| {
@@ -65,16 +69,16 @@ pub(super) fn emit<'s, T: Decode>(
                     waiting.insert(chunk, ([at(0), at(1)], decoded));
                 }
             });
-            verdicts.for_each(|_, batch| {
-                for Verdict { partition, number, refused, .. } in batch.drain(..) {
+            decisions.for_each(|_, batch| {
+                for AdmissionDecision { partition, number, refused, .. } in batch.drain(..) {
                     ready.push((partition, number));
                     decided.insert((partition, number), refused);
                 }
             });
             for chunk in ready {
                 let Some((at, mut decoded)) = waiting.remove(&chunk) else { continue };
-                let verdict = decided.remove(&chunk).unwrap_or_default();
-                apply(&mut decoded, verdict, &mut refused);
+                let decision = decided.remove(&chunk).unwrap_or_default();
+                apply(&mut decoded, decision, &mut refused);
                 for mut batch in decoded.records.take() {
                     records.session(&at[0]).give_container(&mut batch);
                 }
@@ -89,11 +93,11 @@ pub(super) fn emit<'s, T: Decode>(
 }
 
 /// Removes the refused records from a chunk.
-pub(super) fn apply<T>(decoded: &mut Decoded<T>, refused: Refused, letters: &mut Letters) {
+pub(super) fn apply<T>(decoded: &mut DecodedChunk<T>, refused: Refused, letters: &mut Letters) {
     if refused.is_empty() {
         return;
     }
-    let Decoded { chunk, records, places } = decoded;
+    let DecodedChunk { chunk, records, places } = decoded;
     let mut refused = refused.into_iter().peekable();
     let mut kept = Batches::default();
     for (n, record) in std::mem::take(records).into_records().enumerate() {

@@ -5,7 +5,7 @@
 //! observed recently. So an attack that is followed by silence is reported, and a quiet source holds back no other.
 //! What was announced is bound to its epoch, and a replay takes it from there.
 
-use super::partition::{Life, PartitionState};
+use super::partition::{Lifecycle, PartitionState};
 use crate::checkpoint::bindings::{PartitionBinding, Phase};
 use crate::operators::admission::{Delays, TimeRules};
 use crate::operators::watermark::NO_PARTITION;
@@ -55,7 +55,7 @@ impl Follow {
         delay_of: impl FnOnce() -> Option<i64>,
     ) -> Option<EventTime> {
         let is_quiet = self.rules.live
-            && state.life == Life::Active
+            && state.lifecycle == Lifecycle::Active
             && state.held.is_empty()
             && state.empty_for_ms(now_ms).is_some_and(|ms| self.is_long(ms));
         let reached = self.reached(epoch, if is_quiet { delay_of()? } else { return None });

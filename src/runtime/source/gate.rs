@@ -10,20 +10,20 @@ use std::rc::Rc;
 
 use crate::checkpoint::bindings::Admitted;
 use crate::operators::admission::{Admission, TimeRules, Times};
-use crate::operators::watermark::Mark;
+use crate::operators::watermark::WatermarkUpdate;
 use crate::record::{Decode, Decoder, Rejection};
-use crate::state::snapshot::{Place, Slot};
+use crate::state::snapshot::{Placement, Slot};
 use crate::time::{Epoch, EventTime};
 
 /// Which records of a chunk are refused, by their index among those that decoded.
 pub(super) type Refused = Vec<(u32, Rejection)>;
 
 /// The partitions of one worker. Clones share them.
-pub(super) struct Gate<T: Decode>(Rc<RefCell<Partitions<T>>>);
+pub(super) struct AdmissionGate<T: Decode>(Rc<RefCell<Partitions<T>>>);
 
-impl<T: Decode> Clone for Gate<T> {
+impl<T: Decode> Clone for AdmissionGate<T> {
     fn clone(&self) -> Self {
-        Gate(Rc::clone(&self.0))
+        AdmissionGate(Rc::clone(&self.0))
     }
 }
 
@@ -59,7 +59,7 @@ impl<T: Decode> Owned<T> {
 
 /// What is decided on: a decoded chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Decidable {
+pub(super) struct ChunkInfo {
     pub(super) partition: u32,
     /// Its number among the partition's chunks.
     pub(super) number: u64,
@@ -69,9 +69,9 @@ pub(super) struct Decidable {
     pub(super) live: bool,
 }
 
-impl<T: Decode> Gate<T> {
+impl<T: Decode> AdmissionGate<T> {
     pub(super) fn new(options: T::Options, rules: TimeRules, slot: Slot, base: BTreeMap<u32, Admitted>) -> Self {
-        Gate(Rc::new(RefCell::new(Partitions { options, rules, slot, base, owned: BTreeMap::new() })))
+        AdmissionGate(Rc::new(RefCell::new(Partitions { options, rules, slot, base, owned: BTreeMap::new() })))
     }
 
     /// Adds a partition that the worker owns.
@@ -107,7 +107,7 @@ impl<T: Decode> Gate<T> {
     }
 
     /// Decides on the next chunk, read in `epoch`. Also returns the watermark update to announce, if there is one.
-    pub(super) fn decide(&self, chunk: &Decidable, times: &Times, epoch: Epoch) -> (Refused, Option<Mark>) {
+    pub(super) fn decide(&self, chunk: &ChunkInfo, times: &Times, epoch: Epoch) -> (Refused, Option<WatermarkUpdate>) {
         let partitions = &mut *self.0.borrow_mut();
         partitions.keep_before(chunk.partition, epoch);
         let clocks_can_be_late = partitions.rules.live && chunk.live;
@@ -119,9 +119,10 @@ impl<T: Decode> Gate<T> {
         }
         owned.next += 1;
         let watermark = owned.admission.watermark();
-        let mark = (watermark > owned.told).then_some(Mark::Reached { partition: chunk.partition, time: watermark });
+        let update = (watermark > owned.told)
+            .then_some(WatermarkUpdate::Reached { partition: chunk.partition, time: watermark });
         owned.told = watermark.max(owned.told);
-        (refused, mark)
+        (refused, update)
     }
 
     /// The greatest delay of a partition's events that was observed recently, in milliseconds, if all its `chunks` are
@@ -144,14 +145,14 @@ impl<T: Decode> Gate<T> {
                     // in between.
                     let kept = owned.before.iter().find(|(epoch, _)| *epoch >= due);
                     let kept = kept.map_or_else(|| owned.keep(*partition), |(_, kept)| kept.clone());
-                    slot.give(Place::Everywhere, &kept);
+                    slot.give(Placement::Everywhere, &kept);
                 }
             });
         }
         if next.is_none() {
             slot.settle(|slot| {
                 for (partition, owned) in owned.iter() {
-                    slot.give(Place::Everywhere, &owned.keep(*partition));
+                    slot.give(Placement::Everywhere, &owned.keep(*partition));
                 }
             });
         }

@@ -9,16 +9,16 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::follow::Follow;
-use super::gate::Gate;
+use super::gate::AdmissionGate;
 use super::letter::Letters;
-use super::partition::{HELD_RECORDS, Held, Life, PartitionState};
+use super::partition::{HELD_RECORDS, HeldBack, Lifecycle, PartitionState};
 use super::spread::Packer;
 use crate::checkpoint::bindings::{PartitionBinding, Phase, Position, SourceBase};
 use crate::connectors::source::{Block, Collector, Partition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::operators::watermark::{Mark, NO_PARTITION, WatermarkView};
+use crate::operators::watermark::{NO_PARTITION, WatermarkUpdate, WatermarkView};
 use crate::record::{Decode, Reason, Rejection};
-use crate::state::snapshot::{Place, Slot};
+use crate::state::snapshot::{Placement, Slot};
 use crate::telemetry::{SkipReason, SourceMetrics};
 use crate::time::{Epoch, EventTime};
 
@@ -43,7 +43,7 @@ pub(super) struct Intake<T: Decode> {
     /// The error of the first partition that cannot be resumed.
     fault: Option<Error>,
     pub(super) packer: Packer,
-    gate: Gate<T>,
+    gate: AdmissionGate<T>,
     pub(super) letters: Letters,
 }
 
@@ -55,7 +55,7 @@ impl<T: Decode> Intake<T> {
         view: Rc<WatermarkView>,
         letters: Letters,
         metrics: SourceMetrics,
-        (packer, gate): (Packer, Gate<T>),
+        (packer, gate): (Packer, AdmissionGate<T>),
         base: SourceBase,
     ) -> Self {
         Intake {
@@ -94,10 +94,11 @@ impl<T: Decode> Intake<T> {
     fn resume(&mut self, position: &Position) {
         self.packer.join_at(self.partitions.len() - 1, position.floor);
         let state = self.partitions.last_mut().expect("a partition has joined");
-        state.life = Life::Replaying { upto: position.next, phase: position.phase };
+        state.lifecycle = Lifecycle::Replaying { upto: position.next, phase: position.phase };
         state.next = position.next;
         state.bound = Some((position.next, position.phase));
-        state.announced = self.base.marked.partitions.get(&position.partition).map(|marked| marked.standing);
+        state.announced =
+            self.base.watermark.partitions.get(&position.partition).map(|watermark| watermark.participation);
     }
 
     /// Whether the worker has no partition.
@@ -112,17 +113,20 @@ impl<T: Decode> Intake<T> {
 
     /// Writes the positions of the partitions at the end of an epoch.
     pub(super) fn keep(&self, slot: &mut Slot) {
-        for (index, state) in self.partitions.iter().enumerate().filter(|(_, state)| state.life != Life::Unborn) {
-            let (partition, label, next, phase) = (state.id, state.label.to_string(), state.next, state.life.phase());
+        for (index, state) in
+            self.partitions.iter().enumerate().filter(|(_, state)| state.lifecycle != Lifecycle::Discovered)
+        {
+            let (partition, label, next, phase) =
+                (state.id, state.label.to_string(), state.next, state.lifecycle.phase());
             let (floor, identity) = (self.packer.floor(index), state.identity.clone());
-            slot.give(Place::Everywhere, &Position { partition, label, next, phase, floor, identity });
+            slot.give(Placement::Everywhere, &Position { partition, label, next, phase, floor, identity });
         }
     }
 
     /// Lets the partitions that are known now take part from the present epoch on, in which nothing of them is taken.
     pub(super) fn introduce(&mut self) {
-        for state in self.partitions.iter_mut().filter(|state| state.life == Life::Unborn) {
-            state.life = Life::Replaying { upto: 0, phase: Phase::Active };
+        for state in self.partitions.iter_mut().filter(|state| state.lifecycle == Lifecycle::Discovered) {
+            state.lifecycle = Lifecycle::Replaying { upto: 0, phase: Phase::Active };
         }
     }
 
@@ -148,7 +152,7 @@ impl<T: Decode> Intake<T> {
             }
             let state = &mut self.partitions[index];
             state.follows = binding.follows;
-            state.life = Life::Replaying { upto: binding.next, phase: binding.phase };
+            state.lifecycle = Lifecycle::Replaying { upto: binding.next, phase: binding.phase };
             self.take_held(index);
         }
         Ok(())
@@ -185,7 +189,7 @@ impl<T: Decode> Intake<T> {
         for index in 0..self.partitions.len() {
             let state = &mut self.partitions[index];
             state.go_live(self.epoch, epochs_before);
-            if state.life == Life::Ended && !state.held.is_empty() {
+            if state.lifecycle == Lifecycle::Ended && !state.held.is_empty() {
                 self.beyond_end(index);
             }
             self.take_held(index);
@@ -214,7 +218,7 @@ impl<T: Decode> Intake<T> {
         let complete_before = self.view.complete_before.get();
         let mut waiting = false;
         for index in 0..self.partitions.len() {
-            let Life::Waiting { since } = self.partitions[index].life else { continue };
+            let Lifecycle::Waiting { since } = self.partitions[index].lifecycle else { continue };
             if since < complete_before {
                 self.release_one(index);
             } else {
@@ -225,7 +229,7 @@ impl<T: Decode> Intake<T> {
     }
 
     fn release_one(&mut self, index: usize) {
-        self.partitions[index].life = Life::Active;
+        self.partitions[index].lifecycle = Lifecycle::Active;
         self.join_at(index, self.view.watermark.get());
         self.take_held(index);
     }
@@ -234,7 +238,7 @@ impl<T: Decode> Intake<T> {
     /// after it, so that all windows close.
     pub(super) fn stop(&mut self, drain: bool) {
         for index in 0..self.partitions.len() {
-            if matches!(self.partitions[index].life, Life::Waiting { .. }) {
+            if matches!(self.partitions[index].lifecycle, Lifecycle::Waiting { .. }) {
                 self.release_one(index);
             }
             self.partitions[index].ended |= drain;
@@ -249,37 +253,41 @@ impl<T: Decode> Intake<T> {
     fn take_held(&mut self, index: usize) {
         while let Some(held) = {
             let state = &mut self.partitions[index];
-            let limit = state.life.limit();
+            let limit = state.lifecycle.limit();
             state.held.pop_front_if(|held| held.offset() < limit)
         } {
             match held {
-                Held::Record { offset, bytes } => self.take(index, offset, &bytes),
-                Held::Rejected { offset, size, head, rejection } => self.refuse(index, offset, size, &head, rejection),
+                HeldBack::Record { offset, bytes } => self.take(index, offset, &bytes),
+                HeldBack::Rejected { offset, size, head, rejection } => {
+                    self.refuse(index, offset, size, &head, rejection);
+                }
             }
         }
     }
 
     /// Ends the epoch: announces the changes of the partitions' participation, and returns what to bind.
-    pub(super) fn close_epoch(&mut self, now_ms: u64, mut tell: impl FnMut(Mark)) -> Vec<PartitionBinding> {
+    pub(super) fn close_epoch(&mut self, now_ms: u64, mut tell: impl FnMut(WatermarkUpdate)) -> Vec<PartitionBinding> {
         let mut bindings = Vec::new();
         if let Some(binding) = self.follow.without_partitions(self.epoch, now_ms, self.replaying, self.partitions.len())
         {
-            tell(Mark::Reached { partition: NO_PARTITION, time: binding.follows.unwrap_or(EventTime::MIN) });
+            tell(WatermarkUpdate::Reached { partition: NO_PARTITION, time: binding.follows.unwrap_or(EventTime::MIN) });
             bindings.push(binding);
         }
-        for (index, state) in self.partitions.iter_mut().enumerate().filter(|(_, state)| state.life != Life::Unborn) {
+        for (index, state) in
+            self.partitions.iter_mut().enumerate().filter(|(_, state)| state.lifecycle != Lifecycle::Discovered)
+        {
             if !self.replaying {
                 state.end_epoch(now_ms, self.follow.idle_after_ms());
                 let delay_of = || self.gate.delay_of(state.id, self.packer.chunks(index), self.epoch);
                 state.follows = self.follow.partition(state, self.epoch, now_ms, self.packer.floor(index), delay_of);
             }
-            let (partition, standing) = (state.id, state.standing());
-            let told = state.announced.replace(standing) != Some(standing);
+            let (partition, participation) = (state.id, state.participation());
+            let told = state.announced.replace(participation) != Some(participation);
             if told {
-                tell(Mark::Stands { partition, standing });
+                tell(WatermarkUpdate::Participates { partition, participation });
             }
             if let Some(time) = state.follows {
-                tell(Mark::Reached { partition, time });
+                tell(WatermarkUpdate::Reached { partition, time });
                 self.packer.join_at(index, time);
             }
             bindings.extend(state.bind(told));
@@ -354,17 +362,17 @@ impl<T: Decode> Intake<T> {
     #[cold]
     #[inline(never)]
     fn hold_record(&mut self, index: usize, offset: u64, bytes: &[u8]) {
-        self.hold(index, Held::Record { offset, bytes: bytes.to_vec() });
+        self.hold(index, HeldBack::Record { offset, bytes: bytes.to_vec() });
     }
 
     /// Holds back what is beyond the limit of its partition.
     #[cold]
-    fn hold(&mut self, index: usize, held: Held) {
+    fn hold(&mut self, index: usize, held: HeldBack) {
         let state = &mut self.partitions[index];
-        match state.life {
-            Life::Ended => return self.beyond_end(index),
-            Life::Idle => state.life = Life::Waiting { since: self.epoch },
-            Life::Unborn | Life::Replaying { .. } | Life::Waiting { .. } | Life::Active => {}
+        match state.lifecycle {
+            Lifecycle::Ended => return self.beyond_end(index),
+            Lifecycle::Idle => state.lifecycle = Lifecycle::Waiting { since: self.epoch },
+            Lifecycle::Discovered | Lifecycle::Replaying { .. } | Lifecycle::Waiting { .. } | Lifecycle::Active => {}
         }
         self.partitions[index].held.push_back(held);
     }
@@ -376,9 +384,9 @@ impl<T: Decode> Collector for Intake<T> {
         assert!(known.is_none(), "partition {} joined twice", partition.0);
         // The present epoch's watermark updates are announced without the new partition, so the watermark may be ahead
         // of it, whether or not that is known here yet.
-        let life = if self.replaying { Life::Unborn } else { Life::Waiting { since: self.epoch } };
+        let lifecycle = if self.replaying { Lifecycle::Discovered } else { Lifecycle::Waiting { since: self.epoch } };
         self.packer.joined(partition.0, label);
-        self.partitions.push(PartitionState::new(partition.0, label, life, self.metrics.partition(label)));
+        self.partitions.push(PartitionState::new(partition.0, label, lifecycle, self.metrics.partition(label)));
         if let Err(why) = self.gate.join(partition.0) {
             let message =
                 format!("source {:?}, partition {label}: cannot be resumed from the checkpoint: {why}", self.source);
@@ -394,7 +402,7 @@ impl<T: Decode> Collector for Intake<T> {
     #[inline]
     fn record(&mut self, partition: Partition, offset: u64, bytes: &[u8]) {
         let index = self.heard(partition);
-        if offset < self.partitions[index].life.limit() {
+        if offset < self.partitions[index].lifecycle.limit() {
             self.take(index, offset, bytes);
         } else {
             self.hold_record(index, offset, bytes);
@@ -404,7 +412,7 @@ impl<T: Decode> Collector for Intake<T> {
     /// Blocks cannot be held back record by record.
     fn takes_blocks(&self, partition: Partition) -> bool {
         let state = self.index.get(&partition.0).map(|index| &self.partitions[*index]);
-        !self.replaying && state.is_some_and(|state| state.life == Life::Active && state.held.is_empty())
+        !self.replaying && state.is_some_and(|state| state.lifecycle == Lifecycle::Active && state.held.is_empty())
     }
 
     fn block(&mut self, partition: Partition, block: Box<dyn Block>) {
@@ -416,10 +424,10 @@ impl<T: Decode> Collector for Intake<T> {
     fn rejected(&mut self, partition: Partition, offset: u64, size: u64, head: &[u8], reason: Reason, detail: &str) {
         let index = self.heard(partition);
         let rejection = Rejection::new(reason, detail);
-        if offset < self.partitions[index].life.limit() {
+        if offset < self.partitions[index].lifecycle.limit() {
             self.refuse(index, offset, size, head, rejection);
         } else {
-            self.hold(index, Held::Rejected { offset, size, head: head.to_vec(), rejection });
+            self.hold(index, HeldBack::Rejected { offset, size, head: head.to_vec(), rejection });
         }
     }
 

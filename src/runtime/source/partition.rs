@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::checkpoint::bindings::{PartitionBinding, Phase};
-use crate::operators::watermark::Standing;
+use crate::operators::watermark::Participation;
 use crate::record::Rejection;
 use crate::telemetry::PartitionMetrics;
 use crate::time::{Epoch, EventTime};
 
 /// The stage of a partition's lifecycle, which decides which of its records are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum Lifecycle {
     /// It is known, and no epoch includes it yet. Nothing is taken.
-    Unborn,
+    Discovered,
     /// Earlier runs read it: records before the offset `upto` belong to the epoch that is replayed, and are taken; at
     /// the end of that epoch it was in this phase.
     Replaying { upto: u64, phase: Phase },
@@ -28,25 +28,25 @@ pub(super) enum Life {
     Ended,
 }
 
-impl Life {
+impl Lifecycle {
     /// Records before this offset are taken; others are held back.
     #[inline]
     pub(super) fn limit(self) -> u64 {
         match self {
-            Life::Active => u64::MAX,
-            Life::Replaying { upto, .. } => upto,
-            Life::Unborn | Life::Waiting { .. } | Life::Idle | Life::Ended => 0,
+            Lifecycle::Active => u64::MAX,
+            Lifecycle::Replaying { upto, .. } => upto,
+            Lifecycle::Discovered | Lifecycle::Waiting { .. } | Lifecycle::Idle | Lifecycle::Ended => 0,
         }
     }
 
     /// The phase that is bound for it.
     pub(super) fn phase(self) -> Phase {
         match self {
-            Life::Replaying { phase, .. } => phase,
-            Life::Unborn | Life::Waiting { .. } => Phase::Returned,
-            Life::Active => Phase::Active,
-            Life::Idle => Phase::Idle,
-            Life::Ended => Phase::Ended,
+            Lifecycle::Replaying { phase, .. } => phase,
+            Lifecycle::Discovered | Lifecycle::Waiting { .. } => Phase::Returned,
+            Lifecycle::Active => Phase::Active,
+            Lifecycle::Idle => Phase::Idle,
+            Lifecycle::Ended => Phase::Ended,
         }
     }
 }
@@ -56,14 +56,14 @@ impl Life {
 pub(super) const HELD_RECORDS: usize = 10_000;
 
 /// What a reader handed over and is not taken yet.
-pub(super) enum Held {
+pub(super) enum HeldBack {
     Record { offset: u64, bytes: Vec<u8> },
     Rejected { offset: u64, size: u64, head: Vec<u8>, rejection: Rejection },
 }
 
-impl Held {
+impl HeldBack {
     pub(super) fn offset(&self) -> u64 {
-        let (Held::Record { offset, .. } | Held::Rejected { offset, .. }) = self;
+        let (HeldBack::Record { offset, .. } | HeldBack::Rejected { offset, .. }) = self;
         *offset
     }
 }
@@ -76,14 +76,14 @@ pub(super) struct PartitionState {
     pub(super) from: u64,
     /// What distinguishes it from another one that replaces it.
     pub(super) identity: Option<String>,
-    pub(super) life: Life,
+    pub(super) lifecycle: Lifecycle,
     /// The participation that was last announced.
-    pub(super) announced: Option<Standing>,
+    pub(super) announced: Option<Participation>,
     /// The reader has said that it has ended.
     pub(super) ended: bool,
     /// Since when fetches have come back empty.
     pub(super) empty_since_ms: Option<u64>,
-    pub(super) held: VecDeque<Held>,
+    pub(super) held: VecDeque<HeldBack>,
     /// The reader was asked to hold it.
     pub(super) full: bool,
     /// The warning that it has grown past its end was logged.
@@ -103,13 +103,13 @@ pub(super) struct PartitionState {
 
 impl PartitionState {
     /// A partition of which nothing was read.
-    pub(super) fn new(id: u32, label: &str, life: Life, metrics: PartitionMetrics) -> Self {
+    pub(super) fn new(id: u32, label: &str, lifecycle: Lifecycle, metrics: PartitionMetrics) -> Self {
         PartitionState {
             id,
             label: label.into(),
             from: 0,
             identity: None,
-            life,
+            lifecycle,
             announced: None,
             ended: false,
             empty_since_ms: None,
@@ -139,15 +139,15 @@ impl PartitionState {
     /// Goes live, in `epoch`. A partition that no epoch includes is new, if there were epochs before.
     pub(super) fn go_live(&mut self, epoch: Epoch, epochs_before: bool) {
         self.empty_since_ms = None;
-        self.life = match self.life {
-            Life::Unborn if epochs_before => Life::Waiting { since: epoch },
-            Life::Unborn => Life::Active,
-            life => match life.phase() {
-                Phase::Returned => Life::Waiting { since: epoch },
-                Phase::Idle if !self.held.is_empty() => Life::Waiting { since: epoch },
-                Phase::Idle => Life::Idle,
-                Phase::Active => Life::Active,
-                Phase::Ended => Life::Ended,
+        self.lifecycle = match self.lifecycle {
+            Lifecycle::Discovered if epochs_before => Lifecycle::Waiting { since: epoch },
+            Lifecycle::Discovered => Lifecycle::Active,
+            lifecycle => match lifecycle.phase() {
+                Phase::Returned => Lifecycle::Waiting { since: epoch },
+                Phase::Idle if !self.held.is_empty() => Lifecycle::Waiting { since: epoch },
+                Phase::Idle => Lifecycle::Idle,
+                Phase::Active => Lifecycle::Active,
+                Phase::Ended => Lifecycle::Ended,
             },
         };
     }
@@ -156,32 +156,32 @@ impl PartitionState {
     /// empty for so long.
     pub(super) fn end_epoch(&mut self, now_ms: u64, idle_after_ms: Option<u64>) {
         let is_idle = || idle_after_ms.zip(self.empty_for_ms(now_ms)).is_some_and(|(limit, empty)| empty >= limit);
-        match self.life {
+        match self.lifecycle {
             // What is held back is still to come.
-            Life::Waiting { .. } if !self.ended || !self.held.is_empty() => {}
-            _ if self.ended => self.life = Life::Ended,
-            Life::Active if is_idle() => self.life = Life::Idle,
+            Lifecycle::Waiting { .. } if !self.ended || !self.held.is_empty() => {}
+            _ if self.ended => self.lifecycle = Lifecycle::Ended,
+            Lifecycle::Active if is_idle() => self.lifecycle = Lifecycle::Idle,
             _ => {}
         }
     }
 
     /// Its participation at the end of an epoch.
-    pub(super) fn standing(&self) -> Standing {
-        match self.life.phase() {
+    pub(super) fn participation(&self) -> Participation {
+        match self.lifecycle.phase() {
             // There may be no other epoch in which to announce it.
-            Phase::Ended => Standing::Ended,
+            Phase::Ended => Participation::Ended,
             // The first update belongs to an epoch before the one in which the records of the first poll are sent.
-            _ if self.announced.is_none() => Standing::Joined,
-            Phase::Returned => Standing::Joined,
-            Phase::Idle => Standing::Idle,
-            Phase::Active => Standing::Active,
+            _ if self.announced.is_none() => Participation::Joined,
+            Phase::Returned => Participation::Joined,
+            Phase::Idle => Participation::Idle,
+            Phase::Active => Participation::Active,
         }
     }
 
     /// What to bind at the end of an epoch, if anything has changed; `told`: its participation has.
     pub(super) fn bind(&mut self, told: bool) -> Option<PartitionBinding> {
         use crate::checkpoint::bindings::Joined;
-        let (floor, follows, now) = (self.floor.take(), self.follows.take(), (self.next, self.life.phase()));
+        let (floor, follows, now) = (self.floor.take(), self.follows.take(), (self.next, self.lifecycle.phase()));
         if !told && floor.is_none() && follows.is_none() && self.bound == Some(now) {
             return None;
         }

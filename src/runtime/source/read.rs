@@ -11,20 +11,20 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 use timely::dataflow::{ProbeHandle, Scope, Stream, StreamVec};
 
-use super::bound::Bound;
-use super::chunk::{Chunk, Spare};
+use super::bound::EpochBinder;
+use super::chunk::{Chunk, SpareMemory};
 use super::follow::Follow;
-use super::gate::Gate;
+use super::gate::AdmissionGate;
 use super::intake::Intake;
 use super::letter::Letters;
-use super::replay::Replay;
+use super::replay::EpochReplay;
 use super::spread::Packer;
 use super::{FlowControl, SourceStage};
 use crate::checkpoint::bindings::SourceHistory;
 use crate::connectors::source::{Partition, Polled, SourceConnector, SourceReader};
 use crate::error::stage::StageName;
 use crate::error::{Error, Result};
-use crate::operators::watermark::{Mark, NO_PARTITION, Standing, WatermarkView};
+use crate::operators::watermark::{NO_PARTITION, Participation, WatermarkUpdate, WatermarkView};
 use crate::record::{DeadLetter, Decode, Decoder};
 use crate::runtime::control::Control;
 use crate::runtime::release::Reads;
@@ -47,16 +47,16 @@ const KEPT_MAX: usize = 1_000;
 const DURABLE_WAIT: Duration = Duration::from_millis(10);
 
 /// The outputs in their order.
-const MARKS: usize = 0;
+const UPDATES: usize = 0;
 const CHUNKS: usize = 1;
 const LETTERS: usize = 2;
 
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// The output streams of the operator.
-pub(super) struct Read<'s> {
+pub(super) struct ReaderStreams<'s> {
     /// Watermark updates, addressed to workers.
-    pub(super) marks: StreamVec<'s, Epoch, (u64, Mark)>,
+    pub(super) updates: StreamVec<'s, Epoch, (u64, WatermarkUpdate)>,
     /// Records to be decoded by the worker that they are addressed to.
     pub(super) chunks: Stream<'s, Epoch, Chunk>,
     /// Records that were refused here.
@@ -68,11 +68,11 @@ pub(super) fn read<'s, T: Decode>(
     scope: Scope<'s, Epoch>,
     stage: SourceStage<T>,
     view: Rc<WatermarkView>,
-    gate: Gate<T>,
+    gate: AdmissionGate<T>,
     packer: Packer,
-) -> Read<'s> {
+) -> ReaderStreams<'s> {
     let mut builder = OperatorBuilder::new(stage.context.name.clone(), scope);
-    let (marks, marks_stream) = builder.new_output::<Vec<(u64, Mark)>>();
+    let (updates, updates_stream) = builder.new_output::<Vec<(u64, WatermarkUpdate)>>();
     let (chunks, chunks_stream) = builder.new_output::<Chunk>();
     let (letters, letters_stream) = builder.new_output::<Vec<DeadLetter>>();
     let address = builder.operator_info().address;
@@ -81,7 +81,7 @@ pub(super) fn read<'s, T: Decode>(
     packer.load.wakes(scope.activator_for(address));
     let name = StageName::of(&stage.context.name);
     let outputs = Outputs {
-        marks: OutputBuilder::from(marks),
+        updates: OutputBuilder::from(updates),
         chunks: OutputBuilder::from(chunks),
         letters: OutputBuilder::from(letters),
     };
@@ -91,22 +91,23 @@ pub(super) fn read<'s, T: Decode>(
         let wake = move || {
             let _ = woken.activate();
         };
-        Bound::new(durability.log.binder(&stage.context.name, wake))
+        EpochBinder::new(durability.log.binder(&stage.context.name, wake))
     });
 
     builder.build(move |capabilities| {
         let control = stage.control.clone();
         // If the source cannot be opened the capabilities are kept: what was not read must not look complete.
-        let (mut reading, unopened) = match Reading::open(stage, view, (packer, gate), bound, outputs, capabilities) {
-            Ok(reading) => (Some(reading), Vec::new()),
-            Err((error, capabilities)) => {
-                control.fail(error);
-                (None, capabilities)
-            }
-        };
+        let (mut reading, unopened) =
+            match SourceOperator::open(stage, view, (packer, gate), bound, outputs, capabilities) {
+                Ok(reading) => (Some(reading), Vec::new()),
+                Err((error, capabilities)) => {
+                    control.fail(error);
+                    (None, capabilities)
+                }
+            };
         move |_frontiers| {
             let (_stage, _kept) = (name.enter(), &unopened);
-            match reading.as_mut().map(Reading::activate) {
+            match reading.as_mut().map(SourceOperator::activate) {
                 Some(Next::Again(None)) => activator.activate(),
                 Some(Next::Again(Some(wait))) => activator.activate_after(wait),
                 // Dropping the capabilities is what ends the source.
@@ -116,11 +117,11 @@ pub(super) fn read<'s, T: Decode>(
             }
         }
     });
-    Read { marks: marks_stream, chunks: chunks_stream, letters: letters_stream }
+    ReaderStreams { updates: updates_stream, chunks: chunks_stream, letters: letters_stream }
 }
 
 struct Outputs {
-    marks: Output<(u64, Mark)>,
+    updates: Output<(u64, WatermarkUpdate)>,
     chunks: OutputBuilder<Epoch, NoopBuilder<Chunk>>,
     letters: Output<DeadLetter>,
 }
@@ -136,7 +137,7 @@ enum Next {
 }
 
 /// The operator while there is something to read.
-struct Reading<T: Decode> {
+struct SourceOperator<T: Decode> {
     reader: Box<dyn SourceReader>,
     intake: Intake<T>,
     /// The slot of the partitions' positions.
@@ -162,11 +163,11 @@ struct Reading<T: Decode> {
     placed: usize,
     opened: Instant,
     /// Epochs of earlier generations that remain to be replayed.
-    replay: Option<Replay>,
+    replay: Option<EpochReplay>,
     /// Earlier epochs belong to earlier generations.
     live_from: Epoch,
     /// Binds epochs, if there is a state directory.
-    bound: Option<Bound>,
+    bound: Option<EpochBinder>,
     /// The reader has said that it has finished: it is not polled again.
     finished: bool,
     /// Everything is read, and only its bindings are not durable yet.
@@ -179,13 +180,13 @@ struct Reading<T: Decode> {
     reads: Reads,
 }
 
-impl<T: Decode> Reading<T> {
+impl<T: Decode> SourceOperator<T> {
     /// Returns the capabilities if the connector cannot be opened.
     fn open(
         stage: SourceStage<T>,
         view: Rc<WatermarkView>,
-        (packer, gate): (Packer, Gate<T>),
-        bound: Option<Bound>,
+        (packer, gate): (Packer, AdmissionGate<T>),
+        bound: Option<EpochBinder>,
         outputs: Outputs,
         capabilities: Vec<Capability<Epoch>>,
     ) -> Result<Self, (Error, Vec<Capability<Epoch>>)> {
@@ -210,7 +211,7 @@ impl<T: Decode> Reading<T> {
         let first = context.worker / stage.threads * stage.threads;
         let last = history.and_then(|history| history.last);
         let base = of_source.map(|source| source.base.clone()).unwrap_or_default();
-        Ok(Reading {
+        Ok(SourceOperator {
             reader,
             process: first..first + stage.threads,
             one_machine: stage.one_machine,
@@ -229,7 +230,7 @@ impl<T: Decode> Reading<T> {
             announced: false,
             placed: 0,
             opened: Instant::now(),
-            replay: last.map(|_| Replay::new(of_source, &context)),
+            replay: last.map(|_| EpochReplay::new(of_source, &context)),
             live_from: last.map_or(0, |last| last + 1),
             bound,
             finished: false,
@@ -244,7 +245,7 @@ impl<T: Decode> Reading<T> {
         if self.control.failed() {
             return Next::Failed;
         }
-        let waits = self.bound.as_mut().is_some_and(Bound::release);
+        let waits = self.bound.as_mut().is_some_and(EpochBinder::release);
         if self.ending {
             // The writer wakes it when something is durable.
             return if waits { Next::Again(Some(DURABLE_WAIT)) } else { Next::Over };
@@ -287,7 +288,10 @@ impl<T: Decode> Reading<T> {
                     self.send(Instant::now())?;
                 }
                 if (!stopping || drain) && self.intake.is_empty() {
-                    self.tell(Mark::Stands { partition: NO_PARTITION, standing: Standing::Ended });
+                    self.tell(WatermarkUpdate::Participates {
+                        partition: NO_PARTITION,
+                        participation: Participation::Ended,
+                    });
                 }
                 self.close_epoch();
                 self.capabilities.clear();
@@ -390,17 +394,17 @@ impl<T: Decode> Reading<T> {
     }
 
     /// Broadcasts an update to every worker, in this epoch.
-    fn tell(&mut self, mark: Mark) {
-        let mut output = self.outputs.marks.activate();
-        output.session(&self.capabilities[MARKS]).give_iterator((0..self.workers).map(|worker| (worker, mark)));
+    fn tell(&mut self, update: WatermarkUpdate) {
+        let mut output = self.outputs.updates.activate();
+        output.session(&self.capabilities[UPDATES]).give_iterator((0..self.workers).map(|worker| (worker, update)));
     }
 
     /// Announces the changes of the partitions in this epoch to every worker, and binds the epoch.
     fn close_epoch(&mut self) {
         let (now_ms, workers) = (self.ticker.now_ms(), self.workers);
-        let mut output = self.outputs.marks.activate();
-        let mut session = output.session(&self.capabilities[MARKS]);
-        let tell = |mark| (0..workers).for_each(|worker| session.give((worker, mark)));
+        let mut output = self.outputs.updates.activate();
+        let mut session = output.session(&self.capabilities[UPDATES]);
+        let tell = |update| (0..workers).for_each(|worker| session.give((worker, update)));
         let bindings = self.intake.close_epoch(now_ms, tell);
         if let Some(bound) = &mut self.bound
             && self.replay.is_none()
@@ -467,7 +471,7 @@ impl<T: Decode> Reading<T> {
                 chunk.head.target = target as u64;
                 let readable = self.process.contains(&target) || (self.one_machine && chunk.has_place());
                 if !readable {
-                    chunk.read(&*self.connector, &self.name, &Spare::default())?;
+                    chunk.read(&*self.connector, &self.name, &SpareMemory::default())?;
                 }
                 session.give_container(&mut chunk);
             }

@@ -12,12 +12,12 @@ use crate::time::Epoch;
 type Bindings = BTreeMap<u32, PartitionBinding>;
 
 /// What this worker's partitions had in which epoch. Which worker owned them before does not matter.
-pub(super) struct Replay {
+pub(super) struct EpochReplay {
     epochs: VecDeque<(Epoch, Rc<Bindings>)>,
     begun: bool,
 }
 
-impl Replay {
+impl EpochReplay {
     /// What was bound of the partitions that the worker of `context` owns now.
     pub(super) fn new(history: Option<&SourceHistory>, context: &SourceContext) -> Self {
         let own = |(epoch, bindings): (&Epoch, &Bindings)| {
@@ -32,7 +32,7 @@ impl Replay {
             (!own.is_empty()).then(|| (*epoch, Rc::new(own)))
         };
         let epochs = history.into_iter().flat_map(|history| &history.epochs).filter_map(own).collect();
-        Replay { epochs, begun: false }
+        EpochReplay { epochs, begun: false }
     }
 
     /// The epoch that is being replayed, if one is left.

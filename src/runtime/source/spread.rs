@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use timely::scheduling::Activator;
 
-use super::chunk::{Chunk, Head, Spare};
+use super::chunk::{Chunk, ChunkHead, SpareMemory};
 use crate::connectors::source::Block;
 use crate::time::EventTime;
 
@@ -37,24 +37,24 @@ pub(super) struct Packer {
     /// Chunks to send on.
     pub(super) ready: Vec<Chunk>,
     pub(super) load: Load,
-    spare: Spare,
+    spare: SpareMemory,
 }
 
 struct Packing {
     /// The header of the next chunk; its target is chosen when it is sent.
-    next: Head,
+    next: ChunkHead,
     label: Arc<str>,
     open: Option<Chunk>,
 }
 
 impl Packer {
     /// `spare` has memory for reuse.
-    pub(super) fn new(load: Load, spare: Spare) -> Self {
+    pub(super) fn new(load: Load, spare: SpareMemory) -> Self {
         Packer { partitions: Vec::new(), ready: Vec::new(), load, spare }
     }
 
     pub(super) fn joined(&mut self, partition: u32, label: &str) {
-        let next = Head { target: 0, partition, number: 0, floor: EventTime::MIN, lines: false, live: false };
+        let next = ChunkHead { target: 0, partition, number: 0, floor: EventTime::MIN, lines: false, live: false };
         self.partitions.push(Packing { next, label: label.into(), open: None });
     }
 

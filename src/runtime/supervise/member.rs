@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::message::{Finished, LINE_BYTES_MAX, Report, STOP};
-use super::rows::Rows;
+use super::rows::RowForwarder;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A process that the supervisor started, and may end.
@@ -14,7 +14,7 @@ pub(super) struct Member {
     child: Child,
     status: Option<ExitStatus>,
     connection: Option<Connection>,
-    rows: Option<Rows>,
+    rows: Option<RowForwarder>,
     /// Whether the supervisor ended it.
     killed: bool,
     /// Whether it was asked to finish.
@@ -46,7 +46,7 @@ impl Member {
         };
         if let Some(stdout) = stdout {
             // Dropping a member ends its process.
-            member.rows = Some(Rows::pass_on(process, stdout).map_err(failed)?);
+            member.rows = Some(RowForwarder::pass_on(process, stdout).map_err(failed)?);
         }
         Ok(member)
     }
@@ -117,7 +117,7 @@ impl Member {
     }
 
     pub(super) fn rows_passed_on(&self) -> bool {
-        self.rows.as_ref().is_none_or(Rows::passed_on)
+        self.rows.as_ref().is_none_or(RowForwarder::passed_on)
     }
 }
 

@@ -10,11 +10,11 @@ use std::thread::JoinHandle;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Passes on the rows of one process.
-pub(super) struct Rows {
+pub(super) struct RowForwarder {
     thread: JoinHandle<()>,
 }
 
-impl Rows {
+impl RowForwarder {
     /// Starts the thread; it ends when the process has closed its output, or ours is closed.
     pub(super) fn pass_on(process: usize, from: impl Read + Send + 'static) -> io::Result<Self> {
         let pass = move || {
@@ -24,7 +24,7 @@ impl Rows {
             }
         };
         let thread = std::thread::Builder::new().name(format!("rows-{process}")).spawn(pass)?;
-        Ok(Rows { thread })
+        Ok(RowForwarder { thread })
     }
 
     /// Whether everything was passed on.

@@ -18,7 +18,7 @@ use crate::time::{Epoch, EventTime};
 pub(crate) const EVERY_MS: u64 = 100;
 
 #[derive(Default)]
-struct Memory {
+struct MemoryRecorder {
     writing: Cell<Option<Epoch>>,
     kept: RefCell<BTreeMap<Epoch, Vec<u8>>>,
     complete: RefCell<BTreeSet<Epoch>>,
@@ -26,7 +26,7 @@ struct Memory {
     slices: Cell<usize>,
 }
 
-impl Recorder for Memory {
+impl Recorder for MemoryRecorder {
     fn begin(&self, _: u32, epoch: Epoch) -> bool {
         let free = self.writing.get().is_none();
         if free {
@@ -78,7 +78,7 @@ impl Recorder for Memory {
 pub(crate) type Arrivals<I> = (Epoch, Vec<I>, EventTime);
 
 /// The results of a run.
-pub(crate) struct Run<O> {
+pub(crate) struct OperatorRun<O> {
     pub(crate) rows: Vec<(Epoch, O)>,
     /// The entries, by the epoch of the snapshot.
     pub(crate) kept: BTreeMap<Epoch, Vec<Bytes>>,
@@ -95,9 +95,9 @@ pub(crate) fn run<I: Record + Sync, O: Record>(
     + Send
     + Sync
     + 'static,
-) -> Run<O> {
+) -> OperatorRun<O> {
     timely::execute_directly(move |worker| {
-        let memory = Rc::new(Memory::default());
+        let memory = Rc::new(MemoryRecorder::default());
         let (first, kept) = from.map_or((0, vec![]), |(epoch, kept)| (epoch + 1, kept));
         let schedule = Schedule { every_ms: EVERY_MS, from: first };
         let slot = Slot::new(0, (0, 1), schedule, Rc::clone(&memory) as Rc<dyn Recorder>, kept);
@@ -140,7 +140,7 @@ pub(crate) fn run<I: Record + Sync, O: Record>(
         let complete = all.iter().filter(|(epoch, _)| memory.complete.borrow().contains(epoch));
         let kept = complete
             .map(|(epoch, kept)| (*epoch, lasting(*epoch).into_iter().chain([Bytes::from(kept.clone())]).collect()));
-        Run { rows: rows.collect(), kept: kept.collect(), slices: memory.slices.get() }
+        OperatorRun { rows: rows.collect(), kept: kept.collect(), slices: memory.slices.get() }
     })
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn same_from_every_snapshot<I, O>(
     + Send
     + Sync
     + 'static,
-) -> Run<O>
+) -> OperatorRun<O>
 where
     I: Record + Sync,
     O: Record + Ord + std::fmt::Debug,

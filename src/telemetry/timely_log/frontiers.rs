@@ -18,7 +18,7 @@ const CLOSED: Epoch = Epoch::MAX;
 
 /// A place where a pointstamp can be, in one scope: node and port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Place {
+enum PointstampLocation {
     Output(usize, usize),
     Input(usize, usize),
 }
@@ -26,7 +26,7 @@ enum Place {
 /// The outstanding pointstamps of every scope whose timestamp is an epoch, by the scope's operator id.
 #[derive(Default)]
 pub(super) struct Pointstamps {
-    scopes: BTreeMap<usize, ChangeBatch<(Place, Epoch)>>,
+    scopes: BTreeMap<usize, ChangeBatch<(PointstampLocation, Epoch)>>,
 }
 
 impl Pointstamps {
@@ -35,12 +35,12 @@ impl Pointstamps {
         match event {
             TrackerEvent::SourceUpdate(change) => {
                 let scope = self.scopes.entry(change.tracker_id).or_default();
-                let at = |(node, port, epoch, diff)| ((Place::Output(node, port), epoch), diff);
+                let at = |(node, port, epoch, diff)| ((PointstampLocation::Output(node, port), epoch), diff);
                 scope.extend(change.updates.into_iter().map(at));
             }
             TrackerEvent::TargetUpdate(change) => {
                 let scope = self.scopes.entry(change.tracker_id).or_default();
-                let at = |(node, port, epoch, diff)| ((Place::Input(node, port), epoch), diff);
+                let at = |(node, port, epoch, diff)| ((PointstampLocation::Input(node, port), epoch), diff);
                 scope.extend(change.updates.into_iter().map(at));
             }
         }
@@ -50,7 +50,7 @@ impl Pointstamps {
     pub(super) fn fill_in(&mut self, operators: &mut [Operator], channels: &[Channel]) {
         for (scope, changes) in &mut self.scopes {
             let Some(address) = operators.iter().find(|o| o.id == *scope).map(|o| o.address.clone()) else { continue };
-            let mut oldest: BTreeMap<Place, Epoch> = BTreeMap::new();
+            let mut oldest: BTreeMap<PointstampLocation, Epoch> = BTreeMap::new();
             for ((place, epoch), count) in changes.iter() {
                 if *count > 0 {
                     let known = oldest.entry(*place).or_insert(CLOSED);
@@ -89,10 +89,10 @@ struct Edge {
 }
 
 /// The frontier of every node: at its inputs, or for a node without inputs, at its outputs.
-fn frontiers(oldest: &BTreeMap<Place, Epoch>, edges: &[Edge]) -> BTreeMap<usize, Epoch> {
+fn frontiers(oldest: &BTreeMap<PointstampLocation, Epoch>, edges: &[Edge]) -> BTreeMap<usize, Epoch> {
     let mut inputs: BTreeMap<usize, Epoch> = edges.iter().map(|edge| (edge.target, CLOSED)).collect();
     for (place, epoch) in oldest {
-        if let Place::Input(node, _) = place {
+        if let PointstampLocation::Input(node, _) = place {
             let known = inputs.entry(*node).or_insert(CLOSED);
             *known = (*known).min(*epoch);
         }
@@ -100,7 +100,7 @@ fn frontiers(oldest: &BTreeMap<Place, Epoch>, edges: &[Edge]) -> BTreeMap<usize,
     loop {
         let mut changed = false;
         for edge in edges {
-            let held = oldest.get(&Place::Output(edge.source.0, edge.source.1)).copied().unwrap_or(CLOSED);
+            let held = oldest.get(&PointstampLocation::Output(edge.source.0, edge.source.1)).copied().unwrap_or(CLOSED);
             let through = if edge.source.0 == 0 { None } else { inputs.get(&edge.source.0).copied() };
             let arriving = held.min(through.unwrap_or(CLOSED));
             let known = inputs.entry(edge.target).or_insert(CLOSED);
@@ -112,7 +112,7 @@ fn frontiers(oldest: &BTreeMap<Place, Epoch>, edges: &[Edge]) -> BTreeMap<usize,
         }
     }
     for (place, epoch) in oldest {
-        if let Place::Output(node, _) = place
+        if let PointstampLocation::Output(node, _) = place
             && !edges.iter().any(|edge| edge.target == *node)
         {
             let known = inputs.entry(*node).or_insert(CLOSED);
@@ -131,13 +131,13 @@ mod tests {
         // 1 -> 2 -> 3, and 4 -> 3; node 2 holds back epoch 7, a message of epoch 9 is on its way to 3.
         let edges = [(1, 2), (2, 3), (4, 3)].map(|(source, target)| Edge { source: (source, 0), target });
         let mut oldest = BTreeMap::from([
-            (Place::Output(1, 0), 12),
-            (Place::Output(2, 0), 7),
-            (Place::Output(4, 0), 30),
-            (Place::Input(3, 1), 9),
+            (PointstampLocation::Output(1, 0), 12),
+            (PointstampLocation::Output(2, 0), 7),
+            (PointstampLocation::Output(4, 0), 30),
+            (PointstampLocation::Input(3, 1), 9),
         ]);
         assert_eq!(frontiers(&oldest, &edges), BTreeMap::from([(1, 12), (2, 12), (3, 7), (4, 30)]));
-        oldest.remove(&Place::Output(2, 0));
+        oldest.remove(&PointstampLocation::Output(2, 0));
         assert_eq!(frontiers(&oldest, &edges)[&3], 9);
         oldest.clear();
         assert_eq!(frontiers(&oldest, &edges)[&3], CLOSED);
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_loop_ends() {
         let edges = [(1, 2), (2, 3), (3, 2)].map(|(source, target)| Edge { source: (source, 0), target });
-        let oldest = BTreeMap::from([(Place::Output(1, 0), 5)]);
+        let oldest = BTreeMap::from([(PointstampLocation::Output(1, 0), 5)]);
         assert_eq!(frontiers(&oldest, &edges), BTreeMap::from([(1, 5), (2, 5), (3, 5)]));
     }
 }

@@ -32,6 +32,6 @@ fn what_else_differs_is_named() {
 fn results_are_read_as_they_were_written() {
     let written = results(vec![(1, 2, vec![run(1.0, 0.25)])]);
     let text = serde_json::to_string(&written).unwrap();
-    assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), written);
+    assert_eq!(serde_json::from_str::<BenchResults>(&text).unwrap(), written);
     assert!(text.contains("\"processes\":1,\"workers\":2,\"runs\":[{\"seconds\":1.0"), "{text}");
 }

@@ -14,8 +14,8 @@ fn a_median_is_the_middle_and_of_two_middles_the_mean() {
 }
 
 /// A run of 1000 records and 10 rows.
-pub(in crate::cli::bench) fn run(seconds: f64, cpu_seconds: f64) -> Run {
-    Run {
+pub(in crate::cli::bench) fn run(seconds: f64, cpu_seconds: f64) -> MeasuredRun {
+    MeasuredRun {
         seconds,
         cpu_seconds,
         memory_peak_bytes: Some(50_000_000),
@@ -29,8 +29,8 @@ pub(in crate::cli::bench) fn run(seconds: f64, cpu_seconds: f64) -> Run {
     }
 }
 
-pub(in crate::cli::bench) fn results(combinations: Vec<(u16, u16, Vec<Run>)>) -> Results {
-    Results {
+pub(in crate::cli::bench) fn results(combinations: Vec<(u16, u16, Vec<MeasuredRun>)>) -> BenchResults {
+    BenchResults {
         version: "0".into(),
         build: "0-0".into(),
         began: "2026-01-01T00:00:00Z".into(),
@@ -69,7 +69,7 @@ fn speed_up_is_against_the_first_combination() {
 
 #[test]
 fn latencies_are_medians_of_each_run_s_percentile() {
-    let with = |p50: f64| Run {
+    let with = |p50: f64| MeasuredRun {
         latency: Some(Latency { p50_ms: p50, p99_ms: 2.0 * p50, p99_9_ms: 3.0 * p50, max_ms: 4.0 * p50 }),
         ..run(1.0, 1.0)
     };

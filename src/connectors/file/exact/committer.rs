@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::disk::Disk;
-use super::shard::Shard;
+use super::shard::ShardFiles;
 use crate::connectors::file::output::WRITE_BYTES;
 use crate::error::{Error, Result};
 use crate::time::Epoch;
@@ -34,21 +34,21 @@ pub(super) struct Committer {
     /// `None` once it is finishing.
     jobs: Option<Sender<Job>>,
     spare: Receiver<Vec<u8>>,
-    done: Arc<Mutex<Done>>,
+    done: Arc<Mutex<CommitState>>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Done {
+struct CommitState {
     committed: Option<Epoch>,
     failure: Option<Error>,
 }
 
 impl Committer {
     /// Starts the thread. It keeps `lock` for as long as it may write.
-    pub(super) fn start<D: Disk>(sink: &str, shard: Shard<D>, lock: File) -> Result<Self> {
+    pub(super) fn start<D: Disk>(sink: &str, shard: ShardFiles<D>, lock: File) -> Result<Self> {
         let (jobs, waiting) = channel();
         let (empty, spare) = sync_channel(SPARE_MAX);
-        let done = Arc::new(Mutex::new(Done { committed: shard.committed(), failure: None }));
+        let done = Arc::new(Mutex::new(CommitState { committed: shard.committed(), failure: None }));
         let tell = Arc::clone(&done);
         let thread = std::thread::Builder::new().name("file-committer".to_owned()).spawn(move || {
             if let Err(why) = run(shard, &waiting, &empty, &tell) {
@@ -108,15 +108,15 @@ impl Committer {
     }
 }
 
-fn held(done: &Mutex<Done>) -> MutexGuard<'_, Done> {
+fn held(done: &Mutex<CommitState>) -> MutexGuard<'_, CommitState> {
     done.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn run<D: Disk>(
-    mut shard: Shard<D>,
+    mut shard: ShardFiles<D>,
     waiting: &Receiver<Job>,
     empty: &SyncSender<Vec<u8>>,
-    done: &Mutex<Done>,
+    done: &Mutex<CommitState>,
 ) -> Result<()> {
     while let Ok(first) = waiting.recv() {
         let (mut next, mut taken) = (Some(first), 0);

@@ -1,6 +1,6 @@
 //! Runs the parser of progress logs on arbitrary bytes.
 
-use super::progress::{Progress, parse};
+use super::progress::{ShardProgress, parse};
 
 /// Parses `bytes` as a progress log; if it is to be sealed, after correcting the checksums of its lines.
 ///
@@ -15,6 +15,6 @@ pub(crate) fn fuzz(sealed: bool, bytes: &[u8]) {
         if sealed { bytes.split_inclusive(|byte| *byte == b'\n').flat_map(seal).collect() } else { bytes.to_vec() };
     let Ok((header, progress)) = parse(&text) else { return };
     let _ = header.to_string();
-    let Progress { file, bytes, .. } = progress.next_file();
+    let ShardProgress { file, bytes, .. } = progress.next_file();
     assert!(bytes == 0 && file >= progress.file, "the next file is empty");
 }

@@ -21,18 +21,18 @@ pub(super) struct ModelDisk(Arc<Mutex<World>>);
 
 #[derive(Clone, Default)]
 struct World {
-    files: Vec<Bytes>,
+    files: Vec<FileBytes>,
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
     /// Changes of names since the last flush of the folder.
-    changes: Vec<Change>,
+    changes: Vec<NameChange>,
     counts: Counts,
     stop_at: Option<u64>,
     failing_sync: Option<u64>,
 }
 
 #[derive(Clone, Default)]
-struct Bytes {
+struct FileBytes {
     now: Vec<u8>,
     durable: Vec<u8>,
     /// The range whose flush failed.
@@ -40,7 +40,7 @@ struct Bytes {
 }
 
 #[derive(Clone)]
-struct Change {
+struct NameChange {
     gone: Option<PathBuf>,
     new: Option<(PathBuf, usize)>,
 }
@@ -79,7 +79,7 @@ impl ModelDisk {
     pub(super) fn after_power_loss(&self, random: &mut impl Rng) -> ModelDisk {
         let mut world = self.world().clone();
         let mut names = world.durable_names.clone();
-        for Change { gone, new } in world.changes.drain(..) {
+        for NameChange { gone, new } in world.changes.drain(..) {
             if random.next_u32().is_multiple_of(2) {
                 gone.map(|path| names.remove(&path));
                 names.extend(new);
@@ -102,7 +102,7 @@ impl ModelDisk {
         let mut world = self.world();
         world.names.remove(path);
         if let Some(bytes) = bytes {
-            world.files.push(Bytes { now: bytes.to_vec(), durable: bytes.to_vec(), forgotten: 0..0 });
+            world.files.push(FileBytes { now: bytes.to_vec(), durable: bytes.to_vec(), forgotten: 0..0 });
             let file = world.files.len() - 1;
             world.names.insert(path.to_owned(), file);
         }
@@ -133,7 +133,7 @@ impl ModelDisk {
     }
 }
 
-impl Bytes {
+impl FileBytes {
     fn unchanged(&self) -> usize {
         self.now.iter().zip(&self.durable).take_while(|(now, durable)| now == durable).count()
     }
@@ -148,7 +148,7 @@ impl Bytes {
         self.durable[self.forgotten.start.min(self.forgotten.end)..self.forgotten.end].fill(0);
     }
 
-    fn after_power_loss(&self, random: &mut impl Rng) -> Bytes {
+    fn after_power_loss(&self, random: &mut impl Rng) -> FileBytes {
         let unchanged = self.unchanged();
         let mut pick = |below: usize| (random.next_u64() % (below as u64 + 1)) as usize;
         let longest = if pick(1) == 0 { &self.now } else { &self.durable };
@@ -158,7 +158,7 @@ impl Bytes {
             let with = [0, b'x', b'\n'][pick(2)];
             bytes[rubbish..].fill(with);
         }
-        Bytes { now: bytes.clone(), durable: bytes, forgotten: 0..0 }
+        FileBytes { now: bytes.clone(), durable: bytes, forgotten: 0..0 }
     }
 }
 
@@ -171,7 +171,7 @@ impl World {
         gone.map(|path| self.names.remove(path));
         let new = new.map(|(path, file)| (path.to_owned(), file));
         self.names.extend(new.clone());
-        self.changes.push(Change { gone: gone.map(Path::to_owned), new });
+        self.changes.push(NameChange { gone: gone.map(Path::to_owned), new });
     }
 }
 
@@ -201,7 +201,7 @@ impl Disk for ModelDisk {
         if world.names.contains_key(path) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        world.files.push(Bytes::default());
+        world.files.push(FileBytes::default());
         let file = world.files.len() - 1;
         world.change(None, Some((path, file)));
         Ok(file)

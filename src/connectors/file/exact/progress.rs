@@ -27,7 +27,7 @@ const CHECKSUM_DIGITS: usize = 8;
 
 /// Identifies the shard of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Header {
+pub(super) struct ProgressLogHeader {
     progress: u32,
     state: String,
     sink: String,
@@ -41,24 +41,24 @@ struct Versioned {
     progress: u32,
 }
 
-impl Header {
+impl ProgressLogHeader {
     /// The header of the shard that `context` describes, in any generation of its state directory.
     pub(super) fn new(context: &SinkContext, generation: &Generation) -> Self {
         let SinkContext { name, shard, shards, .. } = context.clone();
-        Header { progress: VERSION, state: generation.state.clone(), sink: name, shard, shards }
+        ProgressLogHeader { progress: VERSION, state: generation.state.clone(), sink: name, shard, shards }
     }
 }
 
-impl fmt::Display for Header {
+impl fmt::Display for ProgressLogHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Header { state, sink, shard, shards, .. } = self;
+        let ProgressLogHeader { state, sink, shard, shards, .. } = self;
         write!(f, "shard {shard} of {shards} of sink {sink:?} in state directory {state:?}")
     }
 }
 
 /// What is committed of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Progress {
+pub(super) struct ShardProgress {
     /// The generation that wrote this.
     pub generation: u64,
     /// The newest epoch with rows that is committed.
@@ -74,19 +74,19 @@ pub(super) struct Progress {
     pub finishing: bool,
 }
 
-impl Progress {
+impl ShardProgress {
     /// The progress of a shard that never wrote.
     pub(super) fn begin(generation: u64) -> Self {
-        Progress { generation, epoch: None, file: 0, bytes: 0, first: None, finishing: false }
+        ShardProgress { generation, epoch: None, file: 0, bytes: 0, first: None, finishing: false }
     }
 
     /// The progress once the current file is finished and the next one is current.
     pub(super) fn next_file(self) -> Self {
-        Progress { file: self.file.saturating_add(1), bytes: 0, first: None, finishing: false, ..self }
+        ShardProgress { file: self.file.saturating_add(1), bytes: 0, first: None, finishing: false, ..self }
     }
 
     /// Whether `later` can follow it in a log.
-    fn precedes(&self, later: &Progress) -> bool {
+    fn precedes(&self, later: &ShardProgress) -> bool {
         self.generation <= later.generation
             && self.epoch <= later.epoch
             && (self.file, self.bytes) <= (later.file, later.bytes)
@@ -103,7 +103,7 @@ pub(super) enum Unusable {
 }
 
 /// Parses a log. A torn end is ignored.
-pub(super) fn parse(text: &[u8]) -> Result<(Header, Progress), Unusable> {
+pub(super) fn parse(text: &[u8]) -> Result<(ProgressLogHeader, ShardProgress), Unusable> {
     let mut offset = 0;
     let mut frames = text.split_inclusive(|byte| *byte == b'\n').map(|frame| {
         offset += frame.len();
@@ -117,13 +117,13 @@ pub(super) fn parse(text: &[u8]) -> Result<(Header, Progress), Unusable> {
         return Err(Unusable::Version(version));
     }
     let header = decode(0, header)?;
-    let (mut last, mut torn) = (None::<Progress>, None);
+    let (mut last, mut torn) = (None::<ShardProgress>, None);
     for (offset, frame) in frames {
         match (content(frame), torn.take()) {
             // Something followed it, so it is not a torn end.
             (Ok(_), Some((offset, why))) => return Err(damaged(offset, why)),
             (Ok(json), None) => {
-                let progress: Progress = decode(offset, json)?;
+                let progress: ShardProgress = decode(offset, json)?;
                 if last.is_some_and(|last| !last.precedes(&progress)) {
                     return Err(damaged(offset, "it says less than the frame before it"));
                 }
@@ -174,17 +174,22 @@ fn frame<T: Serialize>(content: &T) -> Vec<u8> {
 }
 
 /// A log that is being written.
-pub(super) struct Log<D: Disk> {
-    header: Header,
+pub(super) struct ProgressLog<D: Disk> {
+    header: ProgressLogHeader,
     naming: Naming,
     path: PathBuf,
     file: D::File,
     bytes: u64,
 }
 
-impl<D: Disk> Log<D> {
+impl<D: Disk> ProgressLog<D> {
     /// Starts a log with `progress`; it replaces an existing one.
-    pub(super) fn begin(disk: &D, naming: &Naming, header: Header, progress: &Progress) -> Result<Self> {
+    pub(super) fn begin(
+        disk: &D,
+        naming: &Naming,
+        header: ProgressLogHeader,
+        progress: &ShardProgress,
+    ) -> Result<Self> {
         let (path, new) = (naming.progress(), naming.new_progress());
         let text = [frame(&header), frame(progress)].concat();
         let failed = |why| naming.error("cannot write its progress log", &path, why);
@@ -196,11 +201,11 @@ impl<D: Disk> Log<D> {
         disk.sync(&file).map_err(failed)?;
         disk.rename_over(&new, &path).map_err(failed)?;
         disk.sync_folder(naming.folder()).map_err(failed)?;
-        Ok(Log { header, naming: naming.clone(), path, file, bytes: text.len() as u64 })
+        Ok(ProgressLog { header, naming: naming.clone(), path, file, bytes: text.len() as u64 })
     }
 
     /// Appends `progress`; it is durable when this returns.
-    pub(super) fn record(&mut self, disk: &D, progress: &Progress) -> Result<()> {
+    pub(super) fn record(&mut self, disk: &D, progress: &ShardProgress) -> Result<()> {
         let frame = frame(progress);
         if self.bytes + frame.len() as u64 > LOG_BYTES_MAX {
             return self.replace(disk, progress);
@@ -213,8 +218,8 @@ impl<D: Disk> Log<D> {
     }
 
     /// As [`record`](Self::record), dropping all earlier frames.
-    pub(super) fn replace(&mut self, disk: &D, progress: &Progress) -> Result<()> {
-        *self = Log::begin(disk, &self.naming, self.header.clone(), progress)?;
+    pub(super) fn replace(&mut self, disk: &D, progress: &ShardProgress) -> Result<()> {
+        *self = ProgressLog::begin(disk, &self.naming, self.header.clone(), progress)?;
         Ok(())
     }
 }
@@ -223,16 +228,16 @@ impl<D: Disk> Log<D> {
 mod tests {
     use super::*;
 
-    fn header() -> Header {
-        Header { progress: VERSION, state: "a1".into(), sink: "alerts".into(), shard: 0, shards: 2 }
+    fn header() -> ProgressLogHeader {
+        ProgressLogHeader { progress: VERSION, state: "a1".into(), sink: "alerts".into(), shard: 0, shards: 2 }
     }
 
-    fn committed(epoch: Epoch) -> Progress {
-        Progress { epoch: Some(epoch), bytes: 10 * epoch, first: Some(1), ..Progress::begin(1) }
+    fn committed(epoch: Epoch) -> ShardProgress {
+        ShardProgress { epoch: Some(epoch), bytes: 10 * epoch, first: Some(1), ..ShardProgress::begin(1) }
     }
 
     fn log(epochs: std::ops::Range<u64>) -> Vec<u8> {
-        let mut text = [frame(&header()), frame(&Progress::begin(1))].concat();
+        let mut text = [frame(&header()), frame(&ShardProgress::begin(1))].concat();
         epochs.for_each(|epoch| text.extend(frame(&committed(epoch))));
         text
     }
@@ -278,15 +283,15 @@ mod tests {
         for end in 0..begin.len() {
             damage(&begin[..end]);
         }
-        assert_eq!(parse(&begin), Ok((header(), Progress::begin(1))));
+        assert_eq!(parse(&begin), Ok((header(), ShardProgress::begin(1))));
     }
 
     #[test]
     fn a_frame_that_goes_back_is_damage() {
         for back in [
-            Progress { epoch: Some(1), ..committed(2) },
-            Progress { bytes: 19, ..committed(2) },
-            Progress { generation: 0, ..committed(2) },
+            ShardProgress { epoch: Some(1), ..committed(2) },
+            ShardProgress { bytes: 19, ..committed(2) },
+            ShardProgress { generation: 0, ..committed(2) },
         ] {
             let text = [log(1..3), frame(&back)].concat();
             assert_eq!(damage(&text), (log(1..3).len(), "it says less than the frame before it".to_owned()));

@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use super::disk::Disk;
-use super::progress::{Header, Log, Progress, Unusable, parse};
-use super::shard::{Shard, publish};
+use super::progress::{ProgressLog, ProgressLogHeader, ShardProgress, Unusable, parse};
+use super::shard::{ShardFiles, publish};
 use crate::connectors::file::output::{Naming, Rolling};
 use crate::error::{Error, Result};
 
@@ -20,10 +20,10 @@ const ELSEWHERE: &str = "put the folder back as it was; or give the sink another
 pub(super) fn open<D: Disk>(
     disk: D,
     naming: Naming,
-    header: Header,
+    header: ProgressLogHeader,
     generation: u64,
     rolling: Rolling,
-) -> Result<Shard<D>> {
+) -> Result<ShardFiles<D>> {
     let recovering = Recovering { disk: &disk, naming: &naming };
     let mut progress = recovering.read_log(&header, generation)?;
     recovering.check_names(&progress)?;
@@ -31,7 +31,7 @@ pub(super) fn open<D: Disk>(
     // Up to here nothing is modified. Then, before anything that relies on it, the log is rewritten: a process that was
     // killed, or a flush that failed, may have left its end in memory only. This also cuts off a torn end.
     progress.generation = generation;
-    let mut log = Log::begin(&disk, &naming, header, &progress)?;
+    let mut log = ProgressLog::begin(&disk, &naming, header, &progress)?;
     let partial = match recovering.settle(&progress, found)? {
         Current::Goes(partial) => partial,
         Current::Finished => {
@@ -40,7 +40,7 @@ pub(super) fn open<D: Disk>(
             None
         }
     };
-    Ok(Shard::resume(disk, naming, rolling, log, progress, partial))
+    Ok(ShardFiles::resume(disk, naming, rolling, log, progress, partial))
 }
 
 struct Recovering<'a, D> {
@@ -50,7 +50,7 @@ struct Recovering<'a, D> {
 
 /// The state of the current file on disk.
 #[derive(Clone, Copy)]
-enum Found {
+enum CurrentOnDisk {
     /// It does not exist, and nothing is missing.
     Nothing,
     /// It has rows, none of which is committed.
@@ -74,7 +74,7 @@ enum Current<F> {
 }
 
 impl<D: Disk> Recovering<'_, D> {
-    fn read_log(&self, header: &Header, generation: u64) -> Result<Progress> {
+    fn read_log(&self, header: &ProgressLogHeader, generation: u64) -> Result<ShardProgress> {
         let path = self.naming.progress();
         let text =
             self.disk.read(&path).map_err(|why| self.naming.error("cannot read its progress log", &path, why))?;
@@ -84,7 +84,7 @@ impl<D: Disk> Recovering<'_, D> {
                 let hint = format!("it tells which rows are written, and was deleted: {ELSEWHERE}");
                 return Err(self.naming.refused(&what, &path, &hint));
             }
-            return Ok(Progress::begin(generation));
+            return Ok(ShardProgress::begin(generation));
         };
         let (found, progress) = parse(&text).map_err(|unusable| self.unusable(&path, unusable))?;
         if found != *header {
@@ -117,18 +117,18 @@ impl<D: Disk> Recovering<'_, D> {
         }
     }
 
-    fn look(&self, progress: &Progress) -> Result<Found> {
+    fn look(&self, progress: &ShardProgress) -> Result<CurrentOnDisk> {
         let (partial, finished) = (self.naming.partial(progress.file), self.naming.finished(progress.file));
         let complete = |bytes| bytes == progress.bytes && bytes > 0;
         match (self.length(&partial)?, self.length(&finished)?) {
-            (None, None) if progress.bytes == 0 => Ok(Found::Nothing),
-            (None, None) if progress.finishing => Ok(Found::Taken),
+            (None, None) if progress.bytes == 0 => Ok(CurrentOnDisk::Nothing),
+            (None, None) if progress.finishing => Ok(CurrentOnDisk::Taken),
             (None, None) => Err(self.lost(&partial, 0, progress.bytes)),
-            (Some(_), None) if progress.bytes == 0 => Ok(Found::Leftover),
+            (Some(_), None) if progress.bytes == 0 => Ok(CurrentOnDisk::Leftover),
             (Some(bytes), None) if bytes < progress.bytes => Err(self.lost(&partial, bytes, progress.bytes)),
-            (Some(bytes), None) => Ok(Found::Rows(bytes)),
-            (None, Some(bytes)) if complete(bytes) => Ok(Found::Finished),
-            (Some(bytes), Some(_)) if complete(bytes) && self.same(&partial, &finished)? => Ok(Found::Both),
+            (Some(bytes), None) => Ok(CurrentOnDisk::Rows(bytes)),
+            (None, Some(bytes)) if complete(bytes) => Ok(CurrentOnDisk::Finished),
+            (Some(bytes), Some(_)) if complete(bytes) && self.same(&partial, &finished)? => Ok(CurrentOnDisk::Both),
             (_, Some(bytes)) => {
                 let what = format!("has not finished a file of {bytes} bytes that has the name of one of its own,");
                 Err(self.naming.refused(
@@ -141,15 +141,15 @@ impl<D: Disk> Recovering<'_, D> {
     }
 
     /// Leaves a current file that has exactly the committed rows.
-    fn settle(&self, progress: &Progress, found: Found) -> Result<Current<D::File>> {
+    fn settle(&self, progress: &ShardProgress, found: CurrentOnDisk) -> Result<Current<D::File>> {
         let partial = self.naming.partial(progress.file);
         match found {
-            Found::Nothing => Ok(Current::Goes(None)),
-            Found::Leftover => {
+            CurrentOnDisk::Nothing => Ok(Current::Goes(None)),
+            CurrentOnDisk::Leftover => {
                 self.remove(&partial)?;
                 Ok(Current::Goes(None))
             }
-            Found::Rows(bytes) => {
+            CurrentOnDisk::Rows(bytes) => {
                 let file = self.reopen(&partial, bytes, progress.bytes)?;
                 if !progress.finishing {
                     return Ok(Current::Goes(Some(file)));
@@ -157,12 +157,12 @@ impl<D: Disk> Recovering<'_, D> {
                 publish(self.disk, self.naming, progress.file)?;
                 Ok(Current::Finished)
             }
-            Found::Both => {
+            CurrentOnDisk::Both => {
                 self.remove(&partial)?;
                 Ok(Current::Finished)
             }
             // Rewriting the log has flushed the folder: the name is durable.
-            Found::Finished | Found::Taken => Ok(Current::Finished),
+            CurrentOnDisk::Finished | CurrentOnDisk::Taken => Ok(Current::Finished),
         }
     }
 
@@ -182,7 +182,7 @@ impl<D: Disk> Recovering<'_, D> {
     }
 
     /// Refuses files whose names the shard would need later.
-    fn check_names(&self, progress: &Progress) -> Result<()> {
+    fn check_names(&self, progress: &ShardProgress) -> Result<()> {
         match self.names()?.iter().find(|name| self.naming.sequence(name) > Some(progress.file)) {
             None => Ok(()),
             Some(name) => {

@@ -2,19 +2,19 @@
 //! the next run recovers what is there.
 
 use super::disk::Disk;
-use super::progress::{Log, Progress};
+use super::progress::{ProgressLog, ShardProgress};
 use crate::connectors::file::output::{Naming, Rolling};
 use crate::error::Result;
 use crate::time::Epoch;
 
 /// A shard that is being written.
-pub(super) struct Shard<D: Disk> {
+pub(super) struct ShardFiles<D: Disk> {
     disk: D,
     naming: Naming,
     rolling: Rolling,
-    log: Log<D>,
+    log: ProgressLog<D>,
     /// The progress in the log.
-    progress: Progress,
+    progress: ShardProgress,
     /// The current file, once it has rows.
     partial: Option<D::File>,
     /// Bytes in it.
@@ -25,18 +25,18 @@ pub(super) struct Shard<D: Disk> {
     sealed: Option<(Epoch, u64)>,
 }
 
-impl<D: Disk> Shard<D> {
+impl<D: Disk> ShardFiles<D> {
     /// Resumes from `log`; `partial` is the current file, if it has rows, of exactly the committed length.
     pub(super) fn resume(
         disk: D,
         naming: Naming,
         rolling: Rolling,
-        log: Log<D>,
-        progress: Progress,
+        log: ProgressLog<D>,
+        progress: ShardProgress,
         partial: Option<D::File>,
     ) -> Self {
-        let Progress { bytes: written, first, .. } = progress;
-        Shard { disk, naming, rolling, log, progress, partial, written, first, sealed: None }
+        let ShardProgress { bytes: written, first, .. } = progress;
+        ShardFiles { disk, naming, rolling, log, progress, partial, written, first, sealed: None }
     }
 
     /// The newest epoch whose rows are durable.
@@ -46,7 +46,7 @@ impl<D: Disk> Shard<D> {
 
     /// Adds rows of the epoch that will be sealed next.
     pub(super) fn append(&mut self, rows: &[u8]) -> Result<()> {
-        let Shard { disk, naming, .. } = self;
+        let ShardFiles { disk, naming, .. } = self;
         let path = naming.partial(self.progress.file);
         let partial = match &mut self.partial {
             Some(partial) => partial,
@@ -102,14 +102,14 @@ impl<D: Disk> Shard<D> {
 
     /// Flushes the rows, and only then records them in the log.
     fn record(&mut self, finishing: bool) -> Result<()> {
-        let Shard { disk, naming, .. } = self;
+        let ShardFiles { disk, naming, .. } = self;
         if let Some(partial) = &self.partial {
             let path = naming.partial(self.progress.file);
             disk.sync(partial).map_err(|why| naming.error("cannot flush to disk", &path, why))?;
         }
-        let mut progress = Progress { finishing, ..self.progress };
+        let mut progress = ShardProgress { finishing, ..self.progress };
         if let Some((epoch, bytes)) = self.sealed.take() {
-            progress = Progress { epoch: Some(epoch), bytes, first: self.first, ..progress };
+            progress = ShardProgress { epoch: Some(epoch), bytes, first: self.first, ..progress };
         }
         self.log.record(disk, &progress)?;
         self.progress = progress;

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use super::disk::Disk;
 use super::model::ModelDisk;
-use super::progress::Header;
+use super::progress::ProgressLogHeader;
 use super::recover;
-use super::shard::Shard;
+use super::shard::ShardFiles;
 use crate::connectors::file::output::{Naming, Rolling};
 use crate::connectors::sink::{Generation, SinkContext};
 use crate::error::Result;
@@ -32,8 +32,14 @@ fn naming() -> Naming {
 /// Small enough that files end every few epochs, by size and by age.
 const ROLLING: Rolling = Rolling { bytes: 60, after_ms: 4 };
 
-fn open(disk: &ModelDisk, number: u64) -> Result<Shard<ModelDisk>> {
-    recover::open(disk.clone(), naming(), Header::new(&context(number), &generation(number)), number, ROLLING)
+fn open(disk: &ModelDisk, number: u64) -> Result<ShardFiles<ModelDisk>> {
+    recover::open(
+        disk.clone(),
+        naming(),
+        ProgressLogHeader::new(&context(number), &generation(number)),
+        number,
+        ROLLING,
+    )
 }
 
 /// The error of an open that must fail.
@@ -42,7 +48,7 @@ fn refusal(disk: &ModelDisk, number: u64) -> String {
 }
 
 /// Adds rows and seals them.
-fn give<D: Disk>(shard: &mut Shard<D>, epoch: Epoch, rows: &str) {
+fn give<D: Disk>(shard: &mut ShardFiles<D>, epoch: Epoch, rows: &str) {
     shard.append(rows.as_bytes()).unwrap();
     shard.seal(epoch).unwrap();
 }

@@ -28,7 +28,7 @@ pub(super) const ACTIVE_AUCTIONS: u64 = 100;
 const LEAD: u64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum EventKind {
     Person,
     Auction,
     Bid,
@@ -36,23 +36,23 @@ pub(super) enum Kind {
 
 /// The kind of an event, and the newest person and auction when it happens, itself included, counted from 0.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub kind: Kind,
+pub(super) struct EventPosition {
+    pub kind: EventKind,
     person: u64,
     auction: u64,
 }
 
-impl Place {
+impl EventPosition {
     /// The event with that number.
     #[inline]
-    pub fn of(number: u64) -> Place {
+    pub fn of(number: u64) -> EventPosition {
         let (cycle, step) = (number / CYCLE, number % CYCLE);
         let kind = match step {
-            0 => Kind::Person,
-            1..=AUCTIONS => Kind::Auction,
-            _ => Kind::Bid,
+            0 => EventKind::Person,
+            1..=AUCTIONS => EventKind::Auction,
+            _ => EventKind::Bid,
         };
-        Place { kind, person: cycle, auction: (cycle * AUCTIONS + step.min(AUCTIONS)).saturating_sub(1) }
+        EventPosition { kind, person: cycle, auction: (cycle * AUCTIONS + step.min(AUCTIONS)).saturating_sub(1) }
     }
 
     /// The identifier of this person.

@@ -47,7 +47,7 @@ impl Prices {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::random::Purpose;
+    use super::super::super::random::RandomPurpose;
     use super::*;
 
     #[test]
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn every_decade_is_as_likely() {
-        let (prices, mut random) = (Prices::new(), Random::new(1, Purpose::NexmarkEvent, 0, 0));
+        let (prices, mut random) = (Prices::new(), Random::new(1, RandomPurpose::NexmarkEvent, 0, 0));
         let mut counts = [0; DECADES];
         for _ in 0..60_000 {
             let price = prices.next(&mut random);

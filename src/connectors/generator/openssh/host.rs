@@ -11,10 +11,10 @@ use crate::record::Text;
 use rand_distr::{Distribution, Zipf};
 
 use super::super::GeneratorConfig;
-use super::super::random::{Purpose, Random, private_address};
-use super::lines::{Head, Style};
+use super::super::random::{Random, RandomPurpose, private_address};
+use super::lines::{LineHead, Style};
 use super::plan::{Attempt, TRIED, attacks_of, cycle_start_ms, end_ms};
-use super::sessions::{Client, Said, Session};
+use super::sessions::{Client, PlannedLine, SshSession};
 use super::{LogLine, ORDINARY_FAILURES_MAX, ORDINARY_GAP, host_name};
 use crate::time::{EventTime, millis};
 
@@ -50,12 +50,12 @@ pub(in super::super) struct HostLog {
     /// When an ordinary address last failed.
     failed_ms: BTreeMap<Ipv4Addr, i64>,
     /// Lines that are generated but not emitted, by arrival.
-    waiting: BinaryHeap<Reverse<Waiting>>,
+    waiting: BinaryHeap<Reverse<WaitingLine>>,
 }
 
 /// Ordered by arrival, then by the number of the line.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Waiting {
+struct WaitingLine {
     arrives_ms: i64,
     number: u64,
     at_ms: i64,
@@ -105,7 +105,7 @@ impl HostLog {
         }
         let Reverse(line) = self.waiting.pop()?;
         self.given += 1;
-        let Waiting { arrives_ms, at_ms, malformed, bytes, .. } = line;
+        let WaitingLine { arrives_ms, at_ms, malformed, bytes, .. } = line;
         let at = EventTime::from_millis(at_ms);
         Some((arrives_ms, LogLine { partition: self.host, host: self.name.clone(), at, bytes, malformed }))
     }
@@ -119,7 +119,7 @@ impl HostLog {
     fn make_block(&mut self) {
         let (start_ms, block_end_ms) = (self.block_start_ms(self.block), self.block_start_ms(self.block + 1));
         let end_ms = block_end_ms.min(self.end_ms);
-        let mut random = Random::new(self.config.seed, Purpose::Block, u64::from(self.host), self.block);
+        let mut random = Random::new(self.config.seed, RandomPurpose::Block, u64::from(self.host), self.block);
         self.block += 1;
         let target = self.block.saturating_mul(BLOCK_LINES).min(self.limit);
         self.failed_ms.retain(|_, at| *at + millis(ORDINARY_GAP) > start_ms);
@@ -163,13 +163,13 @@ impl HostLog {
         while let Some(attempt) = self.attempts.pop_front_if(|attempt| attempt.at_ms < end_ms) {
             said.clear();
             let (pid, port) = (random.between(1_000, 60_999), random.between(1_024, 65_023));
-            Session { random, said: &mut said, now_ms: attempt.at_ms, pid }.attempt(&attempt, port);
+            SshSession { random, said: &mut said, now_ms: attempt.at_ms, pid }.attempt(&attempt, port);
             self.write(&said, random);
         }
     }
 
     /// One ordinary activity at `now_ms`.
-    fn ordinary(&mut self, now_ms: i64, stay_ms: u64, random: &mut Random, said: &mut Vec<Said>) {
+    fn ordinary(&mut self, now_ms: i64, stay_ms: u64, random: &mut Random, said: &mut Vec<PlannedLine>) {
         let (pid, port) = (random.between(1_000, 60_999), random.between(1_024, 65_023));
         let rank = (self.ranks.sample(random.raw()) as u64).clamp(1, self.config.keys) - 1;
         let hosts = u64::from(self.config.partitions);
@@ -184,15 +184,15 @@ impl HostLog {
                 let mistypes = !by_key && rank % hosts == u64::from(self.host) && random.below(4) == 0;
                 let mistypes = mistypes && self.may_fail(private_address(rank), now_ms);
                 let mistypes = if mistypes { random.between(1, ORDINARY_FAILURES_MAX) } else { 0 };
-                Session { random, said, now_ms, pid }.login(client, by_key, mistypes, stay_ms);
+                SshSession { random, said, now_ms, pid }.login(client, by_key, mistypes, stay_ms);
             }
-            70..85 => Session { random, said, now_ms, pid }.cron(),
+            70..85 => SshSession { random, said, now_ms, pid }.cron(),
             _ => {
                 let number = (random.below(STRANGERS / hosts) * hosts + u64::from(self.host)) as u32;
                 let ip = Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) + number);
                 let user = random.pick(&TRIED[3..]);
                 let fails = kind < 93 && self.may_fail(ip, now_ms);
-                let mut session = Session { random, said, now_ms, pid };
+                let mut session = SshSession { random, said, now_ms, pid };
                 if fails {
                     session.stray(Client { user, ip: ip.into(), port });
                 } else {
@@ -211,13 +211,13 @@ impl HostLog {
         true
     }
 
-    fn head(&self, at_ms: i64, program: &'static str, pid: Option<u64>) -> Head<'_> {
+    fn head(&self, at_ms: i64, program: &'static str, pid: Option<u64>) -> LineHead<'_> {
         let style = if self.host.is_multiple_of(2) { Style::Rfc3164 } else { Style::Rfc3339 };
-        Head { style, at_ms, host: &self.name, program, pid }
+        LineHead { style, at_ms, host: &self.name, program, pid }
     }
 
-    fn write(&mut self, said: &[Said], random: &mut Random) {
-        for Said { at_ms, program, pid, message } in said {
+    fn write(&mut self, said: &[PlannedLine], random: &mut Random) {
+        for PlannedLine { at_ms, program, pid, message } in said {
             // Whoever is logged in at the end logs out then.
             let at_ms = (*at_ms).min(self.end_ms.saturating_sub(1));
             let bytes = self.head(at_ms, program, *pid).line(message);
@@ -230,7 +230,7 @@ impl HostLog {
         let delay_max_ms = millis(self.config.disorder).saturating_sub(1000).max(0) as u64;
         let delay_ms = if random.chance(DELAYED) { random.between(0, delay_max_ms) as i64 } else { 0 };
         let arrives_ms = at_ms.saturating_add(delay_ms);
-        self.waiting.push(Reverse(Waiting { arrives_ms, number: self.made, at_ms, malformed, bytes }));
+        self.waiting.push(Reverse(WaitingLine { arrives_ms, number: self.made, at_ms, malformed, bytes }));
         self.made += 1;
     }
 }

@@ -14,7 +14,7 @@ pub(super) enum Style {
 }
 
 /// What precedes the message.
-pub(super) struct Head<'a> {
+pub(super) struct LineHead<'a> {
     pub style: Style,
     pub at_ms: i64,
     pub host: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct Head<'a> {
     pub pid: Option<u64>,
 }
 
-impl Head<'_> {
+impl LineHead<'_> {
     fn time_and_host(&self, line: &mut Vec<u8>) -> std::io::Result<()> {
         const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
         let timestamp = jiff::Timestamp::from_millisecond(self.at_ms).unwrap_or(jiff::Timestamp::MAX);

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::record::Text;
 
 use super::super::GeneratorConfig;
-use super::super::random::{Purpose, Random};
+use super::super::random::{Random, RandomPurpose};
 use super::{host_name, in_range};
 use crate::time::{EventTime, millis};
 
@@ -167,7 +167,7 @@ pub(super) fn attacks_of(config: &GeneratorConfig, number: u64) -> Option<Vec<At
     let slot_ms = (end_ms.saturating_sub(start_ms).min(CYCLE_MS) / KINDS.len() as i64).max(1);
     let planned = KINDS.iter().enumerate().filter_map(|(index, kind)| {
         let slot = start_ms + slot_ms * index as i64;
-        let random = Random::new(config.seed, Purpose::Attack, number, index as u64);
+        let random = Random::new(config.seed, RandomPurpose::Attack, number, index as u64);
         let number = number.saturating_mul(KINDS.len() as u64).saturating_add(index as u64);
         let mut planner = Planner { config, random, source_ip: source_ip(config.seed, number), number };
         let attempts = match kind {

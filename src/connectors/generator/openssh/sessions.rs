@@ -7,7 +7,7 @@ use super::plan::Attempt;
 
 /// A future line: its time, process and message.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct PlannedLine {
     pub at_ms: i64,
     pub program: &'static str,
     pub pid: Option<u64>,
@@ -15,9 +15,9 @@ pub(super) struct Said {
 }
 
 /// Collects the lines of one session.
-pub(super) struct Session<'a> {
+pub(super) struct SshSession<'a> {
     pub random: &'a mut Random,
-    pub said: &'a mut Vec<Said>,
+    pub said: &'a mut Vec<PlannedLine>,
     pub now_ms: i64,
     /// The process of sshd or cron.
     pub pid: u64,
@@ -31,9 +31,9 @@ pub(super) struct Client<'a> {
     pub port: u64,
 }
 
-impl Session<'_> {
+impl SshSession<'_> {
     fn say(&mut self, program: &'static str, pid: Option<u64>, message: String) {
-        self.said.push(Said { at_ms: self.now_ms, program, pid, message });
+        self.said.push(PlannedLine { at_ms: self.now_ms, program, pid, message });
     }
 
     fn sshd(&mut self, message: String) {

@@ -9,20 +9,20 @@ const MINUTES_5: i64 = 300_000;
 const HOUR: i64 = 3_600_000;
 
 /// A failed login as the decoder sees it.
-struct Failure {
+struct FailedLogin {
     at: i64,
     from: Address,
     user: String,
     times: u64,
 }
 
-struct Read {
+struct DecodedLogs {
     lines: Vec<(LogLine, Option<AuthLine>)>,
-    failures: Vec<Failure>,
+    failures: Vec<FailedLogin>,
 }
 
 /// Decodes every host's lines in their order.
-fn read(config: &GeneratorConfig) -> Read {
+fn read(config: &GeneratorConfig) -> DecodedLogs {
     let mut decoders = BTreeMap::new();
     let mut failures = Vec::new();
     let lines: Vec<_> = AuthLog::new(config)
@@ -38,7 +38,7 @@ fn read(config: &GeneratorConfig) -> Read {
                 }
             };
             if let Some(AuthLine { at, repeated, event: AuthEvent::Failed { user, source_ip, .. }, .. }) = &decoded {
-                failures.push(Failure {
+                failures.push(FailedLogin {
                     at: at.millis(),
                     from: source_ip.clone(),
                     user: user.to_string(),
@@ -48,11 +48,11 @@ fn read(config: &GeneratorConfig) -> Read {
             (line, decoded)
         })
         .collect();
-    Read { lines, failures }
+    DecodedLogs { lines, failures }
 }
 
 /// Failures and distinct users per address and aligned window.
-fn windows(failures: &[Failure], size_ms: i64) -> BTreeMap<(Address, i64), (u64, BTreeSet<&str>)> {
+fn windows(failures: &[FailedLogin], size_ms: i64) -> BTreeMap<(Address, i64), (u64, BTreeSet<&str>)> {
     let mut windows: BTreeMap<(Address, i64), (u64, BTreeSet<&str>)> = BTreeMap::new();
     for failure in failures {
         let start = EventTime::from_millis(failure.at).align_down(size_ms).millis();

@@ -1,16 +1,16 @@
-use super::super::chunk::Spare;
+use super::super::chunk::SpareMemory;
 use super::super::spread::Load;
 use super::*;
 use crate::checkpoint::bindings::Joined;
 use crate::codec::line::Line;
 use crate::operators::admission::TimeRules;
-use crate::operators::watermark::Standing;
+use crate::operators::watermark::Participation;
 use crate::telemetry::Metrics;
 
 fn new(rules: TimeRules) -> Intake<Line> {
     let metrics = Metrics::new("test").source("in", 0);
-    let packer = Packer::new(Load::new(0, 1), Spare::default());
-    let gate = Gate::new((), rules, Slot::off(), BTreeMap::new());
+    let packer = Packer::new(Load::new(0, 1), SpareMemory::default());
+    let gate = AdmissionGate::new((), rules, Slot::off(), BTreeMap::new());
     let letters = Letters::new("in", metrics.clone(), true);
     Intake::new("in", Follow::new(&rules, true), Rc::default(), letters, metrics, (packer, gate), SourceBase::default())
 }
@@ -53,9 +53,12 @@ fn a_partition_that_comes_and_ends_without_a_record_does_not_keep_the_watermark(
     intake.joined(Partition(1), "p1");
     intake.ended(Partition(1));
     let mut told = Vec::new();
-    let bound = intake.close_epoch(100, |mark| told.push(mark));
+    let bound = intake.close_epoch(100, |update| told.push(update));
     // There may be no other epoch in which it could be announced.
-    assert!(told.contains(&Mark::Stands { partition: 1, standing: Standing::Ended }), "{told:?}");
+    assert!(
+        told.contains(&WatermarkUpdate::Participates { partition: 1, participation: Participation::Ended }),
+        "{told:?}"
+    );
     assert_eq!(bound.last().map(|bound| (bound.partition, bound.phase)), Some((1, Phase::Ended)));
 }
 

@@ -20,7 +20,7 @@ fn rows_to(epoch: Option<Epoch>) -> String {
 }
 
 /// How a run ended.
-struct Run {
+struct CrashRun {
     /// The newest epoch that it reported as durable.
     durable: Option<Epoch>,
     /// Whether it ran to its end.
@@ -28,7 +28,7 @@ struct Run {
 }
 
 /// One generation, which makes `group` epochs durable at a time. It ends when the power is cut.
-fn run(disk: &ModelDisk, generation: u64, group: u64) -> Run {
+fn run(disk: &ModelDisk, generation: u64, group: u64) -> CrashRun {
     let mut durable = None;
     let ended = (|| {
         let mut shard = open(disk, generation)?;
@@ -54,18 +54,18 @@ fn run(disk: &ModelDisk, generation: u64, group: u64) -> Run {
     if let Err(error) = &ended {
         assert!(error.to_string().contains("the power is off"), "{error}");
     }
-    Run { durable, finished: ended.is_ok() }
+    CrashRun { durable, finished: ended.is_ok() }
 }
 
 /// Checks a disk as the next generation finds it, and the files that readers have seen and perhaps moved away.
-struct Reader {
+struct DiskReader {
     /// Finished files that were seen once.
     seen: BTreeMap<String, Vec<u8>>,
     /// Whether it deletes what it has seen.
     takes: bool,
 }
 
-impl Reader {
+impl DiskReader {
     fn look(&mut self, disk: &ModelDisk) {
         for (name, text) in rows_of(disk, true) {
             let before = self.seen.entry(name.clone()).or_insert_with(|| text.clone());
@@ -87,7 +87,7 @@ impl Reader {
         let committed = open(&disk, generation).unwrap_or_else(|error| panic!("{error}")).committed();
         assert!(committed >= durable, "{durable:?} was durable, and only {committed:?} is left");
         // Opening may have finished the file.
-        let mut seen = Reader { seen: self.seen.clone(), takes: false };
+        let mut seen = DiskReader { seen: self.seen.clone(), takes: false };
         seen.look(&disk);
         assert_eq!(seen.text() + &text_of(&rows_of(&disk, false)), rows_to(committed));
     }
@@ -103,7 +103,7 @@ impl Reader {
 fn steps(group: u64) -> u64 {
     let disk = ModelDisk::default();
     assert!(run(&disk, 1, group).finished);
-    let mut reader = Reader { seen: BTreeMap::new(), takes: false };
+    let mut reader = DiskReader { seen: BTreeMap::new(), takes: false };
     reader.check_end(&disk);
     assert!(reader.seen.len() > 3, "it rolls: {:?}", reader.seen.keys());
     disk.counts().steps
@@ -116,11 +116,11 @@ fn a_crash_at_any_step_loses_and_repeats_nothing() {
         for stop in 0..steps(group) {
             let disk = ModelDisk::default();
             disk.stop_at(stop);
-            let Run { durable, finished } = run(&disk, 1, group);
+            let CrashRun { durable, finished } = run(&disk, 1, group);
             assert!(!finished);
             for left in 0..5 {
                 let rebooted = if left == 0 { disk.after_kill() } else { disk.after_power_loss(&mut random) };
-                let mut reader = Reader { seen: BTreeMap::new(), takes: left % 2 == 1 };
+                let mut reader = DiskReader { seen: BTreeMap::new(), takes: left % 2 == 1 };
                 reader.check(&rebooted, 2, durable);
                 assert!(run(&rebooted, 2, group).finished);
                 reader.check_end(&rebooted.after_power_loss(&mut random));
@@ -134,12 +134,12 @@ fn crash_after_crash_loses_and_repeats_nothing() {
     for seed in 0..300 {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
         let group = 1 + u64::from(random.next_u32() % 4);
-        let mut reader = Reader { seen: BTreeMap::new(), takes: seed % 2 == 1 };
+        let mut reader = DiskReader { seen: BTreeMap::new(), takes: seed % 2 == 1 };
         let mut disk = ModelDisk::default();
         let mut generation = 1;
         loop {
             disk.stop_at(u64::from(random.next_u32() % 40));
-            let Run { durable, finished } = run(&disk, generation, group);
+            let CrashRun { durable, finished } = run(&disk, generation, group);
             // A reader may look while it runs, but what it deleted then may come back after the power loss.
             if !reader.takes {
                 reader.look(&disk);
@@ -175,7 +175,7 @@ fn a_file_with_both_names_is_a_rename_that_was_not_complete() {
         let (hidden, _) = found.pop().expect("it was finished from this one");
         let number = naming().sequence(&hidden).unwrap();
         disk.link(&naming().partial(number), &naming().finished(number));
-        let mut reader = Reader { seen: BTreeMap::new(), takes: false };
+        let mut reader = DiskReader { seen: BTreeMap::new(), takes: false };
         reader.check(&disk, 2, durable);
         assert!(run(&disk, 2, 1).finished);
         reader.check_end(&disk);
@@ -210,17 +210,17 @@ fn a_flush_that_fails_ends_the_run_and_is_not_counted() {
         assert_eq!(error.kind().exit_code(), 4);
         let error = error.to_string();
         assert!(error.contains("\"alerts\"") && error.contains("a flush failed") && error.contains("hint:"), "{error}");
-        Reader { seen: BTreeMap::new(), takes: false }.check(&disk.after_power_loss(&mut random), 2, durable);
+        DiskReader { seen: BTreeMap::new(), takes: false }.check(&disk.after_power_loss(&mut random), 2, durable);
         // The next process reads what was not written, and must not rely on it.
         let next = disk.after_kill();
-        let Run { durable, finished } = run(&next, 2, 3);
+        let CrashRun { durable, finished } = run(&next, 2, 3);
         assert!(finished && durable == run(&next, 3, 1).durable);
-        Reader { seen: BTreeMap::new(), takes: false }.check_end(&next.after_power_loss(&mut random));
+        DiskReader { seen: BTreeMap::new(), takes: false }.check_end(&next.after_power_loss(&mut random));
         for stop in 0..next.counts().steps {
             let next = disk.after_kill();
             next.stop_at(stop);
             let durable = run(&next, 2, 3).durable;
-            Reader { seen: BTreeMap::new(), takes: false }.check(&next.after_power_loss(&mut random), 3, durable);
+            DiskReader { seen: BTreeMap::new(), takes: false }.check(&next.after_power_loss(&mut random), 3, durable);
         }
     }
 }
@@ -229,7 +229,7 @@ fn a_flush_that_fails_ends_the_run_and_is_not_counted() {
 fn all_epochs_that_wait_share_one_pair_of_flushes() {
     let disk = ModelDisk::default();
     let rolling = Rolling { bytes: u64::MAX, after_ms: u64::MAX };
-    let header = Header::new(&context(1), &generation(1));
+    let header = ProgressLogHeader::new(&context(1), &generation(1));
     let mut shard = recover::open(disk.clone(), naming(), header, 1, rolling).unwrap();
     let before = disk.counts().syncs;
     (1..=100).for_each(|epoch| give(&mut shard, epoch, "row\n"));
@@ -245,7 +245,7 @@ fn all_epochs_that_wait_share_one_pair_of_flushes() {
 fn the_log_stays_small() {
     let disk = ModelDisk::default();
     let rolling = Rolling { bytes: u64::MAX, after_ms: u64::MAX };
-    let header = Header::new(&context(1), &generation(1));
+    let header = ProgressLogHeader::new(&context(1), &generation(1));
     let mut shard = recover::open(disk.clone(), naming(), header, 1, rolling).unwrap();
     for epoch in 1..=2_000 {
         give(&mut shard, epoch, "row\n");

@@ -61,7 +61,7 @@ fn a_log_of_another_state_directory_is_not_taken_over() {
     let disk = committed();
     let other = Generation { state: "other".into(), number: 9 };
     let refused = |context: SinkContext, generation: &Generation| {
-        let header = Header::new(&context, generation);
+        let header = ProgressLogHeader::new(&context, generation);
         recover::open(disk.clone(), naming(), header, 9, ROLLING).err().expect("must not open").to_string()
     };
     let of_another = refused(context(9), &other);

@@ -2,18 +2,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::chunks::{Chunks, Lines, Ready};
+use super::chunks::{Chunks, LineAssembler, Ready};
 use super::input::STDIN;
-use crate::checkpoint::journal::{Appender, Batch, Entry, FRAME_BYTES};
+use crate::checkpoint::journal::{Appender, Entry, FRAME_BYTES, FrameBatch};
 use crate::connectors::source::{Collector, Partition};
 use crate::error::{Error, Result};
 use crate::record::Reason;
 
 /// How the thread ended, if it has: at the end of the input, or because of an error.
 #[derive(Clone, Default)]
-pub(super) struct Outcome(Arc<Mutex<Option<Result<()>>>>);
+pub(super) struct InputOutcome(Arc<Mutex<Option<Result<()>>>>);
 
-impl Outcome {
+impl InputOutcome {
     pub(super) fn is_known(&self) -> bool {
         self.lock().is_some()
     }
@@ -29,7 +29,7 @@ impl Outcome {
 }
 
 /// Copies the input to the journal.
-pub(super) struct Keeper {
+pub(super) struct JournalWriter {
     pub(super) source: String,
     pub(super) chunks: Chunks,
     pub(super) record_bytes_max: usize,
@@ -38,10 +38,10 @@ pub(super) struct Keeper {
     pub(super) ended_before: bool,
 }
 
-impl Keeper {
+impl JournalWriter {
     /// Copies everything up to the end of the input, in a thread of its own.
-    pub(super) fn start(mut self) -> Result<Outcome> {
-        let (source, outcome) = (self.source.clone(), Outcome::default());
+    pub(super) fn start(mut self) -> Result<InputOutcome> {
+        let (source, outcome) = (self.source.clone(), InputOutcome::default());
         let told = outcome.clone();
         // The thread is never joined: it may wait for input that never comes, and ends with the process.
         std::thread::Builder::new()
@@ -55,7 +55,7 @@ impl Keeper {
     }
 
     fn keep(&mut self) -> Result<()> {
-        let mut lines = Lines::new(STDIN, self.record_bytes_max);
+        let mut lines = LineAssembler::new(STDIN, self.record_bytes_max);
         let mut filling = Filling::default();
         while let Some(chunk) = self.chunks.wait() {
             lines.take(&chunk, &mut filling);
@@ -75,7 +75,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn append(&mut self, batch: &mut Batch) -> Result<bool> {
+    fn append(&mut self, batch: &mut FrameBatch) -> Result<bool> {
         if self.ended_before && batch.entries() > 0 {
             let message = format!(
                 "source {:?}: standard input ended in an earlier run, all windows were closed then, and there is more of it now",
@@ -93,7 +93,7 @@ impl Keeper {
 
 /// Collects lines in a batch.
 #[derive(Default)]
-struct Filling(Batch);
+struct Filling(FrameBatch);
 
 impl Collector for Filling {
     fn record(&mut self, _: Partition, _: u64, bytes: &[u8]) {

@@ -19,29 +19,29 @@ use std::io::Read;
 
 use super::chunks::Chunks;
 use super::input::{AtEnd, IDLE_WAIT, STDIN};
-use super::keep::{Keeper, Outcome};
+use super::journal_writer::{InputOutcome, JournalWriter};
 use crate::checkpoint::bindings::KnownPartition;
-use crate::checkpoint::journal::{Cursor, Entry, Journal, Journals, Wanted};
+use crate::checkpoint::journal::{Entry, Journal, JournalReader, Journals, Wanted};
 use crate::connectors::lines::too_large;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::Result;
 use crate::record::Reason;
 
 /// Reads the lines of this run's input and of those before it, from a journal.
-pub(super) struct KeptReader {
+pub(super) struct JournaledReader {
     record_bytes_max: usize,
     at_end: AtEnd,
     ended_before: bool,
     begins_at: u64,
     journal: Journal,
-    cursor: Cursor,
-    keeping: Outcome,
+    cursor: JournalReader,
+    keeping: InputOutcome,
     announced: bool,
     held: bool,
     finished: bool,
 }
 
-impl KeptReader {
+impl JournaledReader {
     /// Resumes the partition as `known`, and continues with the lines of `stream`.
     pub(super) fn start(
         context: &SourceContext,
@@ -57,21 +57,21 @@ impl KeptReader {
             let records = journal.durable() - next;
             tracing::info!(source = context.name, records, "records of the journal belong to no epoch yet: read now");
         }
-        let keeper = Keeper {
+        let writer = JournalWriter {
             source: context.name.clone(),
             chunks: Chunks::start(&context.name, stream)?,
             record_bytes_max: context.record_bytes_max,
             appender,
             ended_before,
         };
-        Ok(KeptReader {
+        Ok(JournaledReader {
             record_bytes_max: context.record_bytes_max,
             at_end,
             ended_before,
             begins_at: from,
             journal,
             cursor,
-            keeping: keeper.start()?,
+            keeping: writer.start()?,
             announced: false,
             held: false,
             finished: false,
@@ -91,7 +91,7 @@ impl KeptReader {
     }
 }
 
-impl SourceReader for KeptReader {
+impl SourceReader for JournaledReader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
         if !self.announced {
             self.announced = true;
@@ -155,7 +155,7 @@ impl SourceReader for KeptReader {
 }
 
 /// The next run on the state directory must be the only one that appends.
-impl Drop for KeptReader {
+impl Drop for JournaledReader {
     fn drop(&mut self) {
         self.journal.close();
     }

@@ -14,7 +14,7 @@ use crate::error::{Result, Shown};
 use crate::telemetry::SkipReason;
 
 /// A path that is followed, on the worker that reads it.
-pub(super) struct Part {
+pub(super) struct FollowedFile {
     pub(super) partition: Partition,
     path: PathBuf,
     initial: bool,
@@ -22,7 +22,7 @@ pub(super) struct Part {
     named: bool,
     /// The file that has the path now.
     current: Option<FileKey>,
-    reading: Reading,
+    reading: FileState,
     /// The offset at which the next file begins.
     base: u64,
     /// Since when the file being read is at its end and no longer has the path.
@@ -36,7 +36,7 @@ pub(super) struct Part {
 }
 
 /// The file that is being read.
-enum Reading {
+enum FileState {
     Nothing,
     Open(Tail),
     /// Closed to make room, and last checked then.
@@ -55,11 +55,11 @@ pub(super) enum Visited {
     OutOfFiles,
 }
 
-impl Part {
+impl FollowedFile {
     pub(super) fn new(followed: Followed) -> Self {
         let Followed { partition, path, file: current, initial, named } = followed;
-        let (reading, base, ended_at, ignored, refused, lag) = (Reading::Nothing, 0, None, None, None, None);
-        Part { partition, path, initial, named, current, reading, base, ended_at, ignored, refused, lag }
+        let (reading, base, ended_at, ignored, refused, lag) = (FileState::Nothing, 0, None, None, None, None);
+        FollowedFile { partition, path, initial, named, current, reading, base, ended_at, ignored, refused, lag }
     }
 
     /// The path now leads to `file`.
@@ -71,24 +71,24 @@ impl Part {
 
     /// Whether its file is open.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.reading, Reading::Open(_))
+        matches!(self.reading, FileState::Open(_))
     }
 
     /// Whether the next visit opens a file; one that was closed, or that could not be opened, is checked every `look`.
     pub(super) fn must_open(&self, look: Duration) -> bool {
         match &self.reading {
-            Reading::Open(_) => false,
-            Reading::Nothing => self.file(look).is_some(),
-            Reading::Parked(parked, since) => since.elapsed() >= look && !self.is_as_it_was(parked),
+            FileState::Open(_) => false,
+            FileState::Nothing => self.file(look).is_some(),
+            FileState::Parked(parked, since) => since.elapsed() >= look && !self.is_as_it_was(parked),
         }
     }
 
     /// Closes the file, if nothing more is expected of it soon.
     pub(super) fn park(&mut self) -> bool {
-        let Reading::Open(tail) = &self.reading else { return true };
+        let FileState::Open(tail) = &self.reading else { return true };
         let is_idle = self.ended_at.is_none() && tail.metadata().is_ok_and(|file| tail.is_unchanged(file.len()));
-        if is_idle && let Reading::Open(tail) = std::mem::replace(&mut self.reading, Reading::Nothing) {
-            self.reading = Reading::Parked(tail.park(), Instant::now());
+        if is_idle && let FileState::Open(tail) = std::mem::replace(&mut self.reading, FileState::Nothing) {
+            self.reading = FileState::Parked(tail.park(), Instant::now());
         }
         is_idle
     }
@@ -107,36 +107,36 @@ impl Part {
 }
 
 /// What a visit needs besides the file.
-pub(super) struct Reader<'a> {
+pub(super) struct VisitContext<'a> {
     pub(super) context: &'a SourceContext,
     pub(super) read_from: ReadFrom,
     pub(super) catalog: &'a Catalog,
     pub(super) collector: &'a mut dyn Collector,
 }
 
-impl Reader<'_> {
+impl VisitContext<'_> {
     /// Continues to read `part`. There is room for a file if it [must open](Part::must_open) one.
-    pub(super) fn visit(&mut self, part: &mut Part, buffer: &mut Vec<u8>, want: usize) -> Result<Visited> {
+    pub(super) fn visit(&mut self, part: &mut FollowedFile, buffer: &mut Vec<u8>, want: usize) -> Result<Visited> {
         let failed = |path: &PathBuf, cause| read_error(&self.context.name, path, cause);
-        match std::mem::replace(&mut part.reading, Reading::Nothing) {
-            open @ Reading::Open(_) => part.reading = open,
-            Reading::Parked(parked, since) if since.elapsed() < self.catalog.rescan() => {
-                part.reading = Reading::Parked(parked, since);
+        match std::mem::replace(&mut part.reading, FileState::Nothing) {
+            open @ FileState::Open(_) => part.reading = open,
+            FileState::Parked(parked, since) if since.elapsed() < self.catalog.rescan() => {
+                part.reading = FileState::Parked(parked, since);
                 return Ok(Visited::Nothing);
             }
-            Reading::Parked(parked, _) => {
+            FileState::Parked(parked, _) => {
                 if let Some(visited) = self.open_again(part, parked)? {
                     return Ok(visited);
                 }
             }
-            Reading::Nothing => {
+            FileState::Nothing => {
                 if let Some(visited) = self.open(part, buffer)? {
                     part.lag = Some(0);
                     return Ok(visited);
                 }
             }
         }
-        let Reading::Open(tail) = &mut part.reading else { return Ok(Visited::Nothing) };
+        let FileState::Open(tail) = &mut part.reading else { return Ok(Visited::Nothing) };
         let size = tail.metadata().map_err(|e| failed(&part.path, e))?.len();
         if size < tail.size_min() {
             let (name, path) = (&self.context.name, Shown::from(&*part.path));
@@ -158,7 +158,7 @@ impl Reader<'_> {
                 Visit::Compressed(program) => {
                     self.catalog.skip(&part.path, SkipReason::Compressed, compressed(program));
                     part.ignored = Some(tail.key());
-                    part.reading = Reading::Nothing;
+                    part.reading = FileState::Nothing;
                     part.lag = Some(0);
                     return Ok(Visited::Nothing);
                 }
@@ -173,7 +173,7 @@ impl Reader<'_> {
     }
 
     /// Opens the file that has the path now; otherwise returns the result of the visit.
-    fn open(&self, part: &mut Part, buffer: &mut Vec<u8>) -> Result<Option<Visited>> {
+    fn open(&self, part: &mut FollowedFile, buffer: &mut Vec<u8>) -> Result<Option<Visited>> {
         let Some(key) = part.file(self.catalog.rescan()) else { return Ok(Some(Visited::Nothing)) };
         let failed = |cause| read_error(&self.context.name, &part.path, cause);
         let record_bytes_max = self.context.record_bytes_max;
@@ -199,21 +199,21 @@ impl Reader<'_> {
         if part.initial && self.read_from == ReadFrom::End && part.base == 0 {
             tail.seek_end(buffer, record_bytes_max).map_err(failed)?;
         }
-        part.reading = Reading::Open(tail);
+        part.reading = FileState::Open(tail);
         Ok(None)
     }
 
     /// Reopens a file that was closed to make room, if there is anything to read; otherwise returns the result of the
     /// visit.
-    fn open_again(&self, part: &mut Part, parked: Parked) -> Result<Option<Visited>> {
-        let keep = |part: &mut Part, parked| part.reading = Reading::Parked(parked, Instant::now());
+    fn open_again(&self, part: &mut FollowedFile, parked: Parked) -> Result<Option<Visited>> {
+        let keep = |part: &mut FollowedFile, parked| part.reading = FileState::Parked(parked, Instant::now());
         if part.is_as_it_was(&parked) {
             keep(part, parked);
             return Ok(Some(Visited::Nothing));
         }
         let why = match parked.reopen(&part.path) {
             Ok(file) => {
-                part.reading = Reading::Open(parked.resume(file, &part.path));
+                part.reading = FileState::Open(parked.resume(file, &part.path));
                 return Ok(None);
             }
             Err(why) => why,
@@ -232,7 +232,7 @@ impl Reader<'_> {
         if let Some(name) = renamed(&part.path, parked.key())
             && let Ok(file) = parked.reopen(&name)
         {
-            part.reading = Reading::Open(parked.resume(file, &name));
+            part.reading = FileState::Open(parked.resume(file, &name));
             return Ok(None);
         }
         let (name, path) = (&self.context.name, Shown::from(&*part.path));
@@ -248,12 +248,12 @@ impl Reader<'_> {
     }
 
     /// Closes a file that no longer has the path, once it has had nothing new for a while.
-    fn leave(&mut self, part: &mut Part, buffer: &mut Vec<u8>) -> Result<()> {
+    fn leave(&mut self, part: &mut FollowedFile, buffer: &mut Vec<u8>) -> Result<()> {
         let since = part.ended_at.get_or_insert_with(Instant::now);
         if since.elapsed() < self.catalog.rescan() {
             return Ok(());
         }
-        if let Reading::Open(mut tail) = std::mem::replace(&mut part.reading, Reading::Nothing) {
+        if let FileState::Open(mut tail) = std::mem::replace(&mut part.reading, FileState::Nothing) {
             let failed = |cause| read_error(&self.context.name, &part.path, cause);
             while let Visit::Took(_) = tail.visit(buffer, READ_BYTES, true, self.collector).map_err(failed)? {}
             part.base = tail.next_base();

@@ -11,22 +11,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The connections that are open, oldest first. Dropping it closes them.
-pub(super) struct Places {
+pub(super) struct ConnectionSlots {
     most: usize,
-    taken: VecDeque<Place>,
+    taken: VecDeque<ConnectionSlot>,
     tasks: JoinSet<()>,
 }
 
-struct Place {
+struct ConnectionSlot {
     task: AbortHandle,
     /// Whether a complete request has arrived.
     asked: Arc<AtomicBool>,
 }
 
-impl Places {
+impl ConnectionSlots {
     /// At most `most` connections, and at least one.
     pub(super) fn new(most: usize) -> Self {
-        Places { most: most.max(1), taken: VecDeque::new(), tasks: JoinSet::new() }
+        ConnectionSlots { most: most.max(1), taken: VecDeque::new(), tasks: JoinSet::new() }
     }
 
     /// Serves one more connection at once. `connection` gets the flag to set when a request has arrived.
@@ -44,7 +44,7 @@ impl Places {
         }
         let asked = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(connection(Arc::clone(&asked)));
-        self.taken.push_back(Place { task, asked });
+        self.taken.push_back(ConnectionSlot { task, asked });
     }
 }
 
@@ -55,9 +55,9 @@ mod tests {
     use super::*;
 
     /// Records its number when it is closed.
-    struct Connection(usize, Arc<Mutex<Vec<usize>>>);
+    struct CloseRecorder(usize, Arc<Mutex<Vec<usize>>>);
 
-    impl Drop for Connection {
+    impl Drop for CloseRecorder {
         fn drop(&mut self) {
             self.1.lock().unwrap().push(self.0);
         }
@@ -70,10 +70,10 @@ mod tests {
         let closed: Arc<Mutex<Vec<usize>>> = Arc::default();
         let mark = asked;
         runtime.block_on(async {
-            let mut places = Places::new(3);
+            let mut slots = ConnectionSlots::new(3);
             for number in 0..7 {
-                let connection = Connection(number, Arc::clone(&closed));
-                places.serve(|asked| async move {
+                let connection = CloseRecorder(number, Arc::clone(&closed));
+                slots.serve(|asked| async move {
                     let _connection = connection;
                     asked.store(mark(number), Ordering::Relaxed);
                     std::future::pending::<()>().await;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::connectors::lines::tests::{Heard, Said};
+use crate::connectors::lines::tests::{Call, Calls};
 use crate::connectors::stdio::input::tests::context;
 
 const BYTES_MAX: u64 = 1 << 30;
@@ -19,24 +19,24 @@ fn start(
     known: Option<&KnownPartition>,
     at_end: AtEnd,
     stream: impl Read + Send + 'static,
-) -> KeptReader {
+) -> JournaledReader {
     let journals = Journals::new(folder, "s");
-    KeptReader::start(&context(10), &journals, known, (BYTES_MAX, at_end), stream).unwrap()
+    JournaledReader::start(&context(10), &journals, known, (BYTES_MAX, at_end), stream).unwrap()
 }
 
 /// Polls until the reader has finished.
-fn read_all(mut reader: KeptReader) -> Result<Heard> {
-    let mut heard = Heard::default();
+fn read_all(mut reader: JournaledReader) -> Result<Calls> {
+    let mut heard = Calls::default();
     while reader.poll(8, &mut heard)? != Polled::Finished {
         thread::yield_now();
     }
     assert_eq!(reader.poll(8, &mut heard)?, Polled::Finished);
-    assert_eq!(heard.said[0], Said::Joined(0, "stdin".into()));
+    assert_eq!(heard.said[0], Call::Joined(0, "stdin".into()));
     Ok(heard)
 }
 
 /// Polls until `records` records were handed over in all.
-fn read(reader: &mut KeptReader, heard: &mut Heard, records: usize) {
+fn read(reader: &mut JournaledReader, heard: &mut Calls, records: usize) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while heard.records().len() < records {
         assert!(Instant::now() < deadline, "only {:?}", heard.records());
@@ -55,12 +55,12 @@ fn lines_have_consecutive_offsets_and_the_partition_ends() {
     let input = Bytes::new(b"one\n\ntwo\r\n01234567890\nthree".to_vec());
     let heard = read_all(start(folder.path(), None, AtEnd::Close, input)).unwrap();
     let expected = [
-        Said::Joined(0, "stdin".into()),
-        Said::Record(0, 0, b"one".to_vec()),
-        Said::Record(0, 1, b"two\r".to_vec()),
-        Said::Rejected(0, 2, 11, b"01234567890".to_vec()),
-        Said::Record(0, 3, b"three".to_vec()),
-        Said::Ended(0),
+        Call::Joined(0, "stdin".into()),
+        Call::Record(0, 0, b"one".to_vec()),
+        Call::Record(0, 1, b"two\r".to_vec()),
+        Call::Rejected(0, 2, 11, b"01234567890".to_vec()),
+        Call::Record(0, 3, b"three".to_vec()),
+        Call::Ended(0),
     ];
     assert_eq!(heard.said, expected);
     assert_eq!(heard.lag[&0], 0);
@@ -71,10 +71,10 @@ fn a_run_goes_on_with_what_the_one_before_it_kept_and_then_with_its_own_input() 
     let folder = tempfile::tempdir().unwrap();
     let (mut pipe, stream) = UnixStream::pair().unwrap();
     let mut killed = start(folder.path(), None, AtEnd::Close, stream);
-    let mut heard = Heard::default();
+    let mut heard = Calls::default();
     pipe.write_all(b"a\nb\nc\nunfinished").unwrap();
     read(&mut killed, &mut heard, 3);
-    assert!(!heard.said.contains(&Said::Ended(0)));
+    assert!(!heard.said.contains(&Call::Ended(0)));
     drop(killed);
     for bound in 0..=3 {
         // None of the three was bound, or some, or all.
@@ -96,7 +96,7 @@ fn an_input_that_ended_has_no_more() {
         read_all(start(folder.path(), Some(&known(0, 1, true)), at_end, input))
     };
     for at_end in [AtEnd::Close, AtEnd::Keep] {
-        assert_eq!(again(at_end, "\n").unwrap().said.last(), Some(&Said::Ended(0)));
+        assert_eq!(again(at_end, "\n").unwrap().said.last(), Some(&Call::Ended(0)));
         let error = again(at_end, "b\n").unwrap_err().to_string();
         assert!(error.contains("ended in an earlier run") && error.contains("at_end"), "{error}");
     }
@@ -109,7 +109,7 @@ fn an_input_that_is_kept_open_goes_on_with_the_next_run() {
     for run in 0..3u64 {
         let known = (run > 0).then(|| known(0, run, false));
         let heard = read_all(start(folder.path(), known.as_ref(), AtEnd::Keep, Bytes::new(b"a\n".to_vec()))).unwrap();
-        assert!(!heard.said.contains(&Said::Ended(0)));
+        assert!(!heard.said.contains(&Call::Ended(0)));
         assert_eq!(heard.records().len() as u64, run + 1);
     }
 }
@@ -119,7 +119,7 @@ fn a_silent_input_is_caught_up_and_a_reader_that_is_held_hands_over_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (mut pipe, stream) = UnixStream::pair().unwrap();
     let mut reader = start(folder.path(), None, AtEnd::Close, stream);
-    let mut heard = Heard::default();
+    let mut heard = Calls::default();
     assert_eq!(reader.poll(1_000, &mut heard).unwrap(), Polled::Wait(IDLE_WAIT));
     assert!(heard.caught_up.contains(&0));
     reader.hold(STDIN, true);
@@ -138,8 +138,8 @@ fn a_full_journal_is_no_silence_and_goes_on_when_it_was_pruned() {
     let folder = tempfile::tempdir().unwrap();
     let (mut pipe, stream) = UnixStream::pair().unwrap();
     let journals = Journals::new(folder.path(), "s");
-    let mut reader = KeptReader::start(&context(10), &journals, None, (500, AtEnd::Close), stream).unwrap();
-    let mut heard = Heard::default();
+    let mut reader = JournaledReader::start(&context(10), &journals, None, (500, AtEnd::Close), stream).unwrap();
+    let mut heard = Calls::default();
     let mut lines = 0;
     // One at a time, so that each has a frame.
     while !reader.journal.is_full() {
@@ -175,7 +175,7 @@ fn an_input_that_cannot_be_read_is_an_error_after_what_was_read() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut reader = start(folder.path(), None, AtEnd::Close, Broken(false));
-    let mut heard = Heard::default();
+    let mut heard = Calls::default();
     let error = loop {
         if let Err(error) = reader.poll(1_000, &mut heard) {
             break error.to_string();

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::operators::aggregate::Aggregate;
 use crate::state::key::{Key, key_group};
-use crate::state::snapshot::{Place, SLICE_BYTES, SLICE_ENTRIES, Slot};
+use crate::state::snapshot::{Placement, SLICE_BYTES, SLICE_ENTRIES, Slot};
 use crate::state::windows::WindowStore;
 use crate::time::{Epoch, EventTime};
 
 /// An entry of a checkpoint.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Kept<K, S> {
+pub(super) enum WindowEntry<K, S> {
     /// Windows that start at or before it are closed.
     Closed(EventTime),
     /// The state of a key in an open window. Several workers may have one for the same key and window.
@@ -21,14 +21,14 @@ pub(super) enum Kept<K, S> {
 }
 
 /// Takes snapshots of the windows of one worker, a slice at a time.
-pub(super) struct Keeper {
+pub(super) struct WindowSnapshots {
     slot: Slot,
     writing: bool,
 }
 
-impl Keeper {
+impl WindowSnapshots {
     pub(super) fn new(slot: Slot) -> Self {
-        Keeper { slot, writing: false }
+        WindowSnapshots { slot, writing: false }
     }
 
     /// Restores the entries of an earlier run into `store`, and returns through which start its windows were closed.
@@ -39,8 +39,10 @@ impl Keeper {
     ) -> Option<EventTime> {
         let mut closed = None;
         self.slot.restore(|kept| match kept {
-            Kept::Closed(through) => closed = closed.max(Some(through)),
-            Kept::Open(start, key, state) => store.put(start, key, state, |into, more| aggregate.merge(into, more)),
+            WindowEntry::Closed(through) => closed = closed.max(Some(through)),
+            WindowEntry::Open(start, key, state) => {
+                store.put(start, key, state, |into, more| aggregate.merge(into, more));
+            }
         });
         closed
     }
@@ -57,7 +59,7 @@ impl Keeper {
             return;
         }
         if let (true, Some(closed)) = (self.slot.is_first(), closed) {
-            self.slot.give(Place::Everywhere, &Kept::<K, S>::Closed(closed));
+            self.slot.give(Placement::Everywhere, &WindowEntry::<K, S>::Closed(closed));
         }
         store.freeze();
         self.writing = true;
@@ -106,7 +108,7 @@ impl Keeper {
         let mut bytes = 0;
         for _ in 0..entries {
             let write = |start, key: &K, state: &A::State| {
-                bytes += self.slot.give(Place::Group(key_group(key)), &Kept::Open(start, key, state));
+                bytes += self.slot.give(Placement::Group(key_group(key)), &WindowEntry::Open(start, key, state));
             };
             if !store.thaw(last, write, |into, more| aggregate.merge(into, more)) {
                 return false;
@@ -121,7 +123,7 @@ impl Keeper {
     /// The input has ended, every window is closed, and all later snapshots are the same.
     pub(super) fn settle(&mut self, closed: Option<EventTime>) {
         if closed == Some(EventTime::MAX) {
-            self.slot.settle(|slot| slot.give(Place::Everywhere, &Kept::<(), ()>::Closed(EventTime::MAX)));
+            self.slot.settle(|slot| slot.give(Placement::Everywhere, &WindowEntry::<(), ()>::Closed(EventTime::MAX)));
         }
     }
 }

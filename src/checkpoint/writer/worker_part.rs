@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::KeeperPlan;
+use super::CheckpointWriterPlan;
 use crate::checkpoint::frame::to_line;
-use crate::checkpoint::manifest::{CheckpointName, Done, LASTING, ObjectRef};
+use crate::checkpoint::manifest::{CheckpointName, LASTING, ObjectRef, WorkerDone};
 use crate::checkpoint::object;
 use crate::error::Result;
 use crate::time::Epoch;
@@ -13,10 +13,10 @@ use crate::time::Epoch;
 const OBJECT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The parts of a process's workers.
-pub(super) struct Parts(BTreeMap<usize, Part>);
+pub(super) struct WorkerParts(BTreeMap<usize, WorkerPart>);
 
 #[derive(Default)]
-struct Part {
+struct WorkerPart {
     /// The epoch of the checkpoint that is being written.
     epoch: Epoch,
     /// Something of it is lost, so it is abandoned.
@@ -36,13 +36,13 @@ pub(super) fn list_name(worker: usize) -> String {
     format!("w{worker:03}.done")
 }
 
-impl Parts {
-    pub(super) fn new(plan: &KeeperPlan) -> Self {
-        let mut parts: BTreeMap<usize, Part> = BTreeMap::new();
+impl WorkerParts {
+    pub(super) fn new(plan: &CheckpointWriterPlan) -> Self {
+        let mut parts: BTreeMap<usize, WorkerPart> = BTreeMap::new();
         for (worker, object) in &plan.lasting {
             parts.entry(*worker).or_default().lasting_objects.push(object.clone());
         }
-        Parts(parts)
+        WorkerParts(parts)
     }
 
     /// Adds entries.
@@ -51,7 +51,7 @@ impl Parts {
     /// If the store fails; that part is abandoned then.
     pub(super) fn write(
         &mut self,
-        plan: &KeeperPlan,
+        plan: &CheckpointWriterPlan,
         worker: usize,
         epoch: Epoch,
         slot: u32,
@@ -74,7 +74,7 @@ impl Parts {
     ///
     /// # Errors
     /// As for [`write`](Self::write).
-    pub(super) fn done(&mut self, plan: &KeeperPlan, worker: usize, epoch: Epoch) -> Result<()> {
+    pub(super) fn done(&mut self, plan: &CheckpointWriterPlan, worker: usize, epoch: Epoch) -> Result<()> {
         let part = self.begin(worker, epoch);
         if part.void {
             return Ok(());
@@ -82,11 +82,11 @@ impl Parts {
         part.write(plan, worker)?;
         part.write_lasting(plan, worker)?;
         let (objects, lasting) = (std::mem::take(&mut part.objects), part.lasting_objects.clone());
-        plan.store.put(&key(plan, epoch, &list_name(worker)), to_line(&Done { objects, lasting }))
+        plan.store.put(&key(plan, epoch, &list_name(worker)), to_line(&WorkerDone { objects, lasting }))
     }
 
     /// The part of a worker; what is there of an earlier checkpoint is abandoned.
-    fn begin(&mut self, worker: usize, epoch: Epoch) -> &mut Part {
+    fn begin(&mut self, worker: usize, epoch: Epoch) -> &mut WorkerPart {
         let part = self.0.entry(worker).or_default();
         if part.epoch < epoch {
             part.epoch = epoch;
@@ -98,8 +98,8 @@ impl Parts {
     }
 }
 
-impl Part {
-    fn write(&mut self, plan: &KeeperPlan, worker: usize) -> Result<()> {
+impl WorkerPart {
+    fn write(&mut self, plan: &CheckpointWriterPlan, worker: usize) -> Result<()> {
         let object = std::mem::take(&mut self.object);
         if object.is_empty() {
             return Ok(());
@@ -114,7 +114,7 @@ impl Part {
     }
 
     /// What cannot be written now is kept for the next checkpoint, which needs it, too.
-    fn write_lasting(&mut self, plan: &KeeperPlan, worker: usize) -> Result<()> {
+    fn write_lasting(&mut self, plan: &CheckpointWriterPlan, worker: usize) -> Result<()> {
         if self.lasting.is_empty() {
             return Ok(());
         }
@@ -130,6 +130,6 @@ impl Part {
     }
 }
 
-fn key(plan: &KeeperPlan, epoch: Epoch, name: &str) -> String {
+fn key(plan: &CheckpointWriterPlan, epoch: Epoch, name: &str) -> String {
     format!("{}/{name}", CheckpointName { epoch, generation: plan.generation })
 }

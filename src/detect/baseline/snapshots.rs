@@ -8,15 +8,15 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Keys, Known, Measured, State};
+use super::{BaselineState, Keys, Known, Measured};
 use crate::record::Record;
 use crate::state::key::{KEY_GROUPS, Key, key_group};
-use crate::state::snapshot::{Place, SLICE_BYTES, Slot};
+use crate::state::snapshot::{Placement, SLICE_BYTES, Slot};
 use crate::time::{Epoch, EventTime};
 
 /// An entry of a checkpoint.
 #[derive(Serialize, Deserialize)]
-enum Kept<K, M> {
+enum BaselineEntry<K, M> {
     /// Windows that end by it have been scored.
     Watermark(EventTime),
     /// The statistics of a key.
@@ -26,7 +26,7 @@ enum Kept<K, M> {
 }
 
 /// Takes snapshots of the baselines of one worker, a slice at a time.
-pub(super) struct Keeper {
+pub(super) struct BaselineSnapshots {
     slot: Slot,
     /// Which groups of the snapshot in progress are written; `None` if all are.
     written: Option<Vec<bool>>,
@@ -34,35 +34,35 @@ pub(super) struct Keeper {
     next: usize,
 }
 
-impl Keeper {
+impl BaselineSnapshots {
     pub(super) fn new(slot: Slot) -> Self {
-        Keeper { slot, written: None, next: 0 }
+        BaselineSnapshots { slot, written: None, next: 0 }
     }
 
-    pub(super) fn restore<K: Key, V: Record>(&mut self, state: &mut State<K, V>) {
-        self.slot.restore(|kept: Kept<K, Measured<K, V>>| match kept {
-            Kept::Watermark(watermark) => state.watermark = watermark,
-            Kept::Known(key, known) => {
+    pub(super) fn restore<K: Key, V: Record>(&mut self, state: &mut BaselineState<K, V>) {
+        self.slot.restore(|kept: BaselineEntry<K, Measured<K, V>>| match kept {
+            BaselineEntry::Watermark(watermark) => state.watermark = watermark,
+            BaselineEntry::Known(key, known) => {
                 state.keys.newest = state.keys.newest.max(known.last);
                 state.keys.len += 1;
                 state.keys.groups[key_group(&key) as usize].insert(key, known);
             }
-            Kept::Held((measure, window)) => state.held.hold(measure, window),
+            BaselineEntry::Held((measure, window)) => state.held.hold(measure, window),
         });
     }
 
     /// Starts a snapshot if one is due before `next`.
-    pub(super) fn before<K: Key, V: Record>(&mut self, next: Epoch, state: &State<K, V>) {
+    pub(super) fn before<K: Key, V: Record>(&mut self, next: Epoch, state: &BaselineState<K, V>) {
         let Some(epoch) = self.slot.due(next) else { return };
         if self.written.is_some() || !self.slot.begin(epoch) {
             return;
         }
         if self.slot.is_first() {
-            self.slot.give(Place::Everywhere, &Kept::<(), ()>::Watermark(state.watermark));
+            self.slot.give(Placement::Everywhere, &BaselineEntry::<(), ()>::Watermark(state.watermark));
         }
         // Usually there are none: the windows of an epoch come with the watermark that has passed them.
         for held in state.held.0.values().flatten() {
-            self.slot.give(Place::Group(key_group(&held.1.key)), &Kept::<(), _>::Held(held));
+            self.slot.give(Placement::Group(key_group(&held.1.key)), &BaselineEntry::<(), _>::Held(held));
         }
         self.written = Some(vec![false; KEY_GROUPS as usize]);
         self.next = 0;
@@ -80,8 +80,8 @@ impl Keeper {
         if std::mem::replace(&mut written[group], true) {
             return 0;
         }
-        let place = Place::Group(group as u64);
-        let write = |(key, known): (&K, &Known)| self.slot.give(place, &Kept::<_, ()>::Known(key, *known));
+        let place = Placement::Group(group as u64);
+        let write = |(key, known): (&K, &Known)| self.slot.give(place, &BaselineEntry::<_, ()>::Known(key, *known));
         keys.groups[group].iter().map(write).sum()
     }
 
@@ -107,7 +107,8 @@ impl Keeper {
     /// The input has ended, and every window has been scored: the statistics are not needed any more.
     pub(super) fn settle(&mut self) {
         if !self.is_writing() {
-            self.slot.settle(|slot| slot.give(Place::Everywhere, &Kept::<(), ()>::Watermark(EventTime::MAX)));
+            self.slot
+                .settle(|slot| slot.give(Placement::Everywhere, &BaselineEntry::<(), ()>::Watermark(EventTime::MAX)));
         }
     }
 }

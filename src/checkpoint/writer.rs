@@ -4,7 +4,7 @@
 //! A worker's part of a checkpoint is some objects and then a list of them; once every worker's list is there and every
 //! sink has committed the epoch, the manifest is written. A failure costs only the checkpoint that was being written.
 
-mod part;
+mod worker_part;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use self::part::Parts;
+use self::worker_part::WorkerParts;
 use super::bindings;
 use super::identity::Fingerprint;
-use super::manifest::{CheckpointName, Done, FORMAT, Manifest, ObjectRef, read_frame};
+use super::manifest::{CheckpointName, FORMAT, Manifest, ObjectRef, WorkerDone, read_frame};
 use super::prune::prune;
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,7 +28,7 @@ const UNWRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
 const POLL: Duration = Duration::from_millis(20);
 
 /// Receives what the writer reports.
-pub trait KeeperObserver: Send {
+pub trait CheckpointObserver: Send {
     /// A checkpoint of `bytes` bytes is complete; its first entry was written `took` ago.
     fn completed(&self, epoch: Epoch, bytes: u64, took: Duration);
 
@@ -37,7 +37,7 @@ pub trait KeeperObserver: Send {
 }
 
 /// What is written, where, and for which run.
-pub struct KeeperPlan {
+pub struct CheckpointWriterPlan {
     /// The store.
     pub store: CheckpointStore,
     /// The state directory, whose bindings need not reach back beyond the oldest checkpoint.
@@ -62,7 +62,7 @@ pub struct KeeperPlan {
 
 /// Hands entries to the writer of a process, which ends when the last handle is dropped.
 #[derive(Clone)]
-pub struct KeeperHandle {
+pub struct CheckpointWriterHandle {
     sender: Sender<Message>,
     unwritten: Arc<AtomicUsize>,
     committed: Arc<AtomicU64>,
@@ -74,20 +74,20 @@ enum Message {
     Done { worker: usize, epoch: Epoch, slots: Vec<String> },
 }
 
-impl KeeperHandle {
+impl CheckpointWriterHandle {
     /// A writer, and the handle to it.
-    pub fn new(plan: KeeperPlan, observer: impl KeeperObserver + 'static) -> (Self, Keeper) {
+    pub fn new(plan: CheckpointWriterPlan, observer: impl CheckpointObserver + 'static) -> (Self, CheckpointWriter) {
         let (sender, messages) = channel();
         let (unwritten, committed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
         let oldest = Arc::default();
-        let handle = KeeperHandle {
+        let handle = CheckpointWriterHandle {
             sender,
             unwritten: Arc::clone(&unwritten),
             committed: Arc::clone(&committed),
             oldest: Arc::clone(&oldest),
         };
-        let (parts, observer) = (Parts::new(&plan), Box::new(observer));
-        (handle, Keeper { messages, parts, plan, observer, unwritten, committed, oldest, taken: None })
+        let (parts, observer) = (WorkerParts::new(&plan), Box::new(observer));
+        (handle, CheckpointWriter { messages, parts, plan, observer, unwritten, committed, oldest, taken: None })
     }
 
     /// Entries of the checkpoint of `epoch`, or, if they are `lasting`, of this and all later ones.
@@ -120,25 +120,25 @@ impl KeeperHandle {
 }
 
 /// Writes what its handles give it.
-pub struct Keeper {
+pub struct CheckpointWriter {
     messages: Receiver<Message>,
-    plan: KeeperPlan,
-    observer: Box<dyn KeeperObserver>,
+    plan: CheckpointWriterPlan,
+    observer: Box<dyn CheckpointObserver>,
     unwritten: Arc<AtomicUsize>,
     committed: Arc<AtomicU64>,
     oldest: Arc<AtomicU64>,
-    parts: Parts,
+    parts: WorkerParts,
     /// The checkpoint that worker 0 has handed over and that is not complete.
-    taken: Option<Taken>,
+    taken: Option<UnfinishedCheckpoint>,
 }
 
-struct Taken {
+struct UnfinishedCheckpoint {
     epoch: Epoch,
     since: Instant,
     slots: Option<Vec<String>>,
 }
 
-impl Keeper {
+impl CheckpointWriter {
     /// Runs in a thread of its own, until all handles are dropped.
     ///
     /// # Errors
@@ -193,26 +193,26 @@ impl Keeper {
 
     fn begun(&mut self, worker: usize, epoch: Epoch) {
         if worker == 0 && self.taken.as_ref().is_none_or(|taken| taken.epoch < epoch) {
-            self.taken = Some(Taken { epoch, since: Instant::now(), slots: None });
+            self.taken = Some(UnfinishedCheckpoint { epoch, since: Instant::now(), slots: None });
         }
     }
 
     /// Completes the unfinished checkpoint, if that is possible now.
     fn complete(&mut self) -> Result<()> {
         let plan = &self.plan;
-        let Some(Taken { epoch, since, slots: Some(slots) }) = &self.taken else { return Ok(()) };
+        let Some(UnfinishedCheckpoint { epoch, since, slots: Some(slots) }) = &self.taken else { return Ok(()) };
         if !plan.completes || self.committed.load(Ordering::Acquire) <= *epoch {
             return Ok(());
         }
         let name = CheckpointName { epoch: *epoch, generation: plan.generation };
         let there = plan.store.list(&name.to_string())?.1;
-        let lists: Vec<String> = (0..plan.workers).map(part::list_name).collect();
+        let lists: Vec<String> = (0..plan.workers).map(worker_part::list_name).collect();
         if !lists.iter().all(|list| there.binary_search(list).is_ok()) {
             return Ok(());
         }
-        let mut together = Done::default();
+        let mut together = WorkerDone::default();
         for list in &lists {
-            let done: Done = read_frame(&plan.store, &format!("{name}/{list}"))?;
+            let done: WorkerDone = read_frame(&plan.store, &format!("{name}/{list}"))?;
             together.objects.extend(done.objects);
             together.lasting.extend(done.lasting);
         }
