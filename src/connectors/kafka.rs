@@ -1,9 +1,9 @@
 //! Apache Kafka as a source and as a sink, over librdkafka.
 //!
 //! Partitions are assigned by the engine's own rule and never by a consumer group: no rebalance ever moves a partition,
-//! and nothing is committed to the broker. The client's threads and one of ours per reader do the waiting; a worker
-//! only takes what has arrived. All settings of librdkafka can be reached through `properties`, but for those that the
-//! connector's promises rest on.
+//! and nothing is committed to the broker. The client's threads and one of ours per reader block; a worker only takes
+//! what has arrived. All settings of librdkafka are available through `properties`, except those that the connector's
+//! guarantees rest on.
 
 mod asking;
 mod batch;

@@ -90,14 +90,14 @@ impl<K: Record, V: Record> Event for Scored<K, V> {
 
 /// The statistics of one key.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Known {
+struct KeyStatistics {
     windows: u64,
     mean: f64,
     variance: f64,
     last: EventTime,
 }
 
-impl Known {
+impl KeyStatistics {
     /// Scores `measure` against the past, if there is enough of it, and adds it to the past.
     fn score(&mut self, baseline: &Baseline, measure: f64) -> Option<(f64, f64, f64)> {
         let deviation = self.variance.sqrt().max(baseline.floor);
@@ -119,7 +119,7 @@ impl Known {
 /// The baselines of a worker's keys, by key group.
 struct Keys<K> {
     baseline: Baseline,
-    groups: Vec<HashMap<K, Known>>,
+    groups: Vec<HashMap<K, KeyStatistics>>,
     len: usize,
     newest: EventTime,
     /// The number of keys at which forgotten ones are dropped.
@@ -134,7 +134,7 @@ impl<K: Key> Keys<K> {
 
     /// Scores a window whose key is in `group`.
     fn score<V>(&mut self, group: usize, window: Window<K, V>, measure: f64) -> Option<Scored<K, V>> {
-        let fresh = Known { windows: 0, mean: 0.0, variance: 0.0, last: window.end };
+        let fresh = KeyStatistics { windows: 0, mean: 0.0, variance: 0.0, last: window.end };
         let forget_ms = millis(self.baseline.forget_after);
         let known = match self.groups[group].entry(window.key.clone()) {
             Entry::Occupied(known) => known.into_mut(),

@@ -46,7 +46,7 @@ pub(super) struct Nexmark {
 }
 
 /// The line being written, and the random numbers that decide its content.
-struct Writer<'a> {
+struct LineWriter<'a> {
     random: Random,
     line: &'a mut Vec<u8>,
     letters: &'a [u8],
@@ -69,7 +69,7 @@ impl Nexmark {
         // Beyond 2^64 the numbers wrap around; at the highest rate that is after centuries.
         let number = nth as u64;
         let random = Random::new(self.config.seed, RandomPurpose::NexmarkEvent, number, 0);
-        let mut writer = Writer { random, line, letters: &self.letters, size: 0 };
+        let mut writer = LineWriter { random, line, letters: &self.letters, size: 0 };
         let malformed = self.config.malformed > 0.0 && writer.random.chance(self.config.malformed);
         let at = self.time(nth, &mut writer.random);
         let place = EventPosition::of(number);
@@ -100,7 +100,7 @@ impl Nexmark {
     }
 }
 
-impl Writer<'_> {
+impl LineWriter<'_> {
     fn person(&mut self, place: EventPosition, at: i64) {
         self.raw(b"{\"type\":\"person\",\"id\":");
         self.number(place.person());

@@ -1,4 +1,4 @@
-//! A client for single questions: it reads no partition of its own accord, and nobody waits for what it is sent.
+//! A client for single questions: it reads no partition.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::token::{self, TokenFile};
 /// How a client for questions identifies itself to brokers.
 const CLIENT_ID: &str = "tidewatch-ask";
 
-/// What such a client calls back.
+/// The callbacks of such a client.
 pub(super) struct Asking {
     logs: Logs,
     token: Option<TokenFile>,
@@ -33,7 +33,7 @@ impl Asking {
         Self::configured(connection, owner, &[])
     }
 
-    /// As much, with properties of its own.
+    /// As [`client`](Self::client), with properties of its own.
     ///
     /// # Errors
     /// If librdkafka refuses the configuration.
@@ -51,17 +51,17 @@ impl Asking {
 }
 
 impl AskingClient {
-    /// What it had to say.
+    /// Its log.
     pub(super) fn logs(&self) -> &Logs {
         &self.0.context().logs
     }
 
-    /// Serves what the client calls back. Only while nothing is assigned: what came of a partition would be lost.
+    /// Serves callbacks. Only while nothing is assigned: events of a partition would be lost.
     pub(super) fn drain(&self) {
         drain(&self.0, self.logs());
     }
 
-    /// What the cluster says of the connection's topic; waits for `timeout` at most.
+    /// The cluster's metadata of the connection's topic; waits for `timeout` at most.
     pub(super) fn asked(&self, connection: &Connection, timeout: Duration) -> Result<Answer, KafkaError> {
         self.drain();
         let answer = ask(self.0.client(), &connection.topic, timeout);
@@ -84,7 +84,7 @@ impl ClientContext for Asking {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // A sink's properties are for producers, and this is none.
+        // A sink's properties are for producers, and this is a consumer.
         if facility != "CONFWARN" {
             self.logs.log(level, facility, message);
         }

@@ -1,4 +1,4 @@
-//! What was fetched, in order, in one flat buffer: what the thread that polls the client hands to the worker.
+//! Fetched events, in order, in one flat buffer: what the thread that polls the client hands to the worker.
 //!
 //! Copying is what frees librdkafka's own buffers at once and on the thread that took them; a batch is small enough to
 //! be in the cache still when the worker reads it. No I/O.
@@ -10,14 +10,14 @@ use crate::record::DEAD_LETTER_BYTES_MAX;
 /// How much a batch holds, its index included. A record that is larger has a batch of its own.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
 
-/// What came from the client.
+/// An event of the client.
 #[derive(Debug, PartialEq)]
-pub(super) enum Event<'a> {
+pub(super) enum FetchEvent<'a> {
     /// A message of a partition.
     Record { partition: u32, offset: i64, payload: Payload<'a> },
     /// A fetch of the partition came back empty at the end of its log.
     EndOfLog { partition: u32 },
-    /// The client complains.
+    /// The client reports an error.
     Failed(KafkaError),
 }
 
@@ -26,7 +26,7 @@ pub(super) enum Event<'a> {
 pub(super) enum Payload<'a> {
     /// There is none: a tombstone.
     Missing,
-    /// All of it.
+    /// The whole value.
     Whole(&'a [u8]),
     /// The beginning of a value that is longer than a record may be: all that a dead letter keeps.
     TooLarge { size: usize, head: &'a [u8] },
@@ -44,7 +44,7 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// What is here of the value.
+    /// The bytes of the value that are present.
     pub(super) fn bytes(self) -> &'a [u8] {
         match self {
             Payload::Missing => &[],
@@ -55,11 +55,11 @@ impl<'a> Payload<'a> {
 
 /// Events in the order in which they came, and read in that order, once.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct FetchedBatch {
     /// Payloads, one behind the other.
     bytes: Vec<u8>,
     items: Vec<Item>,
-    /// The item that is read next, and where its payload begins.
+    /// The next item to read, and where its payload begins.
     next: usize,
     begin: usize,
 }
@@ -74,29 +74,29 @@ enum Item {
     Failed(Box<KafkaError>),
 }
 
-impl Batch {
-    /// Whether there is no event in it, read or not.
+impl FetchedBatch {
+    /// Whether it contains no events, read or not.
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Whether the event belongs into this batch: an empty one has room for everything.
-    pub(super) fn has_room_for(&self, event: &Event<'_>) -> bool {
+    /// Whether the event fits into this batch: an empty one has room for everything.
+    pub(super) fn has_room_for(&self, event: &FetchEvent<'_>) -> bool {
         let more = match event {
-            Event::Record { payload, .. } => payload.bytes().len(),
-            Event::EndOfLog { .. } | Event::Failed(_) => 0,
+            FetchEvent::Record { payload, .. } => payload.bytes().len(),
+            FetchEvent::EndOfLog { .. } | FetchEvent::Failed(_) => 0,
         };
         self.items.is_empty() || self.bytes.len() + more + (self.items.len() + 1) * size_of::<Item>() <= BATCH_BYTES
     }
 
     /// Appends an event.
-    pub(super) fn push(&mut self, event: Event<'_>) {
+    pub(super) fn push(&mut self, event: FetchEvent<'_>) {
         if self.items.is_empty() {
             // All of it at once: growing step by step ends at up to twice as much.
             self.bytes.reserve_exact(BATCH_BYTES);
         }
         let item = match event {
-            Event::Record { partition, offset, payload } => {
+            FetchEvent::Record { partition, offset, payload } => {
                 self.bytes.extend_from_slice(payload.bytes());
                 let end = self.bytes.len();
                 match payload {
@@ -107,34 +107,34 @@ impl Batch {
                     }
                 }
             }
-            Event::EndOfLog { partition } => Item::EndOfLog { partition },
-            Event::Failed(error) => Item::Failed(Box::new(error)),
+            FetchEvent::EndOfLog { partition } => Item::EndOfLog { partition },
+            FetchEvent::Failed(error) => Item::Failed(Box::new(error)),
         };
         self.items.push(item);
     }
 
     /// The next event; each is read once.
-    pub(super) fn next(&mut self) -> Option<Event<'_>> {
+    pub(super) fn next(&mut self) -> Option<FetchEvent<'_>> {
         let item = self.items.get(self.next)?;
         self.next += 1;
         let begin = self.begin;
         Some(match *item {
-            Item::Missing { partition, offset } => Event::Record { partition, offset, payload: Payload::Missing },
+            Item::Missing { partition, offset } => FetchEvent::Record { partition, offset, payload: Payload::Missing },
             Item::Whole { partition, offset, end } => {
                 self.begin = end;
-                Event::Record { partition, offset, payload: Payload::Whole(&self.bytes[begin..end]) }
+                FetchEvent::Record { partition, offset, payload: Payload::Whole(&self.bytes[begin..end]) }
             }
             Item::TooLarge { partition, size, offset, end } => {
                 self.begin = end;
                 let payload = Payload::TooLarge { size: size as usize, head: &self.bytes[begin..end] };
-                Event::Record { partition, offset, payload }
+                FetchEvent::Record { partition, offset, payload }
             }
-            Item::EndOfLog { partition } => Event::EndOfLog { partition },
-            Item::Failed(ref error) => Event::Failed((**error).clone()),
+            Item::EndOfLog { partition } => FetchEvent::EndOfLog { partition },
+            Item::Failed(ref error) => FetchEvent::Failed((**error).clone()),
         })
     }
 
-    /// Forgets everything but the memory, as far as that is a batch's: one large record is not held for ever.
+    /// Clears everything but the memory, up to a batch's size: the memory of one large record is released.
     pub(super) fn clear(&mut self) {
         self.items.clear();
         self.bytes.clear();
@@ -149,19 +149,19 @@ mod tests {
 
     use super::*;
 
-    fn record(offset: i64, payload: Payload<'_>) -> Event<'_> {
-        Event::Record { partition: 7, offset, payload }
+    fn record(offset: i64, payload: Payload<'_>) -> FetchEvent<'_> {
+        FetchEvent::Record { partition: 7, offset, payload }
     }
 
     /// All kinds of events, with payloads of `bytes`.
-    fn all(bytes: &[u8]) -> [Event<'_>; 7] {
+    fn all(bytes: &[u8]) -> [FetchEvent<'_>; 7] {
         [
             record(1, Payload::of(Some(bytes), bytes.len())),
             record(2, Payload::of(None, 0)),
             record(3, Payload::of(Some(b""), 0)),
-            Event::EndOfLog { partition: 9 },
+            FetchEvent::EndOfLog { partition: 9 },
             record(i64::MAX, Payload::of(Some(bytes), bytes.len() - 1)),
-            Event::Failed(KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage)),
+            FetchEvent::Failed(KafkaError::MessageConsumption(RDKafkaErrorCode::BadMessage)),
             record(5, Payload::Whole(b"last")),
         ]
     }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_went_in_comes_out_once_and_in_order_also_from_a_batch_that_was_used_before() {
         let long = vec![b'x'; DEAD_LETTER_BYTES_MAX + 1];
-        let mut batch = Batch::default();
+        let mut batch = FetchedBatch::default();
         for bytes in [&long[..], b"short"] {
             assert!(batch.is_empty());
             all(bytes).into_iter().for_each(|event| batch.push(event));
@@ -197,18 +197,18 @@ mod tests {
     #[test]
     fn a_batch_holds_no_more_than_its_size_with_its_index_unless_it_is_one_record() {
         for bytes in [vec![0; 1000], Vec::new()] {
-            let mut batch = Batch::default();
+            let mut batch = FetchedBatch::default();
             while batch.has_room_for(&record(0, Payload::Whole(&bytes))) {
                 batch.push(record(0, Payload::Whole(&bytes)));
             }
             let one = bytes.len() + size_of::<Item>();
             let holds = batch.items.len() * one;
             assert!(holds <= BATCH_BYTES && holds + one > BATCH_BYTES, "{holds} bytes");
-            let end = Event::EndOfLog { partition: 0 };
+            let end = FetchEvent::EndOfLog { partition: 0 };
             assert_eq!(batch.has_room_for(&end), holds + size_of::<Item>() <= BATCH_BYTES);
         }
         let large = vec![0; 2 * BATCH_BYTES];
-        let mut batch = Batch::default();
+        let mut batch = FetchedBatch::default();
         assert!(batch.has_room_for(&record(0, Payload::Whole(&large))));
         batch.push(record(0, Payload::Whole(&large)));
         assert!(!batch.has_room_for(&record(1, Payload::Whole(b""))));

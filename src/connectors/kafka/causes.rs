@@ -1,10 +1,9 @@
-//! Why a broker cannot be talked to, in words, and what to do about it: made out of librdkafka's complaints, which name
-//! properties and guesses. Texts are those of the version that is built in; one that nobody knows any more is passed on
-//! as it is.
+//! Why a broker cannot be reached, in words, and what to do about it: derived from librdkafka's error texts, which name
+//! properties and guesses. The texts are those of the bundled version; an unknown one is passed on unchanged.
 
 use rdkafka::error::RDKafkaErrorCode;
 
-/// What one broker's connection failed of.
+/// Why the connection to one broker failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Complaint {
     /// Its address.
@@ -19,7 +18,7 @@ pub(super) struct Complaint {
 pub(super) enum Cause {
     /// No such host.
     NameNotFound,
-    /// Nothing listens at the port.
+    /// Nothing listens on the port.
     Refused,
     /// It does not answer in time.
     Silent,
@@ -31,7 +30,7 @@ pub(super) enum Cause {
     WithoutTls,
     /// Its certificate cannot be verified.
     Untrusted,
-    /// Its certificate can be verified, but is made out to others.
+    /// Its certificate can be verified, but is issued for others.
     AnotherName,
     /// It wants a certificate of the client, or does not accept the one it gets.
     WantsCertificate,
@@ -39,9 +38,9 @@ pub(super) enum Cause {
     Tls,
     /// It does not accept user and password, or token.
     Login,
-    /// It hangs up on who has not logged in, or it goes away.
+    /// It closes connections of clients that have not logged in, or it goes away.
     WantsLogin,
-    /// It does not take this way to log in.
+    /// It does not support this way to log in.
     Mechanism,
     /// The client has no token.
     NoToken,
@@ -56,17 +55,17 @@ impl Complaint {
         let (broker, said) = match reason.split_once(": ") {
             // "sasl_ssl://host:port/bootstrap: …", or with the number of the broker.
             Some((node, said)) if node.contains(':') && !node.contains(' ') => (address(node), said),
-            // Not about a broker, but before there can be one.
+            // Not about a broker, but from before there can be one.
             _ if cause == Cause::NoToken => ("login", reason),
             _ => return None,
         };
-        // How long after what, and advice in terms of properties, say nothing more.
+        // Durations, and advice in terms of properties, add nothing.
         let said = said.split(" (after ").next().unwrap_or(said);
         let said = said.split(": broker certificate could not be verified").next().unwrap_or(said);
         Some(Complaint { broker: broker.to_owned(), cause, said: said.to_owned() })
     }
 
-    /// Whether to try again helps only if somebody does something.
+    /// Whether retrying is useless until somebody does something.
     pub(super) fn is_certain(&self) -> bool {
         // A broker that starts refuses connections, and names may be known later.
         !matches!(self.cause, Cause::NameNotFound | Cause::Refused | Cause::Silent | Cause::Other)
@@ -204,7 +203,7 @@ impl Cause {
 mod tests {
     use super::*;
 
-    /// What librdkafka 2.12 said to brokers and others of each kind.
+    /// The error texts of librdkafka 2.12 for brokers and others of each kind.
     #[test]
     fn each_cause_is_known_by_its_words() {
         use RDKafkaErrorCode::{Authentication, BrokerTransportFailure, Resolve, SSL};

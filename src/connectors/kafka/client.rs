@@ -1,6 +1,6 @@
-//! Filling a topic and reading one to its end, in one call each, by the sink and the source themselves.
+//! Fills a topic and reads one to its end, in one call each, by the sink and the source themselves.
 //!
-//! For demonstrations, benchmarks and tests: both wait.
+//! For demonstrations, benchmarks and tests: both block.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ const NAME: &str = "client";
 /// How much is read between two looks at the clock, in bytes.
 const BUDGET: usize = 1024 * 1024;
 
-/// Appends `rows` to the connection's topic, each with an optional key, and waits until all are acknowledged. Says how
-/// many.
+/// Appends `rows` to the connection's topic, each with an optional key, and waits until all are acknowledged. Returns
+/// how many.
 ///
 /// # Errors
 /// If the topic cannot be written, or the rows are not acknowledged within `deadline` after the last one.
@@ -51,7 +51,7 @@ pub fn produce<K: AsRef<[u8]>, R: AsRef<[u8]>>(
 
 /// The values of all records that the connection's topic has now: partition by partition, each in order.
 ///
-/// Records without a value, or longer than [`RECORD_BYTES_MAX_DEFAULT`], are left out.
+/// Records without a value, or longer than [`RECORD_BYTES_MAX_DEFAULT`], are omitted.
 ///
 /// # Errors
 /// If the topic cannot be read, or not within `deadline`.

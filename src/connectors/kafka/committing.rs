@@ -1,7 +1,7 @@
 //! A thread that commits the epochs of one shard of a sink, and the worker's end of it.
 //!
-//! To commit an epoch takes round trips to the brokers, and a worker waits for nothing. What is on its way is
-//! bounded by the epochs that the sources let be in flight.
+//! Committing an epoch takes round trips to the brokers, and a worker must not block. What is in flight is bounded by
+//! the epochs that the sources may have in flight.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use crate::error::{Error, Result};
 use crate::time::Epoch;
 
-/// The worker's end. Dropping it ends the thread, after what it was told so far.
+/// The worker's end. Dropping it ends the thread, after it has processed what was submitted.
 #[derive(Debug)]
 pub(super) struct Committing<T> {
     tasks: Option<Sender<T>>,
@@ -31,8 +31,7 @@ struct Shared {
 }
 
 impl<T: Send + 'static> Committing<T> {
-    /// Starts the thread. `work` is done when nobody can tell it anything any more, and says which epochs are
-    /// committed.
+    /// Starts the thread. `work` returns when nothing more can be submitted, and reports which epochs are committed.
     ///
     /// # Errors
     /// If the operating system gives us no thread for the sink `sink`.
@@ -55,7 +54,8 @@ impl<T: Send + 'static> Committing<T> {
         Ok(Committing { tasks: Some(tasks), thread: Some(thread), shared, sealed: None, submitted: None })
     }
 
-    /// Tells the thread something. One that has failed hears nothing more; its error is told by the other functions.
+    /// Submits something to the thread. One that has failed accepts nothing more; its error is returned by the other
+    /// functions.
     pub(super) fn tell(&self, task: T) {
         if let Some(tasks) = &self.tasks {
             let _ = tasks.send(task);
@@ -67,13 +67,13 @@ impl<T: Send + 'static> Committing<T> {
         self.sealed = Some(epoch);
     }
 
-    /// An epoch with rows is sealed, and the thread was told so.
+    /// An epoch with rows is sealed, and was submitted.
     pub(super) fn submitted(&mut self, epoch: Epoch) {
         self.sealed = Some(epoch);
         self.submitted = Some(epoch);
     }
 
-    /// The newest sealed epoch of which, and before which, everything is committed.
+    /// The newest sealed epoch up to which everything is committed.
     ///
     /// # Errors
     /// With the thread's error, once.
@@ -83,10 +83,10 @@ impl<T: Send + 'static> Committing<T> {
         Ok(if committed >= self.submitted { self.sealed } else { committed })
     }
 
-    /// Waits until the thread has done what it was told.
+    /// Waits until the thread has processed everything submitted.
     ///
     /// # Errors
-    /// With the thread's error, if it was not told before.
+    /// With the thread's error, unless it was returned before.
     pub(super) fn end(&mut self) -> Result<()> {
         self.tasks = None;
         if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {

@@ -1,6 +1,6 @@
-//! What source and sink share: where the cluster is, the client's configuration, and finding the topic at start.
+//! What source and sink share: the address of the cluster, the client's configuration, and finding the topic at start.
 //!
-//! The functions that ask the cluster wait, with a deadline; they are for opening and for threads of their own.
+//! The functions that ask the cluster block, with a deadline; they are for opening and for threads of their own.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,18 +19,17 @@ use crate::error::{Error, ErrorKind, Result};
 /// How long opening waits for any broker to answer.
 pub(super) const REACH_DEADLINE: Duration = Duration::from_secs(15);
 
-/// How long opening goes on asking for a topic that the brokers say they do not have: a new topic takes a moment to be
-/// known to all of them.
+/// How long opening retries a topic that the brokers do not know: it takes a moment until all of them know a new topic.
 pub(super) const TOPIC_GRACE: Duration = Duration::from_secs(5);
 
 /// The longest single question while opening: the client's log is read in between.
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How soon opening gives up if a broker says what only a person can mend; others of the cluster may be fine, and
+/// How soon opening gives up if a broker reports what only a person can fix; others of the cluster may be fine, and
 /// answer before that.
 const CERTAIN_AFTER: Duration = Duration::from_secs(3);
 
-/// What a client needs that may not even know of a topic.
+/// The needs of a client that may not even have a topic.
 pub(super) const MAY_DESCRIBE: &str = "allow the user Describe and Read (for a source), or Describe and Write (for a sink), on the topic; docs/connectors/kafka.md \
      lists what is needed";
 
@@ -41,8 +40,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// the broker is back.
 const RECONNECT_MAX_MS: &str = "2000";
 
-/// How long a connection may take until it can be used, TLS and login included: less than [`REACH_DEADLINE`], so that
-/// it is known by then what a broker does not do. librdkafka's own is 30 s.
+/// How long a connection may take until it is usable, TLS and login included: less than [`REACH_DEADLINE`], so that it
+/// is known by then what a broker does not do. librdkafka's own is 30 s.
 const SETUP_TIMEOUT_MS: &str = "10000";
 
 /// Properties of librdkafka, as configured. Their values may be secrets: `Debug` shows the names alone.
@@ -62,7 +61,7 @@ pub struct Connection {
     pub brokers: String,
     /// The topic.
     pub topic: String,
-    /// Who is convinced of what before anything is said.
+    /// How client and broker authenticate each other.
     pub security: Security,
     /// Properties of librdkafka that are set over the defaults.
     pub properties: Properties,
@@ -95,19 +94,19 @@ impl Connection {
             config.set(*name, *value);
         }
         config.set("bootstrap.servers", &self.brokers);
-        // Opening a topic that is not there is an error; it does not bring the topic into being.
+        // Opening a topic that does not exist is an error; it does not create the topic.
         config.set("allow.auto.create.topics", "false");
         // Below that it says why a connection failed.
         config.set_log_level(if self.is_verbose() { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         config
     }
 
-    /// Whether the user asked for what librdkafka says below the level of warnings.
+    /// Whether the user asked for librdkafka's log below the level of warnings.
     pub(super) fn is_verbose(&self) -> bool {
         self.properties.0.contains_key("debug")
     }
 
-    /// Says in the log what others can read on the way, if they can read what they should not.
+    /// Warns if others on the way can read what they should not.
     pub(super) fn warn_if_exposed(&self, owner: &str) {
         if let Some(what) = self.security.exposes(&self.brokers) {
             tracing::warn!("{owner}: {what} on the way to \"{}\": use security = \"sasl_tls\"", self.brokers);
@@ -136,7 +135,7 @@ impl Connection {
         }
     }
 
-    /// What the cluster says of the topic; waits for the cluster until a deadline, and for a topic that is not there
+    /// The cluster's metadata of the topic; waits for the cluster until a deadline, and for a topic that does not exist
     /// for `grace`.
     ///
     /// # Errors
@@ -150,7 +149,7 @@ impl Connection {
         logs: &Logs,
     ) -> Result<Answer> {
         let start = Instant::now();
-        // A token that the client needs before it can say anything is asked for as soon as it is made.
+        // A token that the client needs before anything else is requested as soon as it is created.
         drain();
         loop {
             let asked = ask(client, &self.topic, ASK_TIMEOUT);
@@ -177,10 +176,10 @@ impl Connection {
             .hint("create the topic first, or correct `topic`; it is never created for you")
     }
 
-    /// The error of a cluster of which no broker answers.
+    /// The error of a cluster whose brokers do not answer.
     fn unreachable(&self, kind: ErrorKind, error: &KafkaError, complaints: &[Complaint]) -> Error {
         let failed = Error::new(kind, format!("cannot reach any broker of \"{}\"", self.brokers));
-        // The first that is certain; else the last that was said.
+        // The first that is certain; otherwise the last.
         let Some(complaint) = complaints.iter().find(|c| c.is_certain()).or(complaints.last()) else {
             let silent = format!("no answer within {REACH_DEADLINE:?} ({error})");
             return failed.because(silent).hint(
@@ -196,8 +195,9 @@ impl Connection {
         failed.because(format!("{}: {} ({})", complaint.broker, cause.what(), complaint.said)).hint(cause.hint())
     }
 
-    /// Whether the broker's certificate would do if it did not have to be made out to the name that is connected to:
-    /// OpenSSL says only that something is wrong with it. Asks a broker, without saying who asks, for a few seconds.
+    /// Whether the broker's certificate would be accepted if it did not have to be issued for the name that is
+    /// connected to: OpenSSL reports only that something is wrong with it. Asks a broker, without logging in, for a few
+    /// seconds.
     fn is_for_another_name(&self) -> bool {
         if !self.security.tls.verify_hostname {
             return false;
@@ -213,7 +213,7 @@ impl Connection {
             if complaints.iter().any(|complaint| complaint.cause == Cause::Untrusted) {
                 return false;
             }
-            // Brokers that want a login hang up once they are asked for anything: then the handshake is over.
+            // Brokers that require a login close the connection at the first request: the handshake is over then.
             if answered || complaints.iter().any(|complaint| complaint.cause == Cause::WantsLogin) {
                 return true;
             }
@@ -228,11 +228,11 @@ impl fmt::Display for Connection {
     }
 }
 
-/// What a cluster says of a topic.
+/// The cluster's metadata of a topic.
 pub(super) enum Answer {
-    /// It is there, with so many partitions.
+    /// It exists, with this many partitions.
     Partitions(u32),
-    /// It is not there.
+    /// It does not exist.
     Unknown,
     /// It cannot be used, at least not now.
     Refused(RDKafkaErrorCode),
@@ -251,7 +251,7 @@ pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Du
     })
 }
 
-/// Whether asking again cannot help.
+/// Whether a retry cannot help.
 pub(super) fn denied(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,

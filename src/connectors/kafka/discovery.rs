@@ -16,17 +16,18 @@ use crate::error::{Error, Result};
 /// How long one question may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many times in a row the brokers must deny the topic until it counts as deleted: one of them may be behind.
+/// How many times in a row the brokers must report the topic as missing until it counts as deleted: one of them may be
+/// behind.
 const DENIALS_MAX: u32 = 3;
 
 /// What was noticed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The topic has so many partitions now.
+    /// The topic has this many partitions now.
     Partitions(u32),
     /// The topic has fewer than it had: it is another one.
     Fewer(u32),
-    /// The topic is not there any more.
+    /// The topic does not exist any more.
     Gone,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    /// Asks for `topic` every `interval`; `known` partitions are no news.
+    /// Asks for `topic` every `interval`; `known` partitions are not reported.
     ///
     /// # Errors
     /// If the operating system gives us no thread.
@@ -82,7 +83,7 @@ fn watch(
                 denials += 1;
                 (denials >= DENIALS_MAX).then_some(Found::Gone)
             }
-            // Not by the first look either: a broker that is behind may not know of new ones yet.
+            // Not by the first look either: a broker that is behind may not know new ones yet.
             Ok(Answer::Partitions(n)) if n < known => {
                 (denials, fewer) = (0, fewer + 1);
                 (fewer >= DENIALS_MAX).then_some(Found::Fewer(n))
@@ -94,7 +95,7 @@ fn watch(
                     Found::Partitions(n)
                 })
             }
-            // A broker that is down is the client's business.
+            // A broker that is down is handled by the client.
             Ok(Answer::Refused(_)) | Err(_) => None,
         };
         if let Some(news) = news

@@ -1,8 +1,8 @@
 //! A broker inside this process, for demonstrations and tests: nothing to install, gone with the process.
 //!
-//! It is librdkafka's mock cluster, on loopback ports. Other processes can connect to it too. It is *not* for keeping
+//! It is librdkafka's mock cluster, on loopback ports. Other processes can connect to it too. It is *not* for storing
 //! data: a partition holds its newest 5 MiB or 100 000 batches and silently forgets the rest, transactions are accepted
-//! but not kept apart, and looking up offsets by time finds nothing.
+//! but not isolated, and looking up offsets by time finds nothing.
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -22,7 +22,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Starts a cluster of `brokers`, which is brought into 1 to [`BROKERS_MAX`].
+    /// Starts a cluster of `brokers` brokers, clamped to 1 to [`BROKERS_MAX`].
     ///
     /// # Errors
     /// If the cluster cannot listen on loopback.
@@ -41,7 +41,7 @@ impl Embedded {
     /// Creates `topic` with `partitions`.
     ///
     /// # Errors
-    /// If there is such a topic already, or the name is not allowed.
+    /// If the topic exists already, or the name is not allowed.
     pub fn create_topic(&self, topic: &str, partitions: u32) -> Result<()> {
         let replicas = self.brokers.cast_signed();
         self.cluster.create_topic(topic, partitions.cast_signed(), replicas).map_err(|error| {

@@ -17,7 +17,7 @@ const TRANSACTION_BYTES: usize = 16 * 1024 * 1024;
 /// The rows of an epoch.
 type Sealed = (Epoch, Rows);
 
-/// Gathers the rows of epochs for the thread that commits them.
+/// Collects the rows of epochs for the thread that commits them.
 pub(super) struct ExactWriter {
     sink: String,
     committed_before: Option<Epoch>,
@@ -26,7 +26,7 @@ pub(super) struct ExactWriter {
 }
 
 impl ExactWriter {
-    /// Writes what comes after that which `transactions` finds committed, at most every `interval`.
+    /// Writes what comes after what `transactions` finds committed, at most every `interval`.
     pub(super) fn new(sink: &str, transactions: Transactions, interval: Duration) -> Result<Self> {
         let committed_before = transactions.committed();
         let work = move |sealed: &Receiver<Sealed>, committed: &dyn Fn(Epoch)| {
@@ -90,7 +90,7 @@ fn commit_all(
     Ok(())
 }
 
-/// Everything that comes until a transaction is due, or is large.
+/// Everything that arrives until a transaction is due, or is large.
 fn gather(first: Sealed, due: Instant, sealed: &Receiver<Sealed>) -> Vec<Sealed> {
     let mut bytes = first.1.bytes();
     let mut batch = vec![first];

@@ -7,31 +7,31 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 
-use super::batch::{Event, Payload};
+use super::batch::{FetchEvent, Payload};
 use super::source::Consuming;
 use super::statistics::Report;
 
-/// What one look at a feed found.
+/// The result of a look at a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// An event, which was handed over.
     Event,
-    /// Something for the client itself, such as a line of its log; there may be more behind it.
+    /// Something for the client itself, such as a line of its log; more may follow.
     Own,
     /// Nothing: everything that had been fetched was handed over.
     Nothing,
 }
 
-/// A queue of events that must be looked at again and again.
+/// A queue of events that must be polled continually.
 pub(super) trait Feed: Send + 'static {
     /// Hands over the next event; waits for one for `wait` at most.
-    fn next(&mut self, wait: Duration, take: impl FnOnce(Event<'_>)) -> Next;
+    fn next(&mut self, wait: Duration, take: impl FnOnce(FetchEvent<'_>)) -> Next;
 
     /// The newest figures, once.
     fn report(&mut self) -> Option<Report>;
 }
 
-/// The queue of a client of librdkafka. Looking at it also serves what the client calls back.
+/// The queue of a client of librdkafka. Polling it also serves the client's callbacks.
 pub(super) struct ClientFeed {
     pub(super) consumer: Arc<BaseConsumer<Consuming>>,
     /// Longer values are cut before they are copied.
@@ -41,7 +41,7 @@ pub(super) struct ClientFeed {
 }
 
 impl Feed for ClientFeed {
-    fn next(&mut self, wait: Duration, take: impl FnOnce(Event<'_>)) -> Next {
+    fn next(&mut self, wait: Duration, take: impl FnOnce(FetchEvent<'_>)) -> Next {
         if self.replaced {
             std::thread::sleep(wait);
             return Next::Nothing;
@@ -52,19 +52,19 @@ impl Feed for ClientFeed {
         // Before what was polled: it may be the first record of the other topic.
         if self.consumer.context().topic_id.is_replaced() {
             self.replaced = true;
-            take(Event::Failed(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicId)));
+            take(FetchEvent::Failed(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicId)));
             return Next::Event;
         }
         match polled {
-            Some(Ok(message)) => take(Event::Record {
+            Some(Ok(message)) => take(FetchEvent::Record {
                 partition: message.partition().cast_unsigned(),
                 offset: message.offset(),
                 payload: Payload::of(message.payload(), self.record_bytes_max),
             }),
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                take(Event::EndOfLog { partition: partition.cast_unsigned() });
+                take(FetchEvent::EndOfLog { partition: partition.cast_unsigned() });
             }
-            Some(Err(error)) => take(Event::Failed(error)),
+            Some(Err(error)) => take(FetchEvent::Failed(error)),
             // Also returned after an event that was for the context alone: then there may be more.
             None if logs.events() == events => return Next::Nothing,
             None => return Next::Own,

@@ -6,9 +6,9 @@
 //! group is joined there is no `max.poll.interval.ms` to keep. The thread ends, and has ended, when the [`Fetch`] is
 //! dropped.
 //!
-//! Events go through the batches. The client's figures do not: librdkafka puts them before all messages that wait, and
-//! behind 2 MiB of records they would say of an idle partition what was so a while ago. The newest ones lie beside the
-//! batches.
+//! Events go through the batches. The client's statistics do not: librdkafka puts them before all messages that wait,
+//! and behind 2 MiB of records they would say of an idle partition what was true a while ago. The newest ones are kept
+//! beside the batches.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::batch::Batch;
+use super::batch::FetchedBatch;
 use super::feed::{Feed, Next};
 use super::statistics::Report;
 use crate::error::stage::StageName;
@@ -33,23 +33,23 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 /// How soon a batch that is not full is offered again to a worker that has not taken those before it.
 const OFFER_AGAIN: Duration = Duration::from_millis(2);
 
-/// What the client says of its partitions.
+/// The client's statistics of its partitions.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Figures {
+pub(super) struct FetchFigures {
     pub(super) report: Report,
     /// Whether everything that had been fetched before them was handed over before them.
     pub(super) drained: bool,
 }
 
-type Newest = Arc<Mutex<Option<Figures>>>;
+type Newest = Arc<Mutex<Option<FetchFigures>>>;
 
-/// A running thread, seen from the worker.
+/// The worker's end of a running thread.
 pub(super) struct Fetch {
     source: String,
     /// `None` only while it is dropped.
-    batches: Option<Receiver<Batch>>,
-    /// Emptied batches, whose memory is used again.
-    emptied: Sender<Batch>,
+    batches: Option<Receiver<FetchedBatch>>,
+    /// Emptied batches, whose memory is reused.
+    emptied: Sender<FetchedBatch>,
     figures: Newest,
     stop: Arc<AtomicBool>,
     /// `None` once it is known to have ended.
@@ -57,7 +57,7 @@ pub(super) struct Fetch {
 }
 
 impl Fetch {
-    /// Starts to hand over what comes from `feed`, for the source of this name.
+    /// Starts to hand over events of `feed`, for the source of this name.
     ///
     /// # Errors
     /// If the operating system gives us no thread.
@@ -72,7 +72,7 @@ impl Fetch {
             .name("kafka-fetch".into())
             .spawn(move || {
                 let _stage = stage.enter();
-                Fetching { feed, batch: Batch::default(), full, spare, figures: newest }.run(&stopping);
+                Fetching { feed, batch: FetchedBatch::default(), full, spare, figures: newest }.run(&stopping);
             })
             .map_err(|error| {
                 Error::source(format!("cannot start the thread that reads source {source:?}")).because(error)
@@ -80,11 +80,11 @@ impl Fetch {
         Ok(Fetch { source: source.to_owned(), batches: Some(batches), emptied, figures, stop, thread: Some(thread) })
     }
 
-    /// Replaces `batch`, which has been read, by the next one; says whether there was one. Never waits.
+    /// Replaces `batch`, which has been read, by the next one; returns whether there was one. Never blocks.
     ///
     /// # Errors
-    /// If the thread has ended, which only a defect makes it do; what it handed over before is read first.
-    pub(super) fn refill(&mut self, batch: &mut Batch) -> Result<bool> {
+    /// If the thread has ended, which only a defect causes; what it handed over before is read first.
+    pub(super) fn refill(&mut self, batch: &mut FetchedBatch) -> Result<bool> {
         match self.batches.as_ref().map_or(Err(TryRecvError::Disconnected), Receiver::try_recv) {
             Ok(next) => {
                 let mut emptied = std::mem::replace(batch, next);
@@ -99,7 +99,7 @@ impl Fetch {
     }
 
     /// The newest figures, once.
-    pub(super) fn figures(&self) -> Option<Figures> {
+    pub(super) fn figures(&self) -> Option<FetchFigures> {
         self.figures.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -119,7 +119,7 @@ impl Drop for Fetch {
         // Ends a wait for room, so that the thread looks at `stop`.
         drop(self.batches.take());
         if let Some(thread) = self.thread.take() {
-            // A panic has been reported by the panic hook, and a reader that is dropped has nobody to tell.
+            // A panic has been reported by the panic hook, and a reader that is dropped has nobody to report to.
             let _ = thread.join();
         }
     }
@@ -130,13 +130,13 @@ fn message(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
-/// The same, seen from the thread.
+/// The thread's end.
 struct Fetching<F> {
     feed: F,
-    /// What is being filled.
-    batch: Batch,
-    full: SyncSender<Batch>,
-    spare: Receiver<Batch>,
+    /// The batch that is being filled.
+    batch: FetchedBatch,
+    full: SyncSender<FetchedBatch>,
+    spare: Receiver<FetchedBatch>,
     figures: Newest,
 }
 
@@ -154,7 +154,7 @@ impl<F: Feed> Fetching<F> {
         }
     }
 
-    /// Takes one event, and says how long the next step may wait for another one.
+    /// Takes one event, and returns how long the next step may wait for another one.
     fn step(&mut self, wait: Duration) -> Result<Duration, Gone> {
         let Fetching { feed, batch, full, spare, .. } = self;
         let mut handed_over = None;
@@ -169,7 +169,7 @@ impl<F: Feed> Fetching<F> {
         });
         if let Some(sent) = handed_over {
             sent.map_err(|_| Gone)?;
-            // Of what was fetched before these figures, some may still be in the client's queue.
+            // Some of what was fetched before these statistics may still be in the client's queue.
             self.publish(false);
         }
         match next {
@@ -184,11 +184,11 @@ impl<F: Feed> Fetching<F> {
 
     fn publish(&mut self, drained: bool) {
         if let Some(report) = self.feed.report() {
-            *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(Figures { report, drained });
+            *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(FetchFigures { report, drained });
         }
     }
 
-    /// Hands over what there is, full or not, if the worker has room for it; if not, it may be filled further.
+    /// Hands over the batch, full or not, if the worker has room for it; if not, it may be filled further.
     fn offer(&mut self) -> Result<Duration, Gone> {
         if self.batch.is_empty() {
             return Ok(IDLE_WAIT);

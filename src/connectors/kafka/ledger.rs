@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use crate::time::Epoch;
 
-/// A delivery that librdkafka has given up on.
+/// A delivery that librdkafka has given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// The partition, or -1 if none had been chosen.
@@ -44,7 +44,7 @@ impl Ledger {
         self.first + self.groups.len() - 1
     }
 
-    /// The row was not taken after all, or was delivered: `group` is what [`sent`](Self::sent) gave for it.
+    /// The row was not accepted after all, or was delivered: `group` is what [`sent`](Self::sent) returned for it.
     pub(super) fn settled(&mut self, group: usize) {
         if let Some(group) = group.checked_sub(self.first).and_then(|index| self.groups.get_mut(index)) {
             group.outstanding = group.outstanding.saturating_sub(1);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against the plain definition: e is durable when every row sent before e was sealed has been settled.
+        /// Compared with the plain definition: e is durable when every row sent before e was sealed has been settled.
         #[test]
         fn equals_the_definition(steps in prop::collection::vec((0u8..3, any::<prop::sample::Index>()), 0..200)) {
             let mut ledger = Ledger::default();

@@ -1,4 +1,4 @@
-//! What librdkafka has to say, in our log: at most one line per client and interval, with a count of what was left out.
+//! librdkafka's log lines in our log: at most one per client and interval, with a count of what was omitted.
 //!
 //! A broker that is down makes librdkafka complain several times a second, and once per connection. The wall clock is
 //! read here to space out lines of a log, and for nothing else.
@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::causes::{Cause, Complaint};
 
-/// How long a client is silent after a line.
+/// How long a client's log is silent after a line.
 pub(super) const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The most brokers of which a client's complaint is kept.
@@ -28,13 +28,13 @@ pub(super) struct Logs {
     interval: Duration,
     /// Whether lines below the level of warnings are wanted too.
     verbose: bool,
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// How many events of any kind were seen: tells "the queue was empty" from "the queue had only a log line".
     events: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
+struct LogState {
     last_line: Option<Instant>,
     left_out: u64,
     last_error: Option<String>,
@@ -43,8 +43,7 @@ struct State {
 }
 
 impl Logs {
-    /// The log of the client of `owner`; `verbose` if the user asked for what librdkafka says below the level of
-    /// warnings.
+    /// The log of the client of `owner`; `verbose` if the user asked for librdkafka's log below the level of warnings.
     pub(super) fn new(owner: String, verbose: bool) -> Self {
         Self::every(owner, LINE_INTERVAL, verbose)
     }
@@ -53,7 +52,7 @@ impl Logs {
         Logs { owner, interval, verbose, state: Mutex::default(), events: AtomicU64::new(0) }
     }
 
-    /// Whose client it is.
+    /// The owner of the client.
     pub(super) fn owner(&self) -> &str {
         &self.owner
     }
@@ -81,7 +80,7 @@ impl Logs {
     /// A line from librdkafka.
     pub(super) fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.event();
-        // Below warnings are those that librdkafka holds to be usual, such as that a broker hangs up: not for the log,
+        // librdkafka regards lines below warnings as usual, such as that a broker closes a connection: not for the log,
         // but perhaps the reason why no broker can be reached.
         if COMPLAINING.contains(&facility) && level as u8 <= RDKafkaLogLevel::Info as u8 {
             // "[thrd:…]: …"
@@ -109,7 +108,7 @@ impl Logs {
     /// An error that librdkafka retries by itself.
     pub(super) fn error(&self, error: &KafkaError, reason: &str) {
         self.event();
-        // The end of a partition comes this way too; it is news for the reader, not for the log.
+        // The end of a partition comes this way too; it is an event for the reader, not for the log.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
@@ -135,7 +134,7 @@ impl Logs {
         let complaints = &mut self.lock().complaints;
         let before = complaints.iter().position(|other| other.broker == complaint.broker);
         match before.map(|index| complaints.remove(index)) {
-            // What is known of it says more.
+            // A more precise cause is known already.
             Some(other) if complaint.cause == Cause::Other && other.cause != Cause::Other => complaints.push(other),
             _ => complaints.push(complaint),
         }
@@ -144,7 +143,7 @@ impl Logs {
         }
     }
 
-    /// One line at warning level, unless the last one is too recent. Says whether it was written.
+    /// One line at warning level, unless the last one is too recent. Returns whether it was written.
     pub(super) fn warn(&self, message: &str) -> bool {
         let mut state = self.lock();
         if state.last_line.is_some_and(|at| at.elapsed() < self.interval) {
@@ -162,7 +161,7 @@ impl Logs {
         true
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -216,7 +215,7 @@ mod tests {
         line(RDKafkaLogLevel::Debug, "FAIL", "b:3/bootstrap: Connection refused");
         let causes = |logs: &Logs| logs.complaints().into_iter().map(|c| (c.broker, c.cause)).collect::<Vec<_>>();
         assert_eq!(causes(&logs), [("b:1".to_owned(), Cause::WantsTls)]);
-        // What says less takes the place of nothing.
+        // A less precise complaint replaces nothing.
         line(RDKafkaLogLevel::Info, "FAIL", "b:1/bootstrap: hm");
         assert_eq!(causes(&logs), [("b:1".to_owned(), Cause::WantsTls)]);
         line(RDKafkaLogLevel::Warning, "REQTMOUT", "b:1/bootstrap: Timed out ApiVersionRequest in flight");

@@ -1,5 +1,5 @@
-//! Where partitions begin and end whose next record the broker does not have: asked on a thread of its own, since it
-//! waits for brokers, and a worker waits for nothing.
+//! Looks up where partitions begin and end whose next record the broker does not have: on a thread of its own, since it
+//! waits for brokers, and a worker must not block.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -13,23 +13,23 @@ use super::source::{ANOTHER_TOPIC, Consuming};
 use super::start::{ASK_TIMEOUT, DEADLINE, insist};
 use crate::error::{Error, ErrorKind, Result};
 
-/// A question that has been asked. Nobody waits for its answer if it is dropped.
+/// A question in progress. Dropping it abandons the answer.
 pub(super) struct Lookup(Receiver<Result<Vec<Bounds>>>);
 
-/// What there is of a partition.
+/// What exists of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) partition: u32,
     /// The offset that was to be read when the question was asked.
     pub(super) wanted: i64,
-    /// The first offset that is there.
+    /// The first offset that exists.
     pub(super) first: i64,
     /// The offset after the last one.
     pub(super) end: i64,
 }
 
 impl Lookup {
-    /// Asks about the partitions at `positions`; for as long as half a minute if the brokers do not answer.
+    /// Looks up the partitions at `positions`; for up to half a minute if the brokers do not answer.
     ///
     /// # Errors
     /// If the operating system gives us no thread.
@@ -43,7 +43,7 @@ impl Lookup {
         let look = move || {
             let deadline = Instant::now() + DEADLINE;
             let look_at = |(partition, wanted): (u32, i64)| {
-                // The reader is gone: nobody wants to know.
+                // The reader is gone: the answer is not needed.
                 let consumer = consumer.upgrade().ok_or_else(|| Error::source("nobody asks any more"))?;
                 let (first, end) = insist(&connection, partition, deadline, || {
                     consumer.fetch_watermarks(&connection.topic, partition.cast_signed(), ASK_TIMEOUT)
@@ -113,7 +113,7 @@ mod tests {
                 && fewer.contains("logins[1]: wanted offset 5, available are 0 to 4")
         );
         assert!(!fewer.contains("logins[0]") && fewer.contains("deleted and made anew"), "{fewer}");
-        // The end itself is no record that was read.
+        // The end itself is not a record that was read.
         let gone = says(&[bounds(0, 9, 0, 9), bounds(2, 1, 3, 4)]);
         assert!(
             gone.contains("gone before they were read: logins[2]: wanted offset 1") && !gone.contains("logins[0]"),

@@ -1,4 +1,4 @@
-//! What a reader knows of its partitions: position, end, and whether nothing is there. No I/O.
+//! The partitions of a reader: position, end, and whether they are empty. No I/O.
 
 use crate::connectors::source::{Collector, Partition};
 use crate::record::Reason;
@@ -9,7 +9,7 @@ use super::statistics::PartitionReport;
 /// The partitions of one reader.
 pub(super) struct Partitions {
     /// By number; `None` for those of other workers.
-    states: Vec<Option<State>>,
+    states: Vec<Option<PartitionProgress>>,
     /// For messages; payloads are cut already.
     record_bytes_max: usize,
     unannounced: Vec<u32>,
@@ -18,7 +18,7 @@ pub(super) struct Partitions {
     live: usize,
 }
 
-struct State {
+struct PartitionProgress {
     /// The first offset to read.
     from: i64,
     /// The next offset expected.
@@ -44,7 +44,8 @@ impl Partitions {
         if self.states.len() <= index {
             self.states.resize_with(index + 1, || None);
         }
-        self.states[index] = Some(State { from: position, position, end, ended: false, at_end: false, empty_at: None });
+        self.states[index] =
+            Some(PartitionProgress { from: position, position, end, ended: false, at_end: false, empty_at: None });
         self.unannounced.push(partition);
         self.live += 1;
     }
@@ -57,7 +58,7 @@ impl Partitions {
         }
     }
 
-    /// A message. Says whether its offset had been delivered before.
+    /// Handles a message. Returns whether its offset had been delivered before.
     pub(super) fn record(
         &mut self,
         partition: u32,
@@ -91,7 +92,7 @@ impl Partitions {
         false
     }
 
-    /// A fetch came back empty at the end of the partition's log.
+    /// Handles a fetch that came back empty at the end of the partition's log.
     pub(super) fn end_of_log(&mut self, partition: u32, collector: &mut dyn Collector) {
         let Some(state) = self.states.get_mut(partition as usize).and_then(Option::as_mut) else { return };
         if state.ended {
@@ -101,14 +102,14 @@ impl Partitions {
         state.empty_at = None;
         collector.lag(Partition(partition), 0);
         collector.caught_up(Partition(partition));
-        // The log never ends before the end that was looked up, but control records may be all that is left up to it.
+        // The log never ends before the end that was looked up, but control records may be all that is left before it.
         if let Some(end) = state.end {
             state.position = state.position.max(end);
         }
         self.end_if_reached(partition, collector);
     }
 
-    /// The client's figures. `drained` says that everything fetched before them has been handed over.
+    /// Handles the client's statistics. `drained`: everything fetched before them has been handed over.
     pub(super) fn report(&mut self, report: &[PartitionReport], drained: bool, collector: &mut dyn Collector) {
         for figures in report {
             let Some(state) = self.states.get_mut(figures.partition as usize).and_then(Option::as_mut) else {
@@ -149,11 +150,11 @@ impl Partitions {
 
     /// The next offset of every partition that is being read.
     pub(super) fn positions(&self) -> impl Iterator<Item = (u32, i64)> {
-        let reading = |state: &&State| !state.ended;
+        let reading = |state: &&PartitionProgress| !state.ended;
         (0..).zip(&self.states).filter_map(move |(p, state)| state.as_ref().filter(reading).map(|s| (p, s.position)))
     }
 
-    /// Goes on at `position`: what came before is gone.
+    /// Continues at `position`: what came before is gone.
     pub(super) fn skip_to(&mut self, partition: u32, position: i64, collector: &mut dyn Collector) {
         let Some(state) = self.states.get_mut(partition as usize).and_then(Option::as_mut) else { return };
         let records = (position - state.position).unsigned_abs();

@@ -1,8 +1,8 @@
-//! Which epochs a shard of a sink has committed: a record that is written in the transaction of the rows themselves.
+//! The record of which epochs a shard of a sink has committed, written in the transaction of the rows themselves.
 //!
-//! The topic belongs to one sink of one state directory, and shard *s* writes to partition *s* and nobody else does. So
-//! once the shard's producer has fenced its predecessor, and with that ended its transaction, nothing open is left in
-//! the partition, and its end is the end of what was committed.
+//! The topic belongs to one sink of one state directory, and only shard *s* writes to partition *s*. So once the
+//! shard's producer has fenced its predecessor, and thereby ended its transaction, nothing in the partition is open,
+//! and its end is the end of what was committed.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Committed {
     version: u32,
-    /// Who wrote it. It writes one as soon as it begins, so that an older one knows that its time is over.
+    /// The generation that wrote it. It writes one as soon as it starts, so that an older one notices that it is
+    /// fenced.
     pub(super) generation: u64,
     /// All rows up to it are committed.
     pub(super) epoch: Option<Epoch>,
@@ -53,21 +54,21 @@ impl Committed {
 
 /// Where a shard records its progress.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct ProgressRecord {
     pub(super) topic: String,
     pub(super) partition: i32,
     /// The same for all records of the partition, so that compaction leaves the last one.
     pub(super) key: String,
 }
 
-impl Place {
+impl ProgressRecord {
     /// The topic of the sink `sink`, if it is not configured.
     pub(super) fn topic(generation: &Generation, sink: &str) -> String {
         format!("tidewatch-{}-{sink}-progress", generation.state)
     }
 
-    /// Creates the topic with `shards` partitions, if it is not there, and waits until the brokers know it. One that is
-    /// there is only looked at: not everybody who may use a topic may create one.
+    /// Creates the topic with `shards` partitions, unless it exists, and waits until the brokers know it. An existing
+    /// one is only looked up: a client that may use a topic need not be allowed to create one.
     ///
     /// # Errors
     /// If it cannot be seen or created, or has too few partitions.
@@ -108,7 +109,7 @@ impl Place {
 
     fn create(&self, here: &Connection, shards: usize) -> Result<()> {
         let prepare = format!("create a compacted topic {:?} of {shards} partitions before this runs", self.topic);
-        // The client for administration never serves what asks for a token.
+        // The admin client never serves the callback that requests a token.
         if here.security.token().is_some() {
             let message = format!("{here} is not there, and a client that logs in by OAUTHBEARER cannot create it");
             return Err(Error::sink(message).hint(prepare));
@@ -134,11 +135,11 @@ impl Place {
         }
     }
 
-    /// The last committed record of the partition. Only to be asked by the one producer that may write there, after its
-    /// `init_transactions`.
+    /// The last committed record of the partition. Only to be called by the one producer that may write there, after
+    /// its `init_transactions`.
     ///
     /// # Errors
-    /// If it cannot be read before a deadline, or is not ours to understand.
+    /// If it cannot be read before a deadline, or is not one of ours.
     pub(super) fn read(&self, connection: &Connection) -> Result<Option<Committed>> {
         let failed = |why: KafkaError| self.failed(connection, "cannot read", why);
         let since = Instant::now();
@@ -146,7 +147,7 @@ impl Place {
             ("enable.auto.commit", "false"),
             ("isolation.level", "read_committed"),
             ("enable.partition.eof", "true"),
-            // The broker says at once that there is no more.
+            // The broker reports at once that there is no more.
             ("fetch.wait.max.ms", "1"),
             ("auto.offset.reset", "earliest"),
         ];
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn records_of_other_versions_and_of_others_are_refused() {
-        let place = Place { topic: "p".into(), partition: 3, key: "k".into() };
+        let place = ProgressRecord { topic: "p".into(), partition: 3, key: "k".into() };
         let generation = Generation { state: "s".into(), number: 7 };
         let record = Committed::new(&generation, Some(100));
         assert_eq!(place.understand(&record.to_json()).unwrap(), record);

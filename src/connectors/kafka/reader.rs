@@ -1,5 +1,4 @@
-//! Hands over what the fetching thread has taken from the client, and turns the client's events into what they mean for
-//! a partition.
+//! Hands over what the fetching thread has taken from the client, and handles the client's events for each partition.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,11 +8,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
-use super::batch::{Batch, Event};
+use super::batch::{FetchEvent, FetchedBatch};
 use super::connection::{Connection, MAY_DESCRIBE, denied};
 use super::discovery::{Discovery, Found};
 use super::feed::ClientFeed;
-use super::fetch::{Fetch, Figures};
+use super::fetch::{Fetch, FetchFigures};
 use super::lookup::{Bounds, Lookup, out_of_range};
 use super::partitions::Partitions;
 use super::source::{ANOTHER_TOPIC, Consuming, OnGap, assign, replaced};
@@ -21,10 +20,11 @@ use super::start::Range;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
 use crate::error::{Error, Result};
 
-/// How long to wait when nothing has arrived: short against a tick, long enough to cost an idle worker next to nothing.
+/// How long to wait when nothing has arrived: short compared with a tick, long enough to cost an idle worker next to
+/// nothing.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
 
-/// What a record counts against the budget on top of its bytes, so that empty records cannot make a poll endless.
+/// What a record counts against the budget besides its bytes, so that empty records cannot make a poll endless.
 const RECORD_OVERHEAD: usize = 64;
 
 /// One worker's partitions of a topic.
@@ -34,24 +34,24 @@ pub(super) struct Reader {
     consumer: Arc<BaseConsumer<Consuming>>,
     discovery: Discovery,
     fetch: Fetch,
-    /// What was fetched and is handed over next; a poll may end in the middle of it.
-    batch: Batch,
+    /// The fetched batch that is handed over next; a poll may end within it.
+    batch: FetchedBatch,
     /// Whether the source ends where its partitions ended at open.
     finite: bool,
     on_gap: OnGap,
-    /// Partitions of the topic, also those of other workers.
+    /// Partitions of the topic, including those of other workers.
     known: u32,
     partitions: Partitions,
-    /// Asks what there is of partitions that have lost something.
+    /// Looks up partitions that have lost records.
     lookup: Option<Lookup>,
-    /// A partition has lost something since then.
+    /// A partition has lost records since then.
     look_again: bool,
-    /// Gaps that were passed over before the client complained of them, if it ever did.
+    /// Gaps that were skipped before the client reported them, which it may never do.
     passed_early: usize,
 }
 
 impl Reader {
-    /// A reader of `ranges`, which `consumer` has been told to fetch; `known` is how many partitions the topic has.
+    /// A reader of `ranges`, which `consumer` was told to fetch; `known` is how many partitions the topic has.
     ///
     /// # Errors
     /// If the operating system gives us no thread.
@@ -71,7 +71,7 @@ impl Reader {
         let record_bytes_max = context.record_bytes_max;
         let feed = ClientFeed { consumer: Arc::clone(&consumer), record_bytes_max, replaced: false };
         let fetch = Fetch::start(&context.name, feed)?;
-        let batch = Batch::default();
+        let batch = FetchedBatch::default();
         Ok(Reader {
             context,
             connection,
@@ -94,7 +94,7 @@ impl Reader {
         self.consumer.context().topic_id.id()
     }
 
-    /// What is to be said of an error, if it is not got over.
+    /// The error to return for an error of the client, if it is not transient.
     fn failure(&mut self, error: KafkaError) -> Result<()> {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
@@ -128,7 +128,7 @@ impl Reader {
         })
     }
 
-    /// A partition, of which the client does not say which, has lost something: asks what there is of all of them.
+    /// A partition, which the client does not name, has lost records: looks up all of them.
     fn look(&mut self) -> Result<()> {
         if self.lookup.is_some() {
             self.look_again = true;
@@ -139,15 +139,14 @@ impl Reader {
         Ok(())
     }
 
-    /// Deals with partitions that have lost something, once it is known what.
+    /// Handles partitions that have lost records, once the look-up is done.
     fn found(&mut self, collector: &mut dyn Collector) -> Result<()> {
         let Some(lookup) = &self.lookup else { return Ok(()) };
         let Some(bounds) = lookup.answer()? else { return Ok(()) };
         self.lookup = None;
         let gone = bounds.iter().any(|bounds| bounds.wanted < bounds.first);
         let beyond = bounds.iter().any(|bounds| bounds.wanted > bounds.end);
-        // Where several have lost something, the first complaint is answered for all of them, and the others find
-        // nothing more to do.
+        // Where several have lost records, the first report is handled for all of them, and the others are no-ops.
         let nothing_new = !gone && !beyond && self.passed_early > 0;
         if self.on_gap == OnGap::Stop || beyond || !(gone || nothing_new) {
             return Err(out_of_range(&self.connection, &self.context.name, &bounds));
@@ -161,12 +160,12 @@ impl Reader {
         if std::mem::take(&mut self.look_again) { self.look() } else { Ok(()) }
     }
 
-    /// Goes on at `first` in a partition that has lost what comes before; says whether it has.
+    /// Continues at `first` in a partition that has lost earlier records; returns whether it did.
     fn skip(&mut self, partition: u32, first: i64, collector: &mut dyn Collector) -> Result<bool> {
         // By now it may have handed over more.
         let position = self.partitions.positions().find(|(other, _)| *other == partition);
         let Some((_, wanted)) = position.filter(|(_, position)| *position < first) else { return Ok(false) };
-        // Assigned anew: the client fetches no more of a partition that it has given up.
+        // Assigned anew: the client does not fetch a partition that it has given up.
         let topic = self.connection.topic.as_str();
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition.cast_signed());
@@ -233,7 +232,7 @@ impl Reader {
     }
 }
 
-/// Whether librdkafka passes over the batch that it complains of: going on would lose its records without a trace.
+/// Whether librdkafka skips the batch that it reports: continuing would lose its records silently.
 fn lossy(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -257,19 +256,19 @@ impl SourceReader for Reader {
         let mut drained = false;
         while spent < budget_bytes && !drained {
             match self.batch.next() {
-                Some(Event::Record { partition, offset, payload }) => {
+                Some(FetchEvent::Record { partition, offset, payload }) => {
                     spent += payload.bytes().len() + RECORD_OVERHEAD;
                     if self.partitions.record(partition, offset, payload, collector) {
                         let logs = &self.consumer.context().logs;
                         logs.warn("an offset was delivered twice; the second one was dropped");
                     }
                 }
-                Some(Event::EndOfLog { partition }) => self.partitions.end_of_log(partition, collector),
-                Some(Event::Failed(error)) => self.failure(error)?,
+                Some(FetchEvent::EndOfLog { partition }) => self.partitions.end_of_log(partition, collector),
+                Some(FetchEvent::Failed(error)) => self.failure(error)?,
                 None => drained = !self.fetch.refill(&mut self.batch)?,
             }
         }
-        if let Some(Figures { report, drained: before }) = figures {
+        if let Some(FetchFigures { report, drained: before }) = figures {
             self.partitions.report(&report.at(Instant::now()).partitions, drained && before, collector);
         }
         if self.finite && self.partitions.all_ended() {

@@ -4,7 +4,7 @@
 #[derive(Debug, Default)]
 pub(super) struct Rows {
     bytes: Vec<u8>,
-    /// Of each row, where its key ends and where it ends itself.
+    /// For each row, the end of its key and its own end.
     ends: Vec<(usize, usize)>,
     keyed: bool,
 }

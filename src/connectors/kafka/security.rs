@@ -1,4 +1,4 @@
-//! How client and broker convince each other of who they are, and whether others can read along: as configured, and in
+//! How client and broker authenticate each other, and whether others can read their connection: as configured, and in
 //! librdkafka's properties.
 
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use rdkafka::config::ClientConfig;
 use super::token::TokenFile;
 use crate::settings::Secret;
 
-/// What a connection to a broker is protected by.
+/// How a connection to a broker is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// Nothing.
+    /// Not at all.
     #[default]
     Plaintext,
     /// TLS.
@@ -51,14 +51,14 @@ impl Protocol {
     }
 }
 
-/// How a TLS connection is judged, and what the client shows.
+/// How a TLS connection is verified, and which certificate the client shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// A PEM file with the certificates that may sign a broker's. Default: those of the operating system.
     pub ca: Option<PathBuf>,
     /// The client's own certificate and its key, for brokers that ask for one. Default: none.
     pub certificate: Option<ClientCertificate>,
-    /// Whether the broker's certificate must be made out to the host name, or address, that is connected to. Default:
+    /// Whether the broker's certificate must be issued for the host name, or address, that is connected to. Default:
     /// yes.
     pub verify_hostname: bool,
 }
@@ -113,7 +113,7 @@ pub enum Sasl {
         /// The password.
         password: Secret,
     },
-    /// OAUTHBEARER: with a token that something else writes to a file, again and again.
+    /// OAUTHBEARER: with a token that another program writes to a file, and renews.
     Token(TokenFile),
 }
 
@@ -134,7 +134,7 @@ impl Security {
         config.set("security.protocol", self.protocol.property());
         let file = |path: &Path| path.to_string_lossy().into_owned();
         if self.protocol.is_tls() {
-            // Not the folder that OpenSSL was built for: in a build with an OpenSSL of its own nothing is there.
+            // Not the folder that OpenSSL was built for: in a build with a bundled OpenSSL nothing is there.
             config.set("ssl.ca.location", self.tls.ca.as_deref().map_or_else(|| "probe".to_owned(), file));
             let algorithm = if self.tls.verify_hostname { "https" } else { "none" };
             config.set("ssl.endpoint.identification.algorithm", algorithm);

@@ -13,7 +13,7 @@ use crate::connectors::sink::Delivery;
 use crate::settings::{Node, Secret, Section, Setting, Value};
 use crate::time::EventTime;
 
-/// Properties that a setting or the connector itself decides on, on both sides.
+/// Properties that a setting or the connector itself determines, on both sides.
 const OURS: &[&str] = &["bootstrap.servers", "metadata.broker.list", "allow.auto.create.topics", "log.queue"];
 
 /// Those of the sink, under all their names.
@@ -85,7 +85,7 @@ fn connection(section: &mut Section<'_>, reserved: &[&str], defaults: &[(&str, &
     let security = security::security(section);
     let properties = properties(section, reserved);
     let mut connection = Connection { brokers: String::new(), topic: String::new(), security, properties };
-    // librdkafka knows which properties there are and what they may be. Its text may quote a secret: only the name is
+    // librdkafka knows which properties there are and their ranges. Its text may quote a secret: only the name is
     // shown.
     let judged = connection.client("tidewatch", defaults, &[]).create_native_config();
     if let Err(KafkaError::ClientConfig(_, _, property, _)) = judged {

@@ -1,4 +1,4 @@
-//! The Kafka sink: what is configured, and opening one worker's producer.
+//! The Kafka sink: its configuration, and opening one worker's producer.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::connection::{Connection, refused};
 use super::exact::ExactWriter;
 use super::ledger::{Failure, Ledger};
 use super::logs::Logs;
-use super::progress::Place;
+use super::progress::ProgressRecord;
 use super::token::{self, TokenFile};
 use super::transactions::{Transacting, Transactions};
 use super::writer::Writer;
@@ -29,8 +29,8 @@ pub(super) const COMMIT_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
 
 /// Defaults that `properties` may override.
 pub(super) const DEFAULTS: &[(&str, &str)] = &[
-    // A broker that is down for less than this is ridden out: rows wait in the queue, and then the dataflow waits.
-    // librdkafka gives up after 5 minutes; to stop a dataflow costs its state, so more patience is cheaper.
+    // A broker that is down for less than this is tolerated: rows wait in the queue, and then the dataflow waits.
+    // librdkafka gives up after 5 minutes; stopping a dataflow costs its state, so more patience is cheaper.
     ("message.timeout.ms", "900000"),
     // The two bounds on rows that are not acknowledged yet, per worker: their number, and their size in KiB.
     ("queue.buffering.max.messages", "100000"),
@@ -39,20 +39,20 @@ pub(super) const DEFAULTS: &[(&str, &str)] = &[
     ("partitioner", "murmur2_random"),
 ];
 
-/// As much, for producers of transactions.
+/// The same for producers of transactions.
 pub(super) const DEFAULTS_IN_TRANSACTIONS: &[(&str, &str)] = &[
-    // A row that is not acknowledged by then ends the transaction, and both are tried again; must not be longer than
-    // the next one.
+    // A row that is not acknowledged by then ends the transaction, and both are retried; must not be longer than the
+    // next one.
     ("message.timeout.ms", "30000"),
-    // How long brokers let a transaction be open whose producer has died: for so long it holds back those who read
-    // committed rows, unless the next run ends it before.
+    // How long brokers keep a transaction open whose producer has died: it blocks readers of committed rows for so
+    // long, unless the next run ends it before.
     ("transaction.timeout.ms", "60000"),
     ("queue.buffering.max.messages", "100000"),
     ("queue.buffering.max.kbytes", "65536"),
     ("partitioner", "murmur2_random"),
 ];
 
-/// What the sink's promises rest on; `properties` may not set these.
+/// Properties that the sink's guarantees rest on; `properties` may not set these.
 pub(super) const FIXED: &[(&str, &str)] = &[
     // No repeats and no reordering from the producer's own retries; implies that all in-sync replicas acknowledge.
     ("enable.idempotence", "true"),
@@ -105,11 +105,11 @@ pub struct KafkaSink {
     pub compression: Compression,
     /// How long a row waits for others of its batch. Default: 5 ms.
     pub linger: Duration,
-    /// What is promised in a run with a state directory: exactly-once, in transactions (the default), or at-least-once.
+    /// The guarantee in a run with a state directory: exactly-once, in transactions (the default), or at-least-once.
     pub delivery: Delivery,
     /// The least time between two transactions of a shard. Default: 100 ms.
     pub commit_interval: Duration,
-    /// Where transactions record how far they are; a topic for this sink alone, with a partition per shard. Default:
+    /// The topic in which transactions record their progress; for this sink alone, with a partition per shard. Default:
     /// one that is created for the state directory.
     pub progress_topic: Option<String>,
 }
@@ -161,9 +161,9 @@ impl KafkaSink {
         let SinkContext { name, shard, shards, .. } = context;
         // For its errors: no broker, or no such topic.
         drop(self.writer(context)?);
-        let topic = self.progress_topic.clone().unwrap_or_else(|| Place::topic(generation, name));
+        let topic = self.progress_topic.clone().unwrap_or_else(|| ProgressRecord::topic(generation, name));
         let partition = i32::try_from(*shard).expect("shards have a limit");
-        let place = Place { topic, partition, key: format!("{}/{name}/{shard}", generation.state) };
+        let place = ProgressRecord { topic, partition, key: format!("{}/{name}/{shard}", generation.state) };
         place.ensure(&self.connection, name, *shards)?;
         let transactional_id = format!("tidewatch-{}-{name}-{shard}", generation.state);
         let config = self.client(context, DEFAULTS_IN_TRANSACTIONS, &[("transactional.id", &transactional_id)]);
@@ -190,7 +190,7 @@ impl SinkConnector for KafkaSink {
     }
 }
 
-/// What the client calls back, on the worker's thread while it polls.
+/// The client's callbacks, on the worker's thread while it polls.
 pub(super) struct Producing {
     pub(super) logs: Logs,
     ledger: Mutex<Ledger>,
@@ -198,7 +198,7 @@ pub(super) struct Producing {
 }
 
 impl Producing {
-    /// The account of what is delivered. The lock is never contended: only the worker's thread takes it.
+    /// The record of what is delivered. The lock is never contended: only the worker's thread takes it.
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }

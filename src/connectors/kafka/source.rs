@@ -1,4 +1,4 @@
-//! The Kafka source: what is configured, and opening one worker's share of it.
+//! The Kafka source: its configuration, and opening one worker's share of it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub(super) const FETCH_WAIT_MS: &str = "100";
 
 /// Defaults that `properties` may override.
 pub(super) const DEFAULTS: &[(&str, &str)] = &[
-    // librdkafka wants the name of a group even where, as here, none is joined and no offset is committed.
+    // librdkafka wants the name of a group even if, as here, none is joined and no offset is committed.
     ("group.id", "tidewatch"),
     ("fetch.wait.max.ms", FETCH_WAIT_MS),
     // Per partition and fetch. With many partitions per broker the sum is bounded by fetch.max.bytes (50 MiB).
@@ -44,14 +44,14 @@ pub(super) const DEFAULTS: &[(&str, &str)] = &[
     ("queued.min.messages", "100000"),
     // What is read ahead by one worker, over all its partitions, in KiB: the bound on memory.
     ("queued.max.messages.kbytes", "65536"),
-    // How long a full read-ahead keeps from fetching. It drains in far less than the default second, and then the
-    // worker starves: with 1000 ms a million 200-byte records took three times as long.
+    // How long a full read-ahead pauses fetching. It drains in far less than the default second, and then the worker
+    // starves: with 1000 ms a million 200-byte records took three times as long.
     ("fetch.queue.backoff.ms", "20"),
     // A flipped bit is an error and not a wrong answer; the check is a hardware instruction.
     ("check.crcs", "true"),
 ];
 
-/// What the reader's promises rest on; `properties` may not set these.
+/// Properties that the reader's guarantees rest on; `properties` may not set these.
 pub(super) const FIXED: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -74,13 +74,13 @@ pub enum Start {
     At(EventTime),
 }
 
-/// What becomes of a partition whose next record is gone: retention or somebody deleted it.
+/// What happens to a partition whose next record is gone: retention or somebody deleted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnGap {
-    /// The dataflow stops, and says which partition and offsets.
+    /// The dataflow stops, and reports the partition and the offsets.
     #[default]
     Stop,
-    /// It goes on with the first record that is there, says so in the log, and counts what is gone.
+    /// Reading continues with the first record that exists, logs that, and counts what is gone.
     Skip,
 }
 
@@ -103,7 +103,7 @@ pub struct KafkaSource {
     pub start: Start,
     /// Where reading ends.
     pub until: Until,
-    /// What if records are gone before they were read. Default: stop.
+    /// What happens if records are gone before they were read. Default: stop.
     pub on_gap: OnGap,
     /// How often to look for new partitions, which are then read from their beginning. Default: 30 s.
     pub discover_after: Duration,
@@ -166,7 +166,8 @@ impl SourceConnector for KafkaSource {
         let topic_id = consumer.context().topic_id.id();
         same_topic(connection, before, topic_id.as_deref(), known)?;
         let owned = (0..known).filter(|partition| context.owns(Partition(*partition)));
-        // One that came while nobody looked is read from its beginning, as if it had come while somebody did.
+        // A partition that was added while nobody looked is read from its beginning, as if it had been discovered at
+        // run time.
         let start = if before.is_empty() { self.start } else { Start::Earliest };
         let mut ranges = ranges(&consumer, connection, start, owned)?;
         ranges.iter_mut().try_for_each(|range| resume(connection, range, before))?;
@@ -198,31 +199,31 @@ impl SourceConnector for KafkaSource {
     }
 }
 
-/// How much one byte of gzip can decompress to.
+/// The greatest decompression ratio of gzip.
 const GZIP_RATIO: u64 = 1032;
 
-/// What one worker's client of `config` holds at most, if it reads `partitions`: what it reads ahead, and what a fetch
-/// of gzip decompresses to. The client bounds the first, and of the second only what is fetched.
+/// What one worker's client of `config` holds at most if it reads `partitions`: what it reads ahead, and what a fetch
+/// of gzip decompresses to. The client bounds the first, and the second only before decompression.
 fn memory(config: &ClientConfig, partitions: u32) -> (Bytes, Bytes) {
     let property = |name: &str, default: u64| config.get(name).and_then(|value| value.parse().ok()).unwrap_or(default);
     let ahead = property("queued.max.messages.kbytes", 0) * 1024;
-    // Brokers send one whole batch in any case, which their own default bounds.
+    // Brokers send at least one whole batch, which their own default bounds.
     let partition = property("fetch.message.max.bytes", 0).max(BATCH_BYTES_MAX);
     let fetch = (partition * u64::from(partitions)).min(property("fetch.max.bytes", FETCH_BYTES_MAX).max(partition));
     (Bytes(ahead), Bytes(fetch.saturating_mul(GZIP_RATIO)))
 }
 
-/// What brokers take as one batch, compressed, unless a topic's `max.message.bytes` says otherwise.
+/// The largest batch that brokers accept, compressed, unless a topic's `max.message.bytes` is set.
 const BATCH_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What librdkafka fetches from one broker at a time, compressed.
 const FETCH_BYTES_MAX: u64 = 50 * 1024 * 1024;
 
-/// What to do about a topic that is not the one that was read.
+/// The hint for a topic that is not the one that was read.
 pub(super) const ANOTHER_TOPIC: &str = "restore the topic; or, to read the one that is there now from its beginning, use a new state \
      directory (or --from-scratch)";
 
-/// Whether the topic, which has `id` and so many `partitions`, is the one that earlier runs read.
+/// Whether the topic, which has `id` and `partitions` partitions, is the one that earlier runs read.
 fn same_topic(connection: &Connection, before: &[KnownPartition], id: Option<&str>, partitions: u32) -> Result<()> {
     if let Some((was, now)) = before.iter().find_map(|known| known.identity.as_deref()).zip(id)
         && was != now
@@ -244,13 +245,13 @@ fn same_topic(connection: &Connection, before: &[KnownPartition], id: Option<&st
     Ok(())
 }
 
-/// The error of a topic that another one has come in the place of.
+/// The error of a topic that was replaced by another one.
 pub(super) fn replaced(connection: &Connection, when: &str, was: &str, now: &str) -> Error {
     let message = format!("{connection} was deleted and made anew {when}: its id was {was} and is {now}");
     Error::source(message).hint(ANOTHER_TOPIC)
 }
 
-/// Sets where a partition begins that an earlier run read, and where it ends if it ended then.
+/// Sets where a partition that an earlier run read begins, and where it ends if it ended then.
 fn resume(connection: &Connection, range: &mut Range, before: &[KnownPartition]) -> Result<()> {
     let Some(known) = before.iter().find(|known| known.partition == range.partition) else { return Ok(()) };
     let (from, next) = (known.from.cast_signed(), known.next.cast_signed());
@@ -269,7 +270,7 @@ fn resume(connection: &Connection, range: &mut Range, before: &[KnownPartition])
     Ok(())
 }
 
-/// Adds `partitions` to what `consumer` reads; the others go on undisturbed.
+/// Adds `partitions` to what `consumer` reads, without disturbing the others.
 pub(super) fn assign(
     consumer: &BaseConsumer<Consuming>,
     connection: &Connection,
@@ -286,7 +287,7 @@ pub(super) fn assign(
     consumer.incremental_assign(&list).map_err(failed)
 }
 
-/// What the client calls back, on the thread that polls it.
+/// The client's callbacks, on the thread that polls it.
 pub(super) struct Consuming {
     pub(super) logs: Logs,
     topic: String,

@@ -1,4 +1,4 @@
-//! Where each partition is read from, and up to where: looked up once, when a reader opens.
+//! The range of offsets that each partition is read in: looked up once, when a reader opens.
 //!
 //! Offsets are made concrete here, so that from then on a missing offset is an error and not a silent jump.
 
@@ -19,7 +19,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 /// The longest single question.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before a question that failed is asked again.
+/// How long to wait before a failed question is retried.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The part of a partition that is to be read.
@@ -35,7 +35,7 @@ pub(super) struct Range {
 /// The ranges of `partitions`, from `start` to the present end; waits for the cluster until a deadline.
 ///
 /// # Errors
-/// If the cluster does not say.
+/// If the cluster does not answer.
 pub(super) fn ranges(
     consumer: &BaseConsumer<Consuming>,
     connection: &Connection,
@@ -76,7 +76,7 @@ fn at(consumer: &BaseConsumer<Consuming>, topic: &str, partition: i32, millis: i
     })
 }
 
-/// Asks again until the deadline, or an answer that asking again does not change.
+/// Retries until the deadline, or until an answer that a retry does not change.
 pub(super) fn insist<T>(
     connection: &Connection,
     partition: u32,

@@ -1,7 +1,7 @@
-//! The client's own figures, once a second: how far each partition's log goes, and whether its broker answers.
+//! The client's statistics, once a second: how far each partition's log goes, and whether its broker answers.
 //!
-//! librdkafka says only once that a partition's end was reached. That an idle partition is *still* empty, and not
-//! merely cut off, is known from here: the last fetch ended at the end of the log and its broker answered lately.
+//! librdkafka reports only once that a partition's end was reached. That an idle partition is *still* empty, and not
+//! merely cut off, is known from here: the last fetch ended at the end of the log and its broker answered recently.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,26 +15,26 @@ pub(super) const INTERVAL_MS: &str = "1000";
 /// [`FETCH_WAIT_MS`](super::source::FETCH_WAIT_MS), so this is many answers missed.
 const SILENCE_MAX_US: i64 = 2_000_000;
 
-/// For how long figures say that a partition is empty: by then librdkafka has made newer ones, which are on their way,
-/// and records may have come.
+/// For how long statistics show that a partition is empty: after that librdkafka has made newer ones, which are in
+/// flight, and records may have come.
 const VALID: Duration = Duration::from_millis(1500);
 
-/// The client's figures at one moment.
+/// The client's statistics at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Report {
-    /// When they were made: they wait to be served, for as long as nobody polls the client.
+    /// When they were made: they wait to be served, for as long as the client is not polled.
     made: Instant,
     /// The partitions of the topic that have been fetched.
     pub(super) partitions: Vec<PartitionReport>,
 }
 
 impl Report {
-    /// What the client said at `made`.
+    /// The client's report at `made`.
     pub(super) fn new(made: Instant, partitions: Vec<PartitionReport>) -> Self {
         Report { made, partitions }
     }
 
-    /// The same, but figures that are too old at `now` call no partition empty.
+    /// The same, but statistics that are too old at `now` call no partition empty.
     pub(super) fn at(mut self, now: Instant) -> Self {
         if now.saturating_duration_since(self.made) > VALID {
             self.partitions.iter_mut().for_each(|partition| partition.empty = false);
@@ -43,7 +43,7 @@ impl Report {
     }
 }
 
-/// What is known of one partition.
+/// The statistics of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PartitionReport {
     /// Its number.
@@ -85,8 +85,8 @@ struct Partition {
     ls_offset: i64,
 }
 
-/// The partitions of `topic` in the JSON of a client that was made at `created`; partitions that were not fetched yet
-/// are left out.
+/// The partitions of `topic` in the JSON of a client that was created at `created`; partitions that were not fetched
+/// yet are omitted.
 pub(super) fn parse(json: &[u8], topic: &str, created: Instant) -> Result<Report, serde_json::Error> {
     let client: Client = serde_json::from_slice(json)?;
     let answers = |id: i32| {

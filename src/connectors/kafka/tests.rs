@@ -156,7 +156,7 @@ fn an_endless_reader_catches_up_goes_on_and_knows_its_lag() {
     place(&cluster, "logins", &[(0, Some("a")), (0, None), (0, Some(&"x".repeat(1001))), (0, Some(""))]);
     let mut seen = Seen::default();
     let mut reader = KafkaSource::new(connection.clone()).open(&source_context(0, 1)).unwrap();
-    // Again and again, from the statistics: an idle partition is known to be empty, not cut off.
+    // Repeatedly, from the statistics: an idle partition is known to be empty, not cut off.
     read_until(&mut *reader, &mut seen, |seen| (0..2).all(|p| seen.caught_up.get(&p).is_some_and(|n| *n >= 3)));
     assert_eq!(seen.records[&0], [(0, "a".to_owned()), (3, String::new())]);
     assert_eq!(seen.rejected, [(0, 1, 0, Reason::Malformed), (0, 2, 1001, Reason::TooLarge)]);
@@ -224,7 +224,7 @@ fn a_broker_that_is_down_is_waited_for_and_not_taken_for_an_empty_one() {
     let mut reader = KafkaSource::new(connection).open(&source_context(0, 1)).unwrap();
     read_until(&mut *reader, &mut seen, |seen| seen.caught_up.contains_key(&0));
     cluster.broker_down(1).unwrap();
-    // Whatever was said before the client noticed does not count.
+    // Reports from before the client noticed do not count.
     let down = Instant::now();
     read_until(&mut *reader, &mut seen, |_| down.elapsed() > Duration::from_secs(2));
     let said = seen.caught_up[&0];
@@ -240,7 +240,7 @@ fn a_broker_that_is_down_is_waited_for_and_not_taken_for_an_empty_one() {
 fn what_is_missing_is_named() {
     let (cluster, _connection) = cluster("logins", 1);
     let missing = Connection::new(cluster.bootstrap(), "lgoins");
-    // A port that nobody listens on.
+    // A port without listener.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nobody = Connection::new(format!("127.0.0.1:{port}"), "logins");
     let cases = [
@@ -248,7 +248,7 @@ fn what_is_missing_is_named() {
         (nobody, format!("cannot reach any broker of \"127.0.0.1:{port}\": ")),
     ];
     let start = Instant::now();
-    // Side by side, since each waits for its deadline.
+    // In parallel, since each waits for its deadline.
     thread::scope(|scope| {
         for (connection, part) in &cases {
             let says = move |error: Error, kind: ErrorKind| {

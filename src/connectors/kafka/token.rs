@@ -1,7 +1,8 @@
 //! The token with which a client logs in by OAUTHBEARER: read from a file, and read again before it expires.
 //!
-//! Whoever gets tokens from the identity provider writes the file anew in time; librdkafka asks for the next token when
-//! four fifths of the time of this one are over. The wall clock decides when a token is asked for, and nothing else.
+//! The program that gets tokens from the identity provider renews the file in time; librdkafka requests the next token
+//! when four fifths of the time of this one are over. The wall clock decides when a token is requested, and nothing
+//! else.
 
 use std::error::Error as StdError;
 use std::path::{Path, PathBuf};
@@ -14,10 +15,10 @@ use serde::Deserialize;
 use crate::settings::Secret;
 use crate::time::{Clock, SystemClock};
 
-/// For how long a token counts that does not say when it expires: the file is read again before that is over.
+/// For how long a token is valid that does not say when it expires: the file is read again before that is over.
 const OPAQUE_TOKEN_LIFE_MS: i64 = 300_000;
 
-/// The name of who logs in, if the token does not say: brokers take it from the token, not from here.
+/// The name of the client, if the token has none: brokers take it from the token, not from here.
 const NOBODY: &str = "tidewatch";
 
 /// A file that holds a token.
@@ -40,12 +41,12 @@ impl TokenFile {
         TokenFile { path: path.into() }
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The token that is in the file at `now`, and until when it counts.
+    /// The token in the file at `now`, and until when it is valid.
     ///
     /// # Errors
     /// One line that names the file and never quotes it: it cannot be read, holds no token, or one that has expired.
@@ -74,13 +75,13 @@ impl TokenFile {
     }
 }
 
-/// What a client hands to librdkafka when that asks for a token.
+/// The token that a client passes to librdkafka on request.
 pub(super) fn answer(file: Option<&TokenFile>) -> Result<OAuthToken, Box<dyn StdError>> {
     let file = file.ok_or("no token is configured")?;
     Ok(file.read(SystemClock.now_ms())?)
 }
 
-/// The claims of a JSON web token; `None` if it is none, and then only the broker can understand it.
+/// The claims of a JSON web token; `None` if it is not one, and then only the broker can understand it.
 fn claims(token: &str) -> Option<Claims> {
     let mut parts = token.split('.');
     let (_, payload) = (parts.next()?, parts.next()?);

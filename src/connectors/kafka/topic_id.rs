@@ -1,11 +1,11 @@
-//! Which topic it is that has the name: Kafka gives every topic an id of its own when it is created, so one that was
-//! deleted and created again is known from the one before it, whatever is in it.
+//! Identifies the topic that has the name: Kafka gives every topic an id of its own when it is created, so one that was
+//! deleted and created again is told from the previous one, whatever is in it.
 //!
-//! librdkafka knows the id and has no function that tells it to us, but its log of metadata does, whenever it learns an
-//! id or another one. The line is written before anything is fetched by the new id, and comes through the same queue as
-//! the records: so of brokers whose fetches go by id (Kafka 3.1 and newer) no record of the new topic ever arrives
-//! before it. Brokers before Kafka 2.8 have no ids. A test against a broker holds us to it: the line may read otherwise
-//! in another version of librdkafka.
+//! librdkafka knows the id and has no function that returns it, but its log of metadata has it, whenever the client
+//! learns an id or another one. The line is written before anything is fetched by the new id, and comes through the
+//! same queue as the records: so from brokers whose fetches go by id (Kafka 3.1 and newer) no record of the new topic
+//! ever arrives before it. Brokers before Kafka 2.8 have no ids. A test with a broker checks this: the line may be
+//! different in another version of librdkafka.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,27 +15,27 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 /// The part of librdkafka's log that has the line.
 const FACILITY: &str = "METADATA";
 
-/// How an id of nothing is written.
+/// How the id of nothing is written.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
-/// What is known of the topic of one client.
+/// The ids of the topic of one client.
 #[derive(Debug, Default)]
 pub(super) struct TopicId {
     known: Mutex<Known>,
-    /// Whether another one has come in its place: asked for every record.
+    /// Whether another topic has replaced it: checked for every record.
     replaced: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
-    /// The first that was heard of.
+    /// The first id that was seen.
     id: Option<String>,
-    /// Another one, which has come in its place.
+    /// The id of another topic that has replaced it.
     other: Option<String>,
 }
 
 impl TopicId {
-    /// Has the client of `config` write the lines that [`hear`](Self::hear) wants.
+    /// Makes the client of `config` write the lines that [`hear`](Self::hear) needs.
     pub(super) fn watch(config: &mut ClientConfig) {
         let debug = match config.get("debug") {
             Some(asked) => format!("{asked},metadata"),
@@ -61,17 +61,17 @@ impl TopicId {
         }
     }
 
-    /// The id of the topic that is read; `None` if the brokers have none, or said nothing yet.
+    /// The id of the topic that is read; `None` if the brokers have none, or have not sent one yet.
     pub(super) fn id(&self) -> Option<String> {
         self.known().id.clone()
     }
 
-    /// Whether another topic has come in its place.
+    /// Whether another topic has replaced it.
     pub(super) fn is_replaced(&self) -> bool {
         self.replaced.load(Ordering::Relaxed)
     }
 
-    /// The id of the topic that has come in its place, if one has.
+    /// The id of the topic that has replaced it, if there is one.
     pub(super) fn replaced_by(&self) -> Option<String> {
         self.known().other.clone()
     }
@@ -110,7 +110,7 @@ mod tests {
         id.hear("TOPIC", &line(NO_ID, "y"), "logins");
         assert_eq!(id.id(), None);
         hear(&line(NO_ID, "first_-9"));
-        // The client may forget a topic, and hear of it again.
+        // The client may forget a topic, and learn of it again.
         hear(&line(NO_ID, "first_-9"));
         assert_eq!((id.id().as_deref(), id.replaced_by()), (Some("first_-9"), None));
         assert!(!id.is_replaced());

@@ -1,8 +1,8 @@
 //! The producer of one shard: rows and the record of progress go out in one transaction.
 //!
-//! What fails is one of three things. A call that may be repeated is repeated. A transaction that cannot be completed
-//! is aborted, and its rows are sent again. If it is not known what became of it, the producer is replaced: the new one
-//! ends whatever was open, and the record of progress then says whether it was committed.
+//! There are three kinds of failure. A call that may be repeated is repeated. A transaction that cannot be completed is
+//! aborted, and its rows are sent again. If it is not known what happened to it, the producer is replaced: the new one
+//! ends the open transaction, and the record of progress then says whether it was committed.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::connection::{Connection, denied, refused};
 use super::logs::Logs;
-use super::progress::{Committed, Place};
+use super::progress::{Committed, ProgressRecord};
 use super::rows::Rows;
 use super::token::{self, TokenFile};
 use crate::connectors::sink::Generation;
@@ -29,61 +29,60 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long one call to abort takes at most.
 const ABORT_STEP: Duration = Duration::from_millis(500);
 
-/// How long a batch is tried. To stop a dataflow costs more than to wait for brokers that come back.
+/// How long a batch is retried. Stopping a dataflow costs more than waiting for brokers that come back.
 const GIVE_UP: Duration = Duration::from_secs(15 * 60);
 
-/// How long to wait before something is tried again.
+/// How long to wait before a retry.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 /// How long one wait for room in the producer's queue is; delivery reports end it early.
 const ROOM_WAIT: Duration = Duration::from_millis(10);
 
-/// Makes producers of one transactional id.
+/// Creates producers of one transactional id.
 pub(super) type MakeProducer = Box<dyn Fn() -> Result<BaseProducer<Transacting>, KafkaError> + Send>;
 
 /// A shard's producer, and what it has committed.
 pub(super) struct Transactions {
     connection: Connection,
     generation: Generation,
-    place: Place,
+    place: ProgressRecord,
     make: MakeProducer,
     producer: BaseProducer<Transacting>,
     committed: Option<Epoch>,
 }
 
-/// What became of an attempt.
+/// How an attempt failed.
 enum Failed {
-    /// The transaction is open or aborted, and not committed: the rows are to be sent again.
+    /// The transaction is open or aborted, and not committed: the rows have to be sent again.
     Again(String),
-    /// It is not known, or the producer is of no use any more.
+    /// It is unknown what happened, or the producer is unusable.
     Anew(String),
     /// It will never succeed.
     Never(Error),
 }
 
 impl Transactions {
-    /// Takes the place of whoever wrote the shard before: its open transaction is aborted, and it can commit nothing
-    /// more.
+    /// Fences the previous writer of the shard: its open transaction is aborted, and it can commit nothing more.
     ///
     /// # Errors
-    /// If the cluster cannot be reached or refuses, or a later generation has been here.
+    /// If the cluster cannot be reached or refuses, or a later generation has fenced this one.
     pub(super) fn open(
         connection: Connection,
         generation: Generation,
-        place: Place,
+        place: ProgressRecord,
         make: MakeProducer,
     ) -> Result<Self> {
         let producer = make().map_err(|why| refused(ErrorKind::Sink, &connection, why))?;
         let mut transactions = Transactions { connection, generation, place, make, producer, committed: None };
         let since = Instant::now();
-        // Also the record that tells older generations that their time is over.
+        // Also writes the record by which older generations notice that they are fenced.
         while let Err(failed) = transactions.take_over().and_then(|()| transactions.attempt(None)) {
             transactions.recover(failed, since, CALL_TIMEOUT)?;
         }
         Ok(transactions)
     }
 
-    /// The newest epoch of which all rows are committed.
+    /// The newest epoch whose rows are all committed.
     pub(super) fn committed(&self) -> Option<Epoch> {
         self.committed
     }
@@ -91,7 +90,7 @@ impl Transactions {
     /// Commits `batch`: the rows of epochs, the last of which is the greatest.
     ///
     /// # Errors
-    /// If it can never succeed, or has not for 15 minutes.
+    /// If it can never succeed, or has not succeeded for 15 minutes.
     pub(super) fn commit(&mut self, batch: &[(Epoch, Rows)]) -> Result<()> {
         let since = Instant::now();
         while let Err(failed) = self.attempt(Some(batch)) {
@@ -111,9 +110,7 @@ impl Transactions {
             };
             if since.elapsed() >= patience {
                 let message = format!("cannot commit to {} for {patience:?}", self.connection);
-                return Err(Error::sink(message)
-                    .because(why)
-                    .hint("check the brokers; the next run goes on from here"));
+                return Err(Error::sink(message).because(why).hint("check the brokers; the next run resumes here"));
             }
             self.producer.context().logs.warn(&format!("a transaction is tried again: {why}"));
             std::thread::sleep(RETRY_WAIT);
@@ -142,7 +139,7 @@ impl Transactions {
 
     /// Fences the predecessor, and reads what it committed.
     fn take_over(&mut self) -> Result<(), Failed> {
-        // A client that logs in with a token asks for it as soon as it is made, and waits for it in vain within a call.
+        // A client that logs in with a token requests it as soon as it is created, and cannot get it within a call.
         self.producer.poll(Duration::ZERO);
         self.call(|producer| producer.init_transactions(CALL_TIMEOUT))?;
         let before = self.place.read(&self.connection).map_err(|error| Failed::Anew(error.to_string()))?;
@@ -222,7 +219,7 @@ impl Transactions {
         Failed::Anew(error.to_string())
     }
 
-    /// Makes a call of the transactional interface, again and again while librdkafka says that this helps.
+    /// Calls the transactional interface, and repeats the call as long as librdkafka says that this helps.
     fn call(&self, call: impl Fn(&BaseProducer<Transacting>) -> Result<(), KafkaError>) -> Result<(), Failed> {
         let since = Instant::now();
         loop {
@@ -265,7 +262,7 @@ impl Transacting {
         self.undelivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Another attempt begins.
+    /// Starts another attempt.
     fn forget(&self) {
         *self.undelivered.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -1,4 +1,4 @@
-//! Hands rows to the producer, and says which epochs are acknowledged.
+//! Hands rows to the producer, and reports which epochs are acknowledged.
 //!
 //! The producer's queue is bounded. When it is full, `write` waits for room: that is the dataflow's back-pressure, and
 //! it lasts at most as long as librdkafka tries to deliver the oldest row.
@@ -17,7 +17,7 @@ use crate::time::Epoch;
 /// How long one wait for room in the queue is; delivery reports end it early.
 const ROOM_WAIT: Duration = Duration::from_millis(10);
 
-/// Rows between two looks at delivery reports while writing: they hold memory until they are looked at.
+/// Rows between two polls for delivery reports while writing: reports hold memory until they are polled.
 const ROWS_PER_LOOK: u32 = 4096;
 
 /// How long finishing waits for rows that were never sealed; sealed ones are durable by then.
@@ -36,7 +36,7 @@ impl Writer {
         Writer { connection, producer, unlooked: 0 }
     }
 
-    /// Takes in all delivery reports that are there.
+    /// Processes all available delivery reports.
     fn look(&mut self) -> Result<()> {
         self.unlooked = 0;
         let logs = &self.producer.context().logs;

@@ -8,7 +8,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BaselineState, Keys, Known, Measured};
+use super::{BaselineState, KeyStatistics, Keys, Measured};
 use crate::record::Record;
 use crate::state::key::{KEY_GROUPS, Key, key_group};
 use crate::state::snapshot::{Placement, SLICE_BYTES, Slot};
@@ -20,7 +20,7 @@ enum BaselineEntry<K, M> {
     /// Windows that end by it have been scored.
     Watermark(EventTime),
     /// The statistics of a key.
-    Known(K, Known),
+    Known(K, KeyStatistics),
     /// A window that waits for the watermark, and its measure.
     Held(M),
 }
@@ -81,7 +81,8 @@ impl BaselineSnapshots {
             return 0;
         }
         let place = Placement::Group(group as u64);
-        let write = |(key, known): (&K, &Known)| self.slot.give(place, &BaselineEntry::<_, ()>::Known(key, *known));
+        let write =
+            |(key, known): (&K, &KeyStatistics)| self.slot.give(place, &BaselineEntry::<_, ()>::Known(key, *known));
         keys.groups[group].iter().map(write).sum()
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::CANDIDATE_DEADLINE;
 use super::form::MeshEvent;
-use super::handshake::{Failure, Local};
+use super::handshake::{HandshakeFailure, Local};
 
 /// The pause after the first failed attempt; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -29,8 +29,8 @@ pub(super) fn run(
     loop {
         let event = match attempt(local, peer, address, deadline) {
             Ok(stream) => MeshEvent::Connected { peer, stream },
-            Err(Failure::Final(error)) => MeshEvent::Failed { id: None, error },
-            Err(Failure::Refused { reason, .. }) => MeshEvent::Unreachable { peer, reason },
+            Err(HandshakeFailure::Final(error)) => MeshEvent::Failed { id: None, error },
+            Err(HandshakeFailure::Refused { reason, .. }) => MeshEvent::Unreachable { peer, reason },
         };
         let again = matches!(event, MeshEvent::Unreachable { .. });
         if events.send(event).is_err() || !again || Instant::now() + pause >= deadline {
@@ -43,9 +43,9 @@ pub(super) fn run(
     }
 }
 
-fn attempt(local: &Local, peer: usize, address: &str, deadline: Instant) -> Result<TcpStream, Failure> {
+fn attempt(local: &Local, peer: usize, address: &str, deadline: Instant) -> Result<TcpStream, HandshakeFailure> {
     let stream = open(address, deadline)
-        .map_err(|error| Failure::Refused { claimed: None, reason: format!("cannot be reached: {error}") })?;
+        .map_err(|error| HandshakeFailure::Refused { claimed: None, reason: format!("cannot be reached: {error}") })?;
     local.connect(&stream, peer)?;
     Ok(stream)
 }

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::frame::Verdict;
-use super::handshake::{Failure, Local};
+use super::handshake::{HandshakeFailure, Local};
 use super::{CANDIDATE_DEADLINE, MeshConfig, connect, mesh_error, socket};
 use crate::error::{Error, Result};
 
@@ -286,8 +286,8 @@ impl<'a> Former<'a> {
             };
             let event = match local.accept(&stream, admit) {
                 Ok(peer) => MeshEvent::Admitted { id, peer, stream },
-                Err(Failure::Refused { claimed, reason }) => MeshEvent::Refused { id, claimed, reason },
-                Err(Failure::Final(error)) => MeshEvent::Failed { id: Some(id), error },
+                Err(HandshakeFailure::Refused { claimed, reason }) => MeshEvent::Refused { id, claimed, reason },
+                Err(HandshakeFailure::Final(error)) => MeshEvent::Failed { id: Some(id), error },
             };
             let _ = events.send(event);
         })?;

@@ -36,16 +36,16 @@ pub(super) struct Local {
 }
 
 /// How a handshake failed.
-pub(super) enum Failure {
+pub(super) enum HandshakeFailure {
     /// The other end is not, or not yet, one of us; says why. Another may come.
     Refused { claimed: Option<usize>, reason: String },
     /// The other end knows the secret, and we cannot work together.
     Final(Error),
 }
 
-impl Failure {
+impl HandshakeFailure {
     fn refused(claimed: Option<u32>, reason: impl Into<String>) -> Self {
-        Failure::Refused { claimed: claimed.map(|index| index as usize), reason: reason.into() }
+        HandshakeFailure::Refused { claimed: claimed.map(|index| index as usize), reason: reason.into() }
     }
 }
 
@@ -64,8 +64,8 @@ impl Local {
     }
 
     /// Greets process `peer` at the other end of a connection we opened.
-    pub fn connect(&self, stream: &TcpStream, peer: usize) -> Result<(), Failure> {
-        let refused = |reason: String| Failure::refused(None, reason);
+    pub fn connect(&self, stream: &TcpStream, peer: usize) -> Result<(), HandshakeFailure> {
+        let refused = |reason: String| HandshakeFailure::refused(None, reason);
         let broken = |error: std::io::Error| refused(describe(&error));
         prepare(stream).map_err(broken)?;
         let mut timed = Timed::new(stream, Instant::now() + CANDIDATE_DEADLINE);
@@ -89,12 +89,12 @@ impl Local {
             .verify_slice(&reply.mac)
             .map_err(|_| refused("uses another secret".to_string()))?;
         let member = MemberIdentity::decode(&reply.member).map_err(refused)?;
-        self.compare(&member, peer).map_err(Failure::Final)?;
+        self.compare(&member, peer).map_err(HandshakeFailure::Final)?;
         match reply.verdict {
             Verdict::Admitted => Ok(()),
             Verdict::Duplicate => Err(refused(format!("has another connection from a process {}", self.index))),
             Verdict::Mismatch => Err(refused("found a mismatch where we find none".to_string())),
-            Verdict::WrongIndex => Err(Failure::Final(
+            Verdict::WrongIndex => Err(HandshakeFailure::Final(
                 mesh_error(format!("process {peer} does not take this process for process {}", self.index))
                     .hint("every process needs the same addresses in the same order, and an index of its own"),
             )),
@@ -103,13 +103,13 @@ impl Local {
 
     /// Hears whoever is at the other end of a connection that came in. `admit` decides about an authenticated index,
     /// and what it admits is in the mesh once the reply is sent.
-    pub fn accept(&self, stream: &TcpStream, admit: impl FnOnce(usize) -> Verdict) -> Result<usize, Failure> {
-        let broken = |error: std::io::Error| Failure::refused(None, describe(&error));
+    pub fn accept(&self, stream: &TcpStream, admit: impl FnOnce(usize) -> Verdict) -> Result<usize, HandshakeFailure> {
+        let broken = |error: std::io::Error| HandshakeFailure::refused(None, describe(&error));
         prepare(stream).map_err(broken)?;
         let mut timed = Timed::new(stream, Instant::now() + CANDIDATE_DEADLINE);
-        let greeting = Greeting::read(&mut timed, Role::Connector).map_err(|r| Failure::refused(None, r))?;
+        let greeting = Greeting::read(&mut timed, Role::Connector).map_err(|r| HandshakeFailure::refused(None, r))?;
         let claimed = Some(greeting.from);
-        let refused = |reason: String| Failure::refused(claimed, reason);
+        let refused = |reason: String| HandshakeFailure::refused(claimed, reason);
         let broken = |error: std::io::Error| refused(describe(&error));
         let theirs = greeting.encode();
         let mine = self.greeting(Role::Listener, greeting.from)?.encode();
@@ -133,7 +133,7 @@ impl Local {
         let seal = self.seal(b"listener", &[&theirs, &mine], &[&proof.member, &[verdict as u8], &own]);
         let reply = Reply { verdict, member: own, mac: seal.finalize().into_bytes().into() }.encode();
         let sent = timed.write_all(&reply);
-        difference.map_err(Failure::Final)?;
+        difference.map_err(HandshakeFailure::Final)?;
         sent.map_err(broken)?;
         let to = greeting.to;
         match verdict {
@@ -143,9 +143,9 @@ impl Local {
         }
     }
 
-    fn greeting(&self, role: Role, to: u32) -> Result<Greeting, Failure> {
+    fn greeting(&self, role: Role, to: u32) -> Result<Greeting, HandshakeFailure> {
         let mut nonce = [0; _];
-        fill_random(&mut nonce).map_err(Failure::Final)?;
+        fill_random(&mut nonce).map_err(HandshakeFailure::Final)?;
         Ok(Greeting { role, from: self.index as u32, to, nonce })
     }
 

@@ -19,7 +19,7 @@ use crate::time::{Epoch, EventTime};
 pub(super) type Refused = Vec<(u32, Rejection)>;
 
 /// The partitions of one worker. Clones share them.
-pub(super) struct AdmissionGate<T: Decode>(Rc<RefCell<Partitions<T>>>);
+pub(super) struct AdmissionGate<T: Decode>(Rc<RefCell<OwnedPartitions<T>>>);
 
 impl<T: Decode> Clone for AdmissionGate<T> {
     fn clone(&self) -> Self {
@@ -27,17 +27,17 @@ impl<T: Decode> Clone for AdmissionGate<T> {
     }
 }
 
-struct Partitions<T: Decode> {
+struct OwnedPartitions<T: Decode> {
     options: T::Options,
     rules: TimeRules,
     /// The slot of the admission states.
     slot: Slot,
     /// The admission states at the checkpoint that the run resumes from.
     base: BTreeMap<u32, Admitted>,
-    owned: BTreeMap<u32, Owned<T>>,
+    owned: BTreeMap<u32, OwnedPartition<T>>,
 }
 
-struct Owned<T: Decode> {
+struct OwnedPartition<T: Decode> {
     /// Decodes the partition, if earlier records matter for that.
     decoder: T::Decoder,
     admission: Admission,
@@ -50,7 +50,7 @@ struct Owned<T: Decode> {
     before: VecDeque<(Epoch, Admitted)>,
 }
 
-impl<T: Decode> Owned<T> {
+impl<T: Decode> OwnedPartition<T> {
     fn keep(&self, partition: u32) -> Admitted {
         let decoder = self.decoder.state().unwrap_or_default();
         Admitted { partition, admission: self.admission.state().clone(), delays: self.delays.clone(), decoder }
@@ -71,7 +71,7 @@ pub(super) struct ChunkInfo {
 
 impl<T: Decode> AdmissionGate<T> {
     pub(super) fn new(options: T::Options, rules: TimeRules, slot: Slot, base: BTreeMap<u32, Admitted>) -> Self {
-        AdmissionGate(Rc::new(RefCell::new(Partitions { options, rules, slot, base, owned: BTreeMap::new() })))
+        AdmissionGate(Rc::new(RefCell::new(OwnedPartitions { options, rules, slot, base, owned: BTreeMap::new() })))
     }
 
     /// Adds a partition that the worker owns.
@@ -90,7 +90,7 @@ impl<T: Decode> AdmissionGate<T> {
             }
         };
         let (told, before) = (EventTime::MIN, VecDeque::new());
-        partitions.owned.insert(partition, Owned { decoder, admission, delays, next: 0, told, before });
+        partitions.owned.insert(partition, OwnedPartition { decoder, admission, delays, next: 0, told, before });
         resumed
     }
 
@@ -135,7 +135,7 @@ impl<T: Decode> AdmissionGate<T> {
 
     /// Everything before the epoch `next` is decided on; everything at all, if there is no next epoch.
     pub(super) fn complete_before(&self, next: Option<Epoch>) {
-        let Partitions { slot, owned, .. } = &mut *self.0.borrow_mut();
+        let OwnedPartitions { slot, owned, .. } = &mut *self.0.borrow_mut();
         // Where there is no next epoch, a snapshot of one before the last may still be due.
         let kept = owned.values().filter_map(|owned| owned.before.back()).map(|(epoch, _)| *epoch + 1).max();
         if let Some(due) = slot.due(next.or(kept).unwrap_or(Epoch::MAX)) {
@@ -161,8 +161,8 @@ impl<T: Decode> AdmissionGate<T> {
     }
 }
 
-impl<T: Decode> Partitions<T> {
-    fn owned(&mut self, partition: u32) -> &mut Owned<T> {
+impl<T: Decode> OwnedPartitions<T> {
+    fn owned(&mut self, partition: u32) -> &mut OwnedPartition<T> {
         self.owned.get_mut(&partition).expect("a partition joins at its owner before its records are sent on")
     }
 

@@ -108,12 +108,12 @@ pub(super) fn read<'s, T: Decode>(
         move |_frontiers| {
             let (_stage, _kept) = (name.enter(), &unopened);
             match reading.as_mut().map(SourceOperator::activate) {
-                Some(Next::Again(None)) => activator.activate(),
-                Some(Next::Again(Some(wait))) => activator.activate_after(wait),
+                Some(NextActivation::Again(None)) => activator.activate(),
+                Some(NextActivation::Again(Some(wait))) => activator.activate_after(wait),
                 // Dropping the capabilities is what ends the source.
-                Some(Next::Over) => reading = None,
+                Some(NextActivation::Over) => reading = None,
                 // Not after a failure: an epoch must not look complete when it is not.
-                Some(Next::Failed) | None => {}
+                Some(NextActivation::Failed) | None => {}
             }
         }
     });
@@ -127,7 +127,7 @@ struct Outputs {
 }
 
 /// What happens after an activation of the operator.
-enum Next {
+enum NextActivation {
     /// It runs again, at once or after a while.
     Again(Option<Duration>),
     /// The source is done.
@@ -241,20 +241,20 @@ impl<T: Decode> SourceOperator<T> {
         })
     }
 
-    fn activate(&mut self) -> Next {
+    fn activate(&mut self) -> NextActivation {
         if self.control.failed() {
-            return Next::Failed;
+            return NextActivation::Failed;
         }
         let waits = self.bound.as_mut().is_some_and(EpochBinder::release);
         if self.ending {
             // The writer wakes it when something is durable.
-            return if waits { Next::Again(Some(DURABLE_WAIT)) } else { Next::Over };
+            return if waits { NextActivation::Again(Some(DURABLE_WAIT)) } else { NextActivation::Over };
         }
         let announced = if self.announced { Ok(()) } else { self.announce() };
         let next = announced.and_then(|()| if self.replay.is_some() { self.replay() } else { self.read() });
         next.unwrap_or_else(|error| {
             self.control.fail(error);
-            Next::Failed
+            NextActivation::Failed
         })
     }
 
@@ -272,7 +272,7 @@ impl<T: Decode> SourceOperator<T> {
     }
 
     /// Reads what is available.
-    fn read(&mut self) -> Result<Next> {
+    fn read(&mut self) -> Result<NextActivation> {
         self.end_epoch(self.now());
         let began = Instant::now();
         let polled = self.poll()?;
@@ -297,25 +297,25 @@ impl<T: Decode> SourceOperator<T> {
                 self.capabilities.clear();
                 self.slot.settle(|slot| self.intake.keep(slot));
                 self.ending = true;
-                Next::Again(None)
+                NextActivation::Again(None)
             }
-            Polled::More => Next::Again(None),
-            Polled::Finished => Next::Again(Some(BACKPRESSURE_WAIT)),
-            Polled::Wait(wait) => Next::Again(Some(wait.min(self.ticker.until_next()))),
+            Polled::More => NextActivation::Again(None),
+            Polled::Finished => NextActivation::Again(Some(BACKPRESSURE_WAIT)),
+            Polled::Wait(wait) => NextActivation::Again(Some(wait.min(self.ticker.until_next()))),
         })
     }
 
     /// Replays the epochs of earlier generations, each from the records that were bound to it. A request to stop waits:
     /// half an epoch must not look like a whole one.
-    fn replay(&mut self) -> Result<Next> {
-        let Some(replay) = &mut self.replay else { return Ok(Next::Again(None)) };
+    fn replay(&mut self) -> Result<NextActivation> {
+        let Some(replay) = &mut self.replay else { return Ok(NextActivation::Again(None)) };
         let Some((epoch, bindings)) = replay.current() else {
             self.replay = None;
             self.go_live()?;
             let seconds = self.opened.elapsed().as_secs_f64();
             self.intake.metrics.replayed(self.opened.elapsed());
             tracing::info!(source = self.name, seconds, "the epochs of earlier runs are replayed");
-            return Ok(Next::Again(None));
+            return Ok(NextActivation::Again(None));
         };
         let begins = replay.begin();
         if begins {
@@ -335,11 +335,11 @@ impl<T: Decode> SourceOperator<T> {
         }
         self.send(began)?;
         if !self.intake.is_replayed(&bindings)? {
-            return Ok(Next::Again(wait));
+            return Ok(NextActivation::Again(wait));
         }
         self.close_epoch();
         self.replay.as_mut().expect("it is being replayed").done();
-        Ok(Next::Again(None))
+        Ok(NextActivation::Again(None))
     }
 
     /// Continues with what no run has read before.

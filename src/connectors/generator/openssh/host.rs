@@ -14,7 +14,7 @@ use super::super::GeneratorConfig;
 use super::super::random::{Random, RandomPurpose, private_address};
 use super::lines::{LineHead, Style};
 use super::plan::{Attempt, TRIED, attacks_of, cycle_start_ms, end_ms};
-use super::sessions::{Client, PlannedLine, SshSession};
+use super::sessions::{PlannedLine, SshClient, SshSession};
 use super::{LogLine, ORDINARY_FAILURES_MAX, ORDINARY_GAP, host_name};
 use crate::time::{EventTime, millis};
 
@@ -178,7 +178,7 @@ impl HostLog {
             0..70 => {
                 let service = rank.is_multiple_of(5);
                 let user = if service { SERVICES[rank as usize / 5 % 4] } else { PEOPLE[rank as usize % 20] };
-                let client = Client { user, ip: private_address(rank).into(), port };
+                let client = SshClient { user, ip: private_address(rank).into(), port };
                 let by_key = service || rank.is_multiple_of(3);
                 // An address fails on one host only, so that this host alone can keep count.
                 let mistypes = !by_key && rank % hosts == u64::from(self.host) && random.below(4) == 0;
@@ -194,7 +194,7 @@ impl HostLog {
                 let fails = kind < 93 && self.may_fail(ip, now_ms);
                 let mut session = SshSession { random, said, now_ms, pid };
                 if fails {
-                    session.stray(Client { user, ip: ip.into(), port });
+                    session.stray(SshClient { user, ip: ip.into(), port });
                 } else {
                     session.probe(ip.into(), port);
                 }

@@ -25,7 +25,7 @@ pub(super) struct SshSession<'a> {
 
 /// Who comes from where.
 #[derive(Clone, Copy)]
-pub(super) struct Client<'a> {
+pub(super) struct SshClient<'a> {
     pub user: &'a str,
     pub ip: IpAddr,
     pub port: u64,
@@ -45,8 +45,8 @@ impl SshSession<'_> {
     }
 
     /// `failures` wrong passwords, at most 3, in less than 10 s.
-    pub fn failures(&mut self, client: Client<'_>, known: bool, failures: u64) {
-        let Client { user, ip, port } = client;
+    pub fn failures(&mut self, client: SshClient<'_>, known: bool, failures: u64) {
+        let SshClient { user, ip, port } = client;
         let (invalid, of_user) = if known { ("", format!("  user={user}")) } else { ("invalid user ", String::new()) };
         if !known {
             self.sshd(format!("Invalid user {user} from {ip} port {port}"));
@@ -69,7 +69,7 @@ impl SshSession<'_> {
 
     /// A guess of an attacker: failures and the end of the connection, or a success. Takes less than 15 s.
     pub fn attempt(&mut self, attempt: &Attempt, port: u64) {
-        let client = Client { user: &attempt.user, ip: attempt.source_ip, port };
+        let client = SshClient { user: &attempt.user, ip: attempt.source_ip, port };
         if attempt.succeeds {
             self.accepted(client, "password", "");
             self.pass(2_000, 9_000);
@@ -78,7 +78,7 @@ impl SshSession<'_> {
         }
         self.failures(client, attempt.known_user(), attempt.failures);
         self.pass(50, 1_500);
-        let Client { user, ip, port } = client;
+        let SshClient { user, ip, port } = client;
         let whose = if attempt.known_user() { "authenticating" } else { "invalid" };
         if attempt.failures == 3 {
             self.sshd(format!(
@@ -89,8 +89,8 @@ impl SshSession<'_> {
         }
     }
 
-    fn accepted(&mut self, client: Client<'_>, method: &str, tail: &str) {
-        let Client { user, ip, port } = client;
+    fn accepted(&mut self, client: SshClient<'_>, method: &str, tail: &str) {
+        let SshClient { user, ip, port } = client;
         self.sshd(format!("Accepted {method} for {user} from {ip} port {port} ssh2{tail}"));
         self.pass(1, 40);
         self.sshd(format!("pam_unix(sshd:session): session opened for user {user}(uid={}) by (uid=0)", uid(user)));
@@ -98,8 +98,8 @@ impl SshSession<'_> {
         self.say("systemd-logind", Some(612), format!("New session {} of user {user}.", self.pid));
     }
 
-    fn logout(&mut self, client: Client<'_>) {
-        let Client { user, ip, port } = client;
+    fn logout(&mut self, client: SshClient<'_>) {
+        let SshClient { user, ip, port } = client;
         self.sshd(format!("Received disconnect from {ip} port {port}:11: disconnected by user"));
         self.sshd(format!("Disconnected from user {user} {ip} port {port}"));
         self.sshd(format!("pam_unix(sshd:session): session closed for user {user}"));
@@ -113,7 +113,7 @@ impl SshSession<'_> {
     }
 
     /// An ordinary login, after `mistypes` wrong passwords, for at most `stay_ms`.
-    pub fn login(&mut self, client: Client<'_>, by_key: bool, mistypes: u64, stay_ms: u64) {
+    pub fn login(&mut self, client: SshClient<'_>, by_key: bool, mistypes: u64, stay_ms: u64) {
         if mistypes > 0 {
             self.failures(client, true, mistypes);
             self.pass(500, 4_000);
@@ -173,9 +173,9 @@ impl SshSession<'_> {
     }
 
     /// Someone on the internet who tries one user once.
-    pub fn stray(&mut self, client: Client<'_>) {
+    pub fn stray(&mut self, client: SshClient<'_>) {
         self.failures(client, false, 1);
-        let Client { user, ip, port } = client;
+        let SshClient { user, ip, port } = client;
         self.pass(50, 1_500);
         self.sshd(format!("Connection closed by invalid user {user} {ip} port {port} [preauth]"));
     }

@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use super::super::batch::{BATCH_BYTES, Event, Payload};
+use super::super::batch::{BATCH_BYTES, FetchEvent, Payload};
 use super::super::statistics::PartitionReport;
 use super::*;
 
@@ -19,7 +19,7 @@ const RECORDS_MAX: u64 = (BATCH_BYTES / RECORD.len()) as u64 + 1;
 enum Step {
     Record(Vec<u8>),
     EndOfLog,
-    /// Figures come in; `i64` is the end of the log.
+    /// Statistics come in; `i64` is the end of the log.
     Figures(i64),
     Panic,
 }
@@ -47,15 +47,15 @@ impl Script {
 }
 
 impl Feed for Script {
-    fn next(&mut self, wait: Duration, take: impl FnOnce(Event<'_>)) -> Next {
+    fn next(&mut self, wait: Duration, take: impl FnOnce(FetchEvent<'_>)) -> Next {
         // Not held while the event is handed over, which may wait.
         let step = self.steps.lock().unwrap().pop_front();
         match step {
             Some(Step::Record(bytes)) => {
-                take(Event::Record { partition: 0, offset: self.offset, payload: Payload::Whole(&bytes) });
+                take(FetchEvent::Record { partition: 0, offset: self.offset, payload: Payload::Whole(&bytes) });
                 self.offset += 1;
             }
-            Some(Step::EndOfLog) => take(Event::EndOfLog { partition: 0 }),
+            Some(Step::EndOfLog) => take(FetchEvent::EndOfLog { partition: 0 }),
             Some(Step::Figures(end)) => {
                 self.end = Some(end);
                 return Next::Own;
@@ -79,9 +79,9 @@ impl Feed for Script {
 struct Endless(Arc<AtomicU64>);
 
 impl Feed for Endless {
-    fn next(&mut self, _: Duration, take: impl FnOnce(Event<'_>)) -> Next {
+    fn next(&mut self, _: Duration, take: impl FnOnce(FetchEvent<'_>)) -> Next {
         let offset = self.0.fetch_add(1, Ordering::Relaxed).cast_signed();
-        take(Event::Record { partition: 0, offset, payload: Payload::Whole(&RECORD) });
+        take(FetchEvent::Record { partition: 0, offset, payload: Payload::Whole(&RECORD) });
         Next::Event
     }
 
@@ -103,20 +103,20 @@ fn wait_for<T>(mut what: impl FnMut() -> Option<T>) -> T {
 
 /// The next batch as text, one word per event.
 fn next_batch(fetch: &mut Fetch) -> String {
-    let mut batch = Batch::default();
+    let mut batch = FetchedBatch::default();
     wait_for(|| fetch.refill(&mut batch).unwrap().then_some(()));
     let mut said = Vec::new();
     while let Some(event) = batch.next() {
         said.push(match event {
-            Event::Record { offset, payload, .. } => format!("{offset}:{}", payload.bytes().len()),
-            Event::EndOfLog { .. } => "end".to_owned(),
-            Event::Failed(error) => error.to_string(),
+            FetchEvent::Record { offset, payload, .. } => format!("{offset}:{}", payload.bytes().len()),
+            FetchEvent::EndOfLog { .. } => "end".to_owned(),
+            FetchEvent::Failed(error) => error.to_string(),
         });
     }
     said.join(" ")
 }
 
-/// The newest figures: the end of the log, and whether all before them was handed over.
+/// The newest statistics: the end of the log, and whether all before them was handed over.
 fn figures(fetch: &Fetch) -> Option<(i64, bool)> {
     fetch.figures().map(|figures| (figures.report.partitions[0].end, figures.drained))
 }
@@ -135,11 +135,11 @@ fn a_worker_that_does_not_read_holds_the_thread_back_and_nothing_is_lost() {
     thread::sleep(Duration::from_millis(50));
     assert_eq!(count(), held, "the thread waits");
 
-    let (mut batch, mut offset) = (Batch::default(), 0);
+    let (mut batch, mut offset) = (FetchedBatch::default(), 0);
     for _ in 0..3 * BATCHES_AHEAD {
         wait_for(|| fetch.refill(&mut batch).unwrap().then_some(()));
         while let Some(event) = batch.next() {
-            assert_eq!(event, Event::Record { partition: 0, offset, payload: Payload::Whole(&RECORD) });
+            assert_eq!(event, FetchEvent::Record { partition: 0, offset, payload: Payload::Whole(&RECORD) });
             offset += 1;
         }
     }
@@ -180,7 +180,7 @@ fn the_end_of_a_log_comes_after_its_records_and_figures_after_all_of_both() {
     ]);
     let mut fetch = Fetch::start("logins", script.clone()).unwrap();
     assert_eq!(wait_for(|| figures(&fetch)), (2, true), "the newest alone");
-    let mut batch = Batch::default();
+    let mut batch = FetchedBatch::default();
     assert!(fetch.refill(&mut batch).unwrap(), "what was before the figures is there already");
     fetch.emptied.send(batch).unwrap();
     script.add(Step::Record(vec![0; 30]));
@@ -240,9 +240,9 @@ fn a_panic_of_the_thread_is_an_error_of_the_reader_after_what_came_before() {
     let script = Script::of([Step::Record(vec![0; BATCH_BYTES]), Step::Record(vec![0; 10]), Step::Panic]);
     let mut fetch = Fetch::start("logins", script).unwrap();
     assert_eq!(next_batch(&mut fetch), format!("0:{BATCH_BYTES}"));
-    let error = wait_for(|| fetch.refill(&mut Batch::default()).err());
+    let error = wait_for(|| fetch.refill(&mut FetchedBatch::default()).err());
     assert_eq!(error.kind(), ErrorKind::Internal);
     let text = error.to_string();
     assert!(text.contains("source \"logins\" has ended") && text.contains("as the test wants it"), "{text}");
-    assert!(fetch.refill(&mut Batch::default()).is_err(), "and it stays one");
+    assert!(fetch.refill(&mut FetchedBatch::default()).is_err(), "and it stays one");
 }

@@ -6,7 +6,7 @@ use crate::connectors::kafka::security::{ClientCertificate, Mechanism, Protocol,
 use crate::connectors::kafka::token::TokenFile;
 use crate::settings::{Secret, Section, Setting, Value, regular};
 
-/// Properties of librdkafka, and the setting that each of them is to be given as.
+/// Properties of librdkafka, and the setting to use for each of them instead.
 pub(super) const SETTINGS: &[(&str, &str)] = &[
     ("security.protocol", "security"),
     ("ssl.ca.location", "tls.ca"),
@@ -37,12 +37,12 @@ const MECHANISMS: &[(&str, Option<By>)] = &[
     ("OAUTHBEARER", Some(By::Token)),
 ];
 
-/// How the client of the section is connected.
+/// How the client of the section connects.
 pub(super) fn security(section: &mut Section<'_>) -> Security {
     let names = Protocol::NAMES.iter().map(|(name, protocol)| (*name, Some(*protocol))).collect::<Vec<_>>();
     let written = section.node("security").is_some();
     let protocol = section.choice("security", &names, None);
-    // What was meant by one that is faulty is not known, so nothing is said against the rest.
+    // The meaning of a faulty one is unknown, so the rest is not checked.
     let excluded = |is: fn(Protocol) -> bool| if written { protocol.is_some_and(|p| !is(p)) } else { true };
     let (no_tls, no_sasl) = (excluded(Protocol::is_tls), excluded(Protocol::is_sasl));
     if no_tls && section.node("tls").is_some() {
@@ -111,7 +111,7 @@ fn sasl(mut section: Section<'_>) -> Option<Sasl> {
             section.required::<TokenFile>("token").map(Sasl::Token)
         }
         None => {
-            // Not faults: which of them belong there is not known.
+            // Not faults: which of them belong there is unknown.
             for key in ["user", "password", "token"] {
                 section.node(key);
             }

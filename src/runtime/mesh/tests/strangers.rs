@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::Shutdown;
 
 use super::super::frame::{Greeting, Role};
-use super::super::handshake::{Failure, Local};
+use super::super::handshake::{HandshakeFailure, Local};
 use super::*;
 
 /// What the log says of those who neither proved nor disproved themselves.
@@ -83,7 +83,7 @@ fn the_cluster_forms_among_strangers_and_logs_each_once() {
     // Once process 1 is in, nobody else can be.
     let (stream, own) = knock(&configs[0].addresses[0]);
     match Local::new(&configs[1]).connect(&stream, 0) {
-        Err(Failure::Refused { reason, .. }) => assert!(reason.contains("another connection"), "{reason}"),
+        Err(HandshakeFailure::Refused { reason, .. }) => assert!(reason.contains("another connection"), "{reason}"),
         _ => panic!("two processes with one index"),
     }
     others.push((stream, own, "claims index 1, which is connected already"));
