@@ -3,17 +3,20 @@
 
 use tidewatch::prelude::*;
 
-/// One authentication event, as a line of JSON. All fields must be there.
+/// One authentication event, as a line of JSON. What the dataflow does not need may be absent.
 #[derive(Event)]
 struct AuthEvent {
     #[event(time)]
     ts: EventTime,
+    #[event(default)]
     host: Ignored<Text>,
     src_ip: Text,
     user: Text,
+    #[event(default)]
     action: Ignored<Text>,
     outcome: Outcome,
     bytes: u32,
+    #[event(default)]
     message: Ignored<Text>,
 }
 
@@ -57,10 +60,18 @@ pub struct Params {
     failures_min: u64,
 }
 
+/// An address that a host writes as IPv6 although it is IPv4 (`::ffff:192.0.2.1`), as IPv4: it is one address, and one key.
+fn unmapped(address: &Text) -> Text {
+    match address.strip_prefix("::ffff:").filter(|rest| rest.contains('.')) {
+        Some(rest) => Text::from(rest),
+        None => address.clone(),
+    }
+}
+
 pub fn auth_windows(flow: &Flow, params: &Params) -> Result<()> {
     let events = flow.source::<AuthEvent>("events")?;
     let windows = events
-        .key_by(|event| event.src_ip.clone())
+        .key_by(|event| unmapped(&event.src_ip))
         .window("per-address", Tumbling::of(params.window))
         .aggregate((
             Count,

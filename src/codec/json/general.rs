@@ -1,7 +1,8 @@
 //! The general parser: any order, spacing and spelling of a JSON object, and the reasons for refusing what is none.
 //!
 //! It alone decides what is a record. `serde_json` does the work; added are the limit on nesting inside fields that the
-//! record does not declare, the refusal of arrays (which serde would take for a struct) and the name of the field at fault.
+//! record does not declare, the refusal of arrays (which serde would take for a struct), integers that are written as fractions, and
+//! the name of the field at fault.
 
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -22,7 +23,47 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Rejection> {
     if !start.is_empty() && !start.starts_with('{') {
         return Err(Rejection::new(Reason::Malformed, "not a JSON object: it does not start with `{`"));
     }
-    serde_json::from_str(text).map_err(|e| refusal(text, &e))
+    serde_json::from_str(text).or_else(|error| decode_integers(text, error))
+}
+
+/// How many numbers of one record may be integers that are written with a point or an exponent.
+const INTEGERS_MAX: usize = 64;
+
+/// Numbers beyond this are not exact where they are written with a point or an exponent.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Decodes a record in which integers are written as `1.0` or `1.7e12`, which is the same number in JSON, and to serde another type; or
+/// says what `error` is.
+#[cold]
+fn decode_integers<T: DeserializeOwned>(text: &str, error: serde_json::Error) -> Result<T, Rejection> {
+    let (mut rewritten, mut refused) = (text.to_owned(), error);
+    for _ in 0..INTEGERS_MAX {
+        let Some((start, end, integer)) = integer_at(&rewritten, &refused) else { break };
+        rewritten.replace_range(start..end, &integer);
+        match serde_json::from_str(&rewritten) {
+            Ok(record) => return Ok(record),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refusal(&rewritten, &refused))
+}
+
+/// The place of a number that is refused because it is written as a fraction although it is an integer, and how that is written.
+fn integer_at(text: &str, error: &serde_json::Error) -> Option<(usize, usize, String)> {
+    if error.classify() != Category::Data || !error.to_string().starts_with("invalid type: floating point") {
+        return None;
+    }
+    let end = offset(text, error.line(), error.column());
+    let number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    let start = end - text.as_bytes()[..end].iter().rev().take_while(|byte| number(byte)).count();
+    let value: f64 = text.get(start..end)?.parse().ok()?;
+    (value.fract() == 0.0 && value.abs() <= EXACT_MAX).then(|| (start, end, format!("{}", value as i64)))
+}
+
+/// Where in `text` the place is that an error names.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let line_at = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
+    line_at.saturating_add(column).min(text.len())
 }
 
 #[cold]
@@ -48,8 +89,7 @@ fn path_at(text: &str, line: usize, column: usize) -> String {
         Object(&'t str),
         Array(usize),
     }
-    let line_at = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum::<usize>();
-    let end = line_at.saturating_add(column).min(text.len());
+    let end = offset(text, line, column);
     let bytes = &text.as_bytes()[..end];
     let (mut levels, mut is_key, mut at) = (Vec::new(), false, 0);
     while let Some(byte) = bytes.get(at) {

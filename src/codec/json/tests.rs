@@ -327,3 +327,48 @@ fn struct_attributes_and_raw_names_reach_json() {
     assert_eq!(decode::<Empty>("{\"a\":1}"), Ok(Empty {}));
     assert!(decode::<Empty>("}").is_err());
 }
+
+#[test]
+fn an_integer_may_be_written_as_a_fraction() {
+    #[derive(Event)]
+    struct Counted {
+        #[event(time)]
+        at: EventTime,
+        bytes: u32,
+        ratio: f64,
+        list: Vec<u8>,
+    }
+    let read = |text: &str| decode::<Counted>(text).map(|c| (c.at.millis(), c.bytes, c.ratio, c.list));
+    let right = Ok((1_777_636_800_000, 1, 1.0, vec![1, 20]));
+    assert_eq!(read(r#"{"at":1777636800000.0,"bytes":1.0,"ratio":1.0,"list":[1.0,2e1]}"#), right);
+    assert_eq!(read("{\n\"list\": [1e0, 2E+1],\n\"ratio\": 1,\n\"bytes\": 10e-1,\n\"at\": 1.7776368e12 }"), right);
+    for (text, field) in [
+        (r#"{"at":1777636800000.5,"bytes":1,"ratio":1,"list":[]}"#, "field `at`: invalid type: floating point"),
+        (r#"{"at":1,"bytes":1.5,"ratio":1,"list":[]}"#, "field `bytes`"),
+        (r#"{"at":1,"bytes":5e9,"ratio":1,"list":[]}"#, "field `bytes`: invalid value"),
+        (r#"{"at":1,"bytes":1.0,"ratio":1,"list":[1.0,-1.0]}"#, "field `list[1]`: invalid value"),
+        (r#"{"at":1e17,"bytes":1,"ratio":1,"list":[]}"#, "field `at`: invalid type: floating point"),
+    ] {
+        let refused = read(text).unwrap_err();
+        assert!(refused.detail.starts_with(field), "{text}: {}", refused.detail);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_field_wherever_it_is() {
+    #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+    struct Inner {
+        deep: Vec<u8>,
+    }
+    #[derive(Event)]
+    struct Outer {
+        first: u8,
+        inner: Inner,
+    }
+    let says = |text: &str| decode::<Outer>(text).unwrap_err().detail;
+    assert!(says(r#"{"first":"x","inner":{"deep":[]}}"#).starts_with("field `first`: invalid type"));
+    assert!(says(r#"{ "more" : [{"a":"]"}], "first":1, "inner" : {"x":"\"{", "deep" : [1, 2, "y"]}}"#).starts_with("field `inner.deep[2]`"));
+    assert!(says("{\n\"first\":1,\n\"inner\":{\n\"deep\":[300]}}").starts_with("field `inner.deep[0]`"));
+    assert!(says(r#"{"first":1,"inner":{}}"#).starts_with("field `inner`: missing field `deep`"));
+    assert!(says(r#"{"first":1}"#).starts_with("missing field `inner`"));
+}
