@@ -367,7 +367,10 @@ fn a_refusal_names_the_field_wherever_it_is() {
     }
     let says = |text: &str| decode::<Outer>(text).unwrap_err().detail;
     assert!(says(r#"{"first":"x","inner":{"deep":[]}}"#).starts_with("field `first`: invalid type"));
-    assert!(says(r#"{ "more" : [{"a":"]"}], "first":1, "inner" : {"x":"\"{", "deep" : [1, 2, "y"]}}"#).starts_with("field `inner.deep[2]`"));
+    assert!(
+        says(r#"{ "more" : [{"a":"]"}], "first":1, "inner" : {"x":"\"{", "deep" : [1, 2, "y"]}}"#)
+            .starts_with("field `inner.deep[2]`")
+    );
     assert!(says("{\n\"first\":1,\n\"inner\":{\n\"deep\":[300]}}").starts_with("field `inner.deep[0]`"));
     assert!(says(r#"{"first":1,"inner":{}}"#).starts_with("field `inner`: missing field `deep`"));
     assert!(says(r#"{"first":1}"#).starts_with("missing field `inner`"));
