@@ -10,6 +10,8 @@
 mod answers;
 #[path = "kafka_broker/broker.rs"]
 mod broker;
+#[path = "kafka_broker/compressed.rs"]
+mod compressed;
 #[path = "kafka_broker/faults.rs"]
 mod faults;
 #[path = "kafka_broker/input.rs"]
@@ -20,6 +22,10 @@ mod outages;
 mod program;
 #[path = "kafka_broker/reading.rs"]
 mod reading;
+#[path = "kafka_broker/recreated.rs"]
+mod recreated;
+#[path = "kafka_broker/secure.rs"]
+mod secure;
 #[path = "kafka_broker/stopping.rs"]
 mod stopping;
 #[path = "kafka_broker/topics.rs"]

@@ -70,6 +70,9 @@ pub struct Joined {
     pub label: String,
     /// The offset from which on it is read.
     pub from: u64,
+    /// What tells it from another one that came in its place, if the source knows something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
 }
 
 /// What one worker's source read in one epoch. An epoch in which nothing changed is not bound: it can be left out.
@@ -96,6 +99,8 @@ pub struct Position {
     pub phase: Phase,
     /// Events before it come too late.
     pub floor: EventTime,
+    /// What tells it from another one that came in its place, if the source knows something.
+    pub identity: Option<String>,
 }
 
 /// How far a partition was decoded and decided on at a checkpoint.
@@ -162,14 +167,16 @@ pub struct KnownPartition {
     pub next: u64,
     /// Whether it ended there: nothing after that belongs to it.
     pub ended: bool,
+    /// What tells it from another one that came in its place, if the source knew something.
+    pub identity: Option<String>,
 }
 
 impl SourceHistory {
     /// The partitions that it speaks of, by number.
     pub fn partitions(&self) -> Vec<KnownPartition> {
         let at_checkpoint = |position: &Position| {
-            let Position { partition, label, next, phase, .. } = position.clone();
-            (partition, KnownPartition { partition, label, from: next, next, ended: phase == Phase::Ended })
+            let Position { partition, label, next, phase, identity, .. } = position.clone();
+            (partition, KnownPartition { partition, label, from: next, next, ended: phase == Phase::Ended, identity })
         };
         let mut known: BTreeMap<u32, KnownPartition> = self.base.positions.values().map(at_checkpoint).collect();
         let bindings = self.epochs.values().flat_map(BTreeMap::values);
@@ -180,10 +187,10 @@ impl SourceHistory {
                     known.next = binding.next;
                     known.ended = binding.phase == Phase::Ended;
                 }
-                (None, Some(Joined { label, from })) => {
-                    let (label, from, next) = (label.clone(), *from, binding.next);
+                (None, Some(Joined { label, from, identity })) => {
+                    let (label, from, next, identity) = (label.clone(), *from, binding.next, identity.clone());
                     let ended = binding.phase == Phase::Ended;
-                    known.insert(partition, KnownPartition { partition, label, from, next, ended });
+                    known.insert(partition, KnownPartition { partition, label, from, next, ended, identity });
                 }
                 // Refused when it was read.
                 (None, None) => {}

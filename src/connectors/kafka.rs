@@ -5,7 +5,9 @@
 //! takes what has arrived.
 //! All settings of librdkafka can be reached through `properties`, but for those that the connector's promises rest on.
 
+mod asking;
 mod batch;
+mod causes;
 pub mod client;
 mod committing;
 mod connection;
@@ -16,21 +18,27 @@ mod feed;
 mod fetch;
 mod ledger;
 mod logs;
+mod lookup;
 mod partitions;
 mod progress;
 mod reader;
 mod rows;
+mod security;
 mod settings;
 mod sink;
 mod source;
 mod start;
 mod statistics;
+mod token;
+mod topic_id;
 mod transactions;
 mod writer;
 
 pub use connection::{Connection, Properties};
+pub use security::{ClientCertificate, Mechanism, Protocol, Sasl, Security, Tls};
 pub use sink::{Compression, KafkaSink};
 pub use source::{KafkaSource, OnGap, Start, Until};
+pub use token::TokenFile;
 
 #[cfg(test)]
 mod tests;

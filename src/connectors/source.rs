@@ -116,6 +116,13 @@ pub trait SourceReader {
         0
     }
 
+    /// What tells the partition from another one that came in its place under the same name and number, such as the id of its topic. It
+    /// is bound with the partition, and handed to [`reopen`](SourceConnector::reopen). Asked once, with [`begins_at`](Self::begins_at).
+    /// Default: `None`, nothing does.
+    fn identity(&self, _: Partition) -> Option<String> {
+        None
+    }
+
     /// Stops handing over records of a partition, or goes on: what earlier runs read of it in an epoch is there, and that of other
     /// partitions is not. Those that come nevertheless are kept in memory. Default: nothing happens.
     fn hold(&mut self, _: Partition, _held: bool) {}

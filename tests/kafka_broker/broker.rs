@@ -3,6 +3,7 @@
 //! Tests share the broker and never a topic. One that takes the broker down has it for itself.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -48,18 +49,34 @@ impl Broker {
     pub(crate) fn topic(&self, partitions: u32) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let topic = NewTopic::new(&name, partitions.cast_signed(), TopicReplication::Fixed(1));
-        let created = wait_for(self.admin().create_topics(&[topic], &AdminOptions::new()));
-        created.expect("the broker answers").into_iter().for_each(|topic| drop(topic.expect("the topic is new")));
+        self.create(&name, partitions);
+        name
+    }
+
+    /// Creates a topic of this name, also while one of the same name is being deleted, and waits until the broker knows it.
+    pub(crate) fn create(&self, name: &str, partitions: u32) {
         let (producer, start) = (self.producer(&[]), Instant::now());
+        let topic = NewTopic::new(name, partitions.cast_signed(), TopicReplication::Fixed(1));
+        while let Some(Err((_, code))) =
+            wait_for(self.admin().create_topics([&topic], &AdminOptions::new())).expect("the broker answers").pop()
+        {
+            assert!(code == RDKafkaErrorCode::TopicAlreadyExists && start.elapsed() < PATIENCE, "{name}: {code}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         loop {
-            let metadata = producer.client().fetch_metadata(Some(&name), PATIENCE).expect("the broker answers");
+            let metadata = producer.client().fetch_metadata(Some(name), PATIENCE).expect("the broker answers");
             if metadata.topics()[0].partitions().len() == partitions as usize {
-                return name;
+                return;
             }
             assert!(start.elapsed() < PATIENCE, "the broker does not learn of topic {name}");
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// What `scripts/kafka secure` says of the other listeners, by name.
+    pub(crate) fn secure(&self) -> BTreeMap<String, String> {
+        let said = script(&["secure"]);
+        said.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
     }
 
     /// A connection of ours to a topic.

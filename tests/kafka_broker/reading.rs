@@ -57,16 +57,30 @@ impl Reading {
         Reading { reader: source.open(&context).expect("the source opens"), seen: Seen::default() }
     }
 
-    /// Goes on, as the only worker, with every partition at offset `from`, as after a run that has read so far.
-    pub(crate) fn resume(source: &KafkaSource, from: u64) -> Reading {
+    /// Goes on, as the only worker, where an earlier run was.
+    pub(crate) fn reopen(source: &KafkaSource, known: &[KnownPartition]) -> Result<Reading, Error> {
         let context =
             SourceContext { name: "logins".into(), worker: 0, workers: 1, record_bytes_max: 1 << 20, journals: None };
+        Ok(Reading { reader: source.reopen(&context, known)?, seen: Seen::default() })
+    }
+
+    /// What a later run would know of this one, which has read all partitions from their beginning.
+    pub(crate) fn known(&self, ended: bool) -> Vec<KnownPartition> {
+        let known = |(partition, records): (&u32, &Vec<String>)| {
+            let (label, next) = (partition.to_string(), records.len() as u64);
+            let identity = self.reader.identity(Partition(*partition));
+            KnownPartition { partition: *partition, label, from: next, next, ended, identity }
+        };
+        self.seen.records.iter().map(known).collect()
+    }
+
+    /// Goes on, as the only worker, with every partition at offset `from`, as after a run that has read so far.
+    pub(crate) fn resume(source: &KafkaSource, from: u64) -> Reading {
         let known = |partition: u32| {
             let label = partition.to_string();
-            KnownPartition { partition, label, from, next: from, ended: false }
+            KnownPartition { partition, label, from, next: from, ended: false, identity: None }
         };
-        let reader = source.reopen(&context, &[0, 1, 2, 3].map(known)).expect("the source opens");
-        Reading { reader, seen: Seen::default() }
+        Self::reopen(source, &[0, 1, 2, 3].map(known)).expect("the source opens")
     }
 
     /// The values that a finite source has.

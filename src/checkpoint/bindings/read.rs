@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn bound(epoch: u64, next: u64, joined: bool) -> Vec<u8> {
-        let joined = joined.then(|| Joined { label: "p".into(), from: 0 });
+        let joined = joined.then(|| Joined { label: "p".into(), from: 0, identity: None });
         let partition =
             PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None, follows: None };
         to_line(&vec![Binding { source: "in".into(), epoch, partitions: vec![partition] }])
@@ -266,8 +266,14 @@ mod tests {
             vec![header(2), bound(0, 0, true), bound(100, 5, false), bound(500, 6, false)],
         ]);
         let checkpoint = Some(CheckpointName { epoch: 100, generation: 2 });
-        let position =
-            Position { partition: 0, label: "p".into(), next: 5, phase: Phase::Active, floor: EventTime::MIN };
+        let position = Position {
+            partition: 0,
+            label: "p".into(),
+            next: 5,
+            phase: Phase::Active,
+            floor: EventTime::MIN,
+            identity: None,
+        };
         let source = SourceBase { positions: [(0, position)].into(), ..SourceBase::default() };
         let history =
             recover(folder.path(), "s", Base { checkpoint, sources: [("in".into(), source)].into() }).unwrap();

@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn partition(next: u64, joined: bool) -> PartitionBinding {
-        let joined = joined.then(|| Joined { label: "p".into(), from: 0 });
+        let joined = joined.then(|| Joined { label: "p".into(), from: 0, identity: None });
         PartitionBinding { partition: 0, joined, next, phase: Phase::Active, floor: None, follows: None }
     }
 
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(count(), 3, "what has 2190, what is being written, and up to where the rest is gone");
         let position = |next| {
             let (label, floor) = ("p".to_owned(), EventTime::MIN);
-            Position { partition: 0, label, next, phase: Phase::Active, floor }
+            Position { partition: 0, label, next, phase: Phase::Active, floor, identity: None }
         };
         let base = SourceBase { positions: [(0, position(2110))].into(), ..SourceBase::default() };
         let checkpoint = |epoch| Some(CheckpointName { epoch, generation: 2 });

@@ -275,6 +275,7 @@ mod tests {
                     from,
                     next: from,
                     ended: false,
+                    identity: None,
                 };
                 let (mut heard, source) = (Heard::default(), source(dir.path(), "a.log"));
                 let mut reader = source.reopen(&context(0, 1), &[known]).unwrap();

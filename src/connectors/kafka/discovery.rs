@@ -24,6 +24,8 @@ const DENIALS_MAX: u32 = 3;
 pub(super) enum Found {
     /// The topic has so many partitions now.
     Partitions(u32),
+    /// The topic has fewer than it had: it is another one.
+    Fewer(u32),
     /// The topic is not there any more.
     Gone,
 }
@@ -70,7 +72,7 @@ fn watch(
     stopped: &Receiver<()>,
     send: &SyncSender<Found>,
 ) {
-    let mut denials = 0;
+    let (mut denials, mut fewer) = (0, 0);
     while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
         let Some(consumer) = consumer.upgrade() else { return };
         let answer = ask(consumer.client(), topic, ASK_TIMEOUT);
@@ -80,8 +82,13 @@ fn watch(
                 denials += 1;
                 (denials >= DENIALS_MAX).then_some(Found::Gone)
             }
+            // Not by the first look either: a broker that is behind may not know of new ones yet.
+            Ok(Answer::Partitions(n)) if n < known => {
+                (denials, fewer) = (0, fewer + 1);
+                (fewer >= DENIALS_MAX).then_some(Found::Fewer(n))
+            }
             Ok(Answer::Partitions(n)) => {
-                denials = 0;
+                (denials, fewer) = (0, 0);
                 (n > known).then(|| {
                     known = n;
                     Found::Partitions(n)

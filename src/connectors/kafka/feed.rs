@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 
 use super::batch::{Event, Payload};
@@ -36,13 +36,26 @@ pub(super) struct ClientFeed {
     pub(super) consumer: Arc<BaseConsumer<Consuming>>,
     /// Longer values are cut before they are copied.
     pub(super) record_bytes_max: usize,
+    /// The topic was deleted, and another one has its name: nothing more is handed over.
+    pub(super) replaced: bool,
 }
 
 impl Feed for ClientFeed {
     fn next(&mut self, wait: Duration, take: impl FnOnce(Event<'_>)) -> Next {
+        if self.replaced {
+            std::thread::sleep(wait);
+            return Next::Nothing;
+        }
         let logs = &self.consumer.context().logs;
         let events = logs.events();
-        match self.consumer.poll(wait) {
+        let polled = self.consumer.poll(wait);
+        // Before what was polled: it may be the first record of the other topic.
+        if self.consumer.context().topic_id.is_replaced() {
+            self.replaced = true;
+            take(Event::Failed(KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicId)));
+            return Next::Event;
+        }
+        match polled {
             Some(Ok(message)) => take(Event::Record {
                 partition: message.partition().cast_unsigned(),
                 offset: message.offset(),

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
-use rdkafka::{TopicPartitionList, client::ClientContext, config::FromClientConfig};
+use rdkafka::{TopicPartitionList, config::FromClientConfig};
 use serde::{Deserialize, Serialize};
 
-use super::connection::{Connection, TOPIC_GRACE};
+use super::asking::Asking;
+use super::connection::{Answer, Connection, TOPIC_GRACE, denied};
 use crate::connectors::sink::Generation;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
 
 /// The version of the records.
@@ -65,14 +66,56 @@ impl Place {
         format!("tidewatch-{}-{sink}-progress", generation.state)
     }
 
-    /// Creates the topic with `shards` partitions, if it is not there, and waits until the brokers know it.
+    /// Creates the topic with `shards` partitions, if it is not there, and waits until the brokers know it. One that is there is only
+    /// looked at: not everybody who may use a topic may create one.
     ///
     /// # Errors
-    /// If it cannot be created, or has too few partitions.
-    pub(super) fn ensure(&self, connection: &Connection, shards: usize) -> Result<()> {
-        let failed = |why: KafkaError| self.failed(connection, "cannot create", why);
-        let config = connection.client("tidewatch-progress", &[], &[]);
-        let admin = AdminClient::<DefaultClientContext>::from_config(&config).map_err(failed)?;
+    /// If it cannot be seen or created, or has too few partitions.
+    pub(super) fn ensure(&self, connection: &Connection, sink: &str, shards: usize) -> Result<()> {
+        let failed = |why: KafkaError| self.failed(connection, "cannot look at", why);
+        let here = Connection { topic: self.topic.clone(), ..connection.clone() };
+        let client = Asking::client(&here, &format!("sink \"{sink}\"")).map_err(failed)?;
+        let answer =
+            here.answer(ErrorKind::Sink, client.0.client(), Duration::ZERO, || client.drain(), client.logs())?;
+        match answer {
+            Answer::Partitions(partitions) => return self.has_enough(partitions, shards),
+            Answer::Unknown => self.create(&here, shards)?,
+            Answer::Refused(code) => {
+                return Err(failed(KafkaError::MetadataFetch(code)).hint(
+                    "allow the user Describe, Read and Write on it, and Create if it is not there yet; `progress_topic` names another one",
+                ));
+            }
+        }
+        let since = Instant::now();
+        loop {
+            match client.asked(&here, ASK_TIMEOUT) {
+                Ok(Answer::Partitions(partitions)) => return self.has_enough(partitions, shards),
+                Ok(Answer::Refused(code)) if denied(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+                Ok(_) if since.elapsed() >= TOPIC_GRACE => return Err(here.unknown_topic(ErrorKind::Sink)),
+                Err(why) if since.elapsed() >= DEADLINE => return Err(failed(why)),
+                Ok(_) | Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    fn has_enough(&self, partitions: u32, shards: usize) -> Result<()> {
+        if partitions as usize >= shards {
+            return Ok(());
+        }
+        let message = format!("topic {:?} has {partitions} partitions, and the sink has {shards} shards", self.topic);
+        Err(Error::sink(message).hint("give it one partition per shard; each shard writes to its own"))
+    }
+
+    fn create(&self, here: &Connection, shards: usize) -> Result<()> {
+        let prepare = format!("create a compacted topic {:?} of {shards} partitions before this runs", self.topic);
+        // The client for administration never serves what asks for a token.
+        if here.security.token().is_some() {
+            let message = format!("{here} is not there, and a client that logs in by OAUTHBEARER cannot create it");
+            return Err(Error::sink(message).hint(prepare));
+        }
+        let failed = |why: KafkaError| self.failed(here, "cannot create", why);
+        let admin = AdminClient::<DefaultClientContext>::from_config(&here.client("tidewatch-progress", &[], &[]));
+        let admin = admin.map_err(failed)?;
         let partitions = i32::try_from(shards).expect("shards have a limit");
         let topic =
             NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
@@ -81,41 +124,13 @@ impl Place {
             .build()
             .map_err(|why| Error::sink("cannot talk to the brokers").because(why))?;
         let created = runtime.block_on(admin.create_topics(&[topic], &options)).map_err(failed)?;
-        if let Some(Err((_, code))) = created.into_iter().next()
-            && code != RDKafkaErrorCode::TopicAlreadyExists
-        {
-            return Err(failed(KafkaError::AdminOp(code)).hint(format!(
-                "let this client create topics, or create a compacted topic of {shards} partitions and set progress_topic"
-            )));
-        }
-        self.wait_until_known(connection, admin.inner(), shards)
-    }
-
-    fn wait_until_known<C: ClientContext>(
-        &self,
-        connection: &Connection,
-        client: &rdkafka::client::Client<C>,
-        shards: usize,
-    ) -> Result<()> {
-        let since = Instant::now();
-        loop {
-            let metadata = client.fetch_metadata(Some(&self.topic), ASK_TIMEOUT);
-            let partitions =
-                metadata.map(|metadata| metadata.topics().first().map_or(0, |topic| topic.partitions().len()));
-            match partitions {
-                Ok(partitions) if partitions >= shards => return Ok(()),
-                Ok(0) if since.elapsed() < TOPIC_GRACE => {}
-                Err(_) if since.elapsed() < DEADLINE => {}
-                Ok(partitions) => {
-                    let message =
-                        format!("topic {:?} has {partitions} partitions, and the sink has {shards} shards", self.topic);
-                    return Err(
-                        Error::sink(message).hint("give it one partition per shard; each shard writes to its own")
-                    );
-                }
-                Err(why) => return Err(self.failed(connection, "cannot look at", why)),
+        match created.into_iter().next() {
+            Some(Err((_, code))) if code != RDKafkaErrorCode::TopicAlreadyExists => {
+                Err(failed(KafkaError::AdminOp(code)).hint(format!(
+                    "{prepare}, or let this client create topics (brokers before Kafka 2.4 cannot choose the replicas by themselves)"
+                )))
             }
-            std::thread::sleep(Duration::from_millis(100));
+            _ => Ok(()),
         }
     }
 
@@ -126,8 +141,8 @@ impl Place {
     /// If it cannot be read before a deadline, or is not ours to understand.
     pub(super) fn read(&self, connection: &Connection) -> Result<Option<Committed>> {
         let failed = |why: KafkaError| self.failed(connection, "cannot read", why);
+        let since = Instant::now();
         let fixed = [
-            ("group.id", "tidewatch"),
             ("enable.auto.commit", "false"),
             ("isolation.level", "read_committed"),
             ("enable.partition.eof", "true"),
@@ -135,16 +150,25 @@ impl Place {
             ("fetch.wait.max.ms", "1"),
             ("auto.offset.reset", "earliest"),
         ];
-        let consumer: BaseConsumer =
-            BaseConsumer::from_config(&connection.client("tidewatch-progress", &[], &fixed)).map_err(failed)?;
-        let (low, high) = consumer.fetch_watermarks(&self.topic, self.partition, DEADLINE).map_err(failed)?;
+        let client = Asking::configured(connection, "the record of progress", &fixed).map_err(failed)?;
+        let consumer = &client.0;
+        let (low, high) = loop {
+            client.drain();
+            match consumer.fetch_watermarks(&self.topic, self.partition, ASK_TIMEOUT) {
+                Ok(there) => break there,
+                Err(why) if since.elapsed() >= DEADLINE || why.rdkafka_error_code().is_some_and(denied) => {
+                    return Err(failed(why));
+                }
+                Err(_) => {}
+            }
+        };
         if low == high {
             return Ok(None);
         }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, self.partition, Offset::Offset(low)).map_err(failed)?;
         consumer.assign(&list).map_err(failed)?;
-        let (mut last, since) = (None, Instant::now());
+        let mut last = None;
         loop {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(record)) => {

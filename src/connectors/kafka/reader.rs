@@ -10,15 +10,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::Offset;
 
 use super::batch::{Batch, Event};
-use super::connection::{Connection, denied};
+use super::connection::{Connection, MAY_DESCRIBE, denied};
 use super::discovery::{Discovery, Found};
 use super::feed::ClientFeed;
 use super::fetch::{Fetch, Figures};
+use super::lookup::{Bounds, Lookup, out_of_range};
 use super::partitions::Partitions;
-use super::source::{Consuming, OnGap, assign};
-use super::start::{Gap, Range, gaps, out_of_range};
+use super::source::{ANOTHER_TOPIC, Consuming, OnGap, assign, replaced};
+use super::start::Range;
 use crate::connectors::source::{Collector, Partition, Polled, SourceContext, SourceReader};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// How long to wait when nothing has arrived: short against a tick, long enough to cost an idle worker next to nothing.
 const IDLE_WAIT: Duration = Duration::from_millis(2);
@@ -41,6 +42,12 @@ pub(super) struct Reader {
     /// Partitions of the topic, also those of other workers.
     known: u32,
     partitions: Partitions,
+    /// Asks what there is of partitions that have lost something.
+    lookup: Option<Lookup>,
+    /// A partition has lost something since then.
+    look_again: bool,
+    /// Gaps that were passed over before the client complained of them, if it ever did.
+    passed_early: usize,
 }
 
 impl Reader {
@@ -61,68 +68,139 @@ impl Reader {
         for range in ranges {
             partitions.add(range.partition, range.from, finite.then_some(range.end));
         }
-        let feed = ClientFeed { consumer: Arc::clone(&consumer), record_bytes_max: context.record_bytes_max };
+        let record_bytes_max = context.record_bytes_max;
+        let feed = ClientFeed { consumer: Arc::clone(&consumer), record_bytes_max, replaced: false };
         let fetch = Fetch::start(&context.name, feed)?;
         let batch = Batch::default();
-        Ok(Reader { context, connection, consumer, discovery, fetch, batch, finite, on_gap, known, partitions })
+        Ok(Reader {
+            context,
+            connection,
+            consumer,
+            discovery,
+            fetch,
+            batch,
+            finite,
+            on_gap,
+            known,
+            partitions,
+            lookup: None,
+            look_again: false,
+            passed_early: 0,
+        })
     }
 
-    /// What is to be told of an error, if it is not got over.
-    fn failure(&mut self, error: KafkaError, collector: &mut dyn Collector) -> Option<Error> {
+    /// The id of the topic, if the brokers have ids.
+    fn topic_id(&self) -> Option<String> {
+        self.consumer.context().topic_id.id()
+    }
+
+    /// What is to be said of an error, if it is not got over.
+    fn failure(&mut self, error: KafkaError) -> Result<()> {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
-            if self.on_gap == OnGap::Skip && self.skip_gaps(collector) {
-                return None;
-            }
-            let (source, positions) = (self.context.name.as_str(), self.partitions.positions());
-            return Some(out_of_range(&self.consumer, &self.connection, source, positions));
+            return self.look();
+        }
+        if code == Some(RDKafkaErrorCode::UnknownTopicId)
+            && let Some(now) = self.consumer.context().topic_id.replaced_by()
+        {
+            let was = self.topic_id().unwrap_or_default();
+            return Err(replaced(&self.connection, "while it was read", &was, &now));
         }
         let fatal =
             matches!(error, KafkaError::MessageConsumptionFatal(_)) || code.is_some_and(|c| denied(c) || lossy(c));
         // Everything else librdkafka retries by itself, and has logged.
-        fatal.then(|| {
-            let reason = self.consumer.context().logs.last_error();
-            let failed = Error::source(format!("cannot read {}", self.connection));
-            match reason {
-                Some(reason) => failed.because(reason),
-                None => failed.because(error),
-            }
+        if !fatal {
+            return Ok(());
+        }
+        let reason = self.consumer.context().logs.last_error();
+        let failed = Error::source(format!("cannot read {}", self.connection));
+        let failed = match reason {
+            Some(reason) => failed.because(reason),
+            None => failed.because(error),
+        };
+        Err(match code {
+            Some(RDKafkaErrorCode::BadCompression) => failed.hint(
+                "the batch is damaged; or it is one of zstd that decompresses to more than \"receive.message.max.bytes\" in `properties` \
+                 (100 MB): raise that",
+            ),
+            Some(code) if denied(code) => failed.hint(MAY_DESCRIBE),
+            _ => failed,
         })
     }
 
-    /// Goes on behind what is gone, in all partitions; says whether that was all. Where several have lost something, the first error is
-    /// that of all of them, and the others find nothing more to do.
-    fn skip_gaps(&mut self, collector: &mut dyn Collector) -> bool {
-        let Some(gaps) = gaps(&self.consumer, &self.connection, self.partitions.positions()) else { return false };
-        let topic = self.connection.topic.as_str();
-        for Gap { partition, wanted, first } in gaps {
-            // Assigned anew: the client fetches no more of a partition that it has given up.
-            let mut list = TopicPartitionList::new();
-            list.add_partition(topic, partition.cast_signed());
-            let given_up = self.consumer.incremental_unassign(&list).is_ok();
-            let there = Offset::Offset(first);
-            if !given_up || assign(&self.consumer, &self.connection, std::iter::once((partition, there))).is_err() {
-                return false;
-            }
-            let (source, records) = (self.context.name.as_str(), first - wanted);
-            tracing::warn!(
-                source,
-                topic,
-                partition,
-                wanted,
-                first,
-                records,
-                "records are gone before they were read; skipped"
-            );
-            self.partitions.skip_to(partition, first, collector);
+    /// A partition, of which the client does not say which, has lost something: asks what there is of all of them.
+    fn look(&mut self) -> Result<()> {
+        if self.lookup.is_some() {
+            self.look_again = true;
+            return Ok(());
         }
-        true
+        let positions = self.partitions.positions().collect();
+        self.lookup = Some(Lookup::start(&self.consumer, &self.connection, positions)?);
+        Ok(())
+    }
+
+    /// Deals with partitions that have lost something, once it is known what.
+    fn found(&mut self, collector: &mut dyn Collector) -> Result<()> {
+        let Some(lookup) = &self.lookup else { return Ok(()) };
+        let Some(bounds) = lookup.answer()? else { return Ok(()) };
+        self.lookup = None;
+        let gone = bounds.iter().any(|bounds| bounds.wanted < bounds.first);
+        let beyond = bounds.iter().any(|bounds| bounds.wanted > bounds.end);
+        // Where several have lost something, the first complaint is answered for all of them, and the others find nothing more to do.
+        let nothing_new = !gone && !beyond && self.passed_early > 0;
+        if self.on_gap == OnGap::Stop || beyond || !(gone || nothing_new) {
+            return Err(out_of_range(&self.connection, &self.context.name, &bounds));
+        }
+        self.passed_early = self.passed_early.saturating_sub(1);
+        let mut passed = 0;
+        for Bounds { partition, first, .. } in bounds {
+            passed += usize::from(self.skip(partition, first, collector)?);
+        }
+        self.passed_early += passed.saturating_sub(1);
+        if std::mem::take(&mut self.look_again) { self.look() } else { Ok(()) }
+    }
+
+    /// Goes on at `first` in a partition that has lost what comes before; says whether it has.
+    fn skip(&mut self, partition: u32, first: i64, collector: &mut dyn Collector) -> Result<bool> {
+        // By now it may have handed over more.
+        let position = self.partitions.positions().find(|(other, _)| *other == partition);
+        let Some((_, wanted)) = position.filter(|(_, position)| *position < first) else { return Ok(false) };
+        // Assigned anew: the client fetches no more of a partition that it has given up.
+        let topic = self.connection.topic.as_str();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition.cast_signed());
+        self.consumer.incremental_unassign(&list).map_err(|error| {
+            Error::source(format!("cannot pass over what is gone of {topic}[{partition}]")).because(error)
+        })?;
+        assign(&self.consumer, &self.connection, std::iter::once((partition, Offset::Offset(first))))?;
+        let (source, records) = (self.context.name.as_str(), first - wanted);
+        tracing::warn!(
+            source,
+            topic,
+            partition,
+            wanted,
+            first,
+            records,
+            "records are gone before they were read; skipped"
+        );
+        self.partitions.skip_to(partition, first, collector);
+        Ok(true)
     }
 
     fn discover(&mut self) -> Result<()> {
         match self.discovery.found() {
             None => Ok(()),
-            Some(Found::Gone) => Err(self.connection.unknown_topic(ErrorKind::Source)),
+            Some(Found::Gone) => {
+                let message = format!("{} was deleted while it was read", self.connection);
+                Err(Error::source(message).hint(ANOTHER_TOPIC))
+            }
+            Some(Found::Fewer(now)) => {
+                let message = format!(
+                    "{} has {now} partitions, and {} were read: it was deleted and made anew",
+                    self.connection, self.known
+                );
+                Err(Error::source(message).hint(ANOTHER_TOPIC))
+            }
             Some(Found::Partitions(_)) if self.finite => Ok(()),
             Some(Found::Partitions(now)) => {
                 let new = self.known..now;
@@ -171,6 +249,7 @@ impl SourceReader for Reader {
     fn poll(&mut self, budget_bytes: usize, collector: &mut dyn Collector) -> Result<Polled> {
         self.discover()?;
         self.partitions.announce(collector);
+        self.found(collector)?;
         // Taken first: what the thread handed over before these figures has been read once nothing more is found below.
         let figures = self.fetch.figures();
         let mut spent = 0;
@@ -185,11 +264,7 @@ impl SourceReader for Reader {
                     }
                 }
                 Some(Event::EndOfLog { partition }) => self.partitions.end_of_log(partition, collector),
-                Some(Event::Failed(error)) => {
-                    if let Some(failure) = self.failure(error, collector) {
-                        return Err(failure);
-                    }
-                }
+                Some(Event::Failed(error)) => self.failure(error)?,
                 None => drained = !self.fetch.refill(&mut self.batch)?,
             }
         }
@@ -209,6 +284,10 @@ impl SourceReader for Reader {
 
     fn begins_at(&self, partition: Partition) -> u64 {
         self.partitions.from(partition.0)
+    }
+
+    fn identity(&self, _: Partition) -> Option<String> {
+        self.topic_id()
     }
 
     fn hold(&mut self, partition: Partition, held: bool) {

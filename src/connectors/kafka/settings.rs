@@ -1,5 +1,7 @@
 //! Reads the source and the sink from a configuration; every fault goes to the section.
 
+mod security;
+
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
@@ -25,8 +27,7 @@ const OURS_SINK: &[&str] = &[
 ];
 
 /// Properties that are read as [`Secret`]s: a literal is refused.
-const SECRETS: &[&str] =
-    &["sasl.password", "sasl.oauthbearer.client.secret", "ssl.key.password", "ssl.key.pem", "ssl.keystore.password"];
+const SECRETS: &[&str] = &["sasl.oauthbearer.client.secret", "ssl.key.pem", "ssl.keystore.password"];
 
 /// The longest `linger` that librdkafka takes.
 const LINGER_MAX: Duration = Duration::from_secs(900);
@@ -40,7 +41,8 @@ const DISCOVER_AFTER_MIN: Duration = Duration::from_secs(1);
 const DISCOVER_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl KafkaSource {
-    /// Reads `brokers`, `topic`, `start`, `until`, `on_gap`, `discover_after` and `properties`; `None` if a required one is missing.
+    /// Reads `brokers`, `topic`, `security`, `tls`, `sasl`, `start`, `until`, `on_gap`, `discover_after` and `properties`; `None` if a
+    /// required one is missing.
     pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
         let defaults = [source::DEFAULTS, source::FIXED].concat();
         let reserved: Vec<&str> = names(source::FIXED).chain(OURS.iter().copied()).collect();
@@ -55,8 +57,8 @@ impl KafkaSource {
 }
 
 impl KafkaSink {
-    /// Reads `brokers`, `topic`, `compression`, `linger`, `delivery`, `commit_interval`, `progress_topic` and `properties`; `None`
-    /// if a required one is missing.
+    /// Reads `brokers`, `topic`, `security`, `tls`, `sasl`, `compression`, `linger`, `delivery`, `commit_interval`, `progress_topic` and
+    /// `properties`; `None` if a required one is missing.
     pub fn from_section(section: &mut Section<'_>) -> Option<Self> {
         let defaults = [sink::DEFAULTS, sink::FIXED].concat();
         let reserved: Vec<&str> =
@@ -80,8 +82,9 @@ fn names<'a>(properties: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = &'a s
 fn connection(section: &mut Section<'_>, reserved: &[&str], defaults: &[(&str, &str)]) -> Option<Connection> {
     let brokers = named(section, "brokers", "\"host:port\", several separated by commas");
     let topic = named(section, "topic", "the name of a topic");
+    let security = security::security(section);
     let properties = properties(section, reserved);
-    let mut connection = Connection { brokers: String::new(), topic: String::new(), properties };
+    let mut connection = Connection { brokers: String::new(), topic: String::new(), security, properties };
     // librdkafka knows which properties there are and what they may be. Its text may quote a secret: only the name is shown.
     let judged = connection.client("tidewatch", defaults, &[]).create_native_config();
     if let Err(KafkaError::ClientConfig(_, _, property, _)) = judged {
@@ -116,6 +119,8 @@ fn gather(mut section: Section<'_>, node: &Node, prefix: &str, reserved: &[&str]
         let name = format!("{prefix}{key}");
         if reserved.contains(&name.as_str()) {
             section.fault(key, "the connector sets this property; leave it out");
+        } else if let Some((_, setting)) = security::SETTINGS.iter().find(|(property, _)| *property == name) {
+            section.fault(key, format!("the setting `{setting}` of the connector is for this"));
         } else if SECRETS.contains(&name.as_str()) || is_reference(entry) {
             if let Some(secret) = section.optional::<Secret>(key) {
                 properties.0.insert(name, secret.expose().to_owned());

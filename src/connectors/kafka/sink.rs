@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
@@ -14,6 +15,7 @@ use super::exact::ExactWriter;
 use super::ledger::{Failure, Ledger};
 use super::logs::Logs;
 use super::progress::Place;
+use super::token::{self, TokenFile};
 use super::transactions::{Transacting, Transactions};
 use super::writer::Writer;
 use crate::connectors::sink::{Delivery, Generation, SinkConnector, SinkContext, SinkWriter};
@@ -68,6 +70,8 @@ pub enum Compression {
     /// LZ4: fast.
     #[default]
     Lz4,
+    /// Zstandard: as small as gzip, and faster.
+    Zstd,
 }
 
 impl Compression {
@@ -77,6 +81,7 @@ impl Compression {
         ("gzip", Compression::Gzip),
         ("snappy", Compression::Snappy),
         ("lz4", Compression::Lz4),
+        ("zstd", Compression::Zstd),
     ];
 
     fn as_str(self) -> &'static str {
@@ -85,6 +90,7 @@ impl Compression {
             Compression::Gzip => "gzip",
             Compression::Snappy => "snappy",
             Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
         }
     }
 }
@@ -123,18 +129,20 @@ impl KafkaSink {
     /// Opens one worker's producer as its own type.
     pub(super) fn writer(&self, context: &SinkContext) -> Result<Writer> {
         let connection = &self.connection;
-        let producing =
-            Producing { logs: Logs::new(format!("sink \"{}\"", context.name)), ledger: Mutex::new(Ledger::default()) };
+        let producing = Producing {
+            logs: Logs::new(format!("sink \"{}\"", context.name), connection.is_verbose()),
+            ledger: Mutex::default(),
+            token: connection.security.token(),
+        };
         let producer: BaseProducer<Producing> = self
             .client(context, DEFAULTS, &[])
             .create_with_context(producing)
             .map_err(|error| refused(ErrorKind::Sink, connection, error))?;
-        connection.partitions(
-            ErrorKind::Sink,
-            producer.client(),
-            || producer.poll(Duration::ZERO),
-            || producer.context().logs.last_error(),
-        )?;
+        let logs = &producer.context().logs;
+        if context.shard == 0 {
+            connection.warn_if_exposed(logs.owner());
+        }
+        connection.partitions(ErrorKind::Sink, producer.client(), || producer.poll(Duration::ZERO), logs)?;
         Ok(Writer::new(connection.clone(), producer))
     }
 }
@@ -155,11 +163,11 @@ impl KafkaSink {
         let topic = self.progress_topic.clone().unwrap_or_else(|| Place::topic(generation, name));
         let partition = i32::try_from(*shard).expect("shards have a limit");
         let place = Place { topic, partition, key: format!("{}/{name}/{shard}", generation.state) };
-        place.ensure(&self.connection, *shards)?;
+        place.ensure(&self.connection, name, *shards)?;
         let transactional_id = format!("tidewatch-{}-{name}-{shard}", generation.state);
         let config = self.client(context, DEFAULTS_IN_TRANSACTIONS, &[("transactional.id", &transactional_id)]);
-        let sink = name.clone();
-        let make = Box::new(move || config.create_with_context(Transacting::new(&sink)));
+        let (sink, verbose, token) = (name.clone(), self.connection.is_verbose(), self.connection.security.token());
+        let make = Box::new(move || config.create_with_context(Transacting::new(&sink, verbose, token.clone())));
         let transactions = Transactions::open(self.connection.clone(), generation.clone(), place, make)?;
         ExactWriter::new(name, transactions, self.commit_interval)
     }
@@ -185,6 +193,7 @@ impl SinkConnector for KafkaSink {
 pub(super) struct Producing {
     pub(super) logs: Logs,
     ledger: Mutex<Ledger>,
+    token: Option<TokenFile>,
 }
 
 impl Producing {
@@ -195,6 +204,12 @@ impl Producing {
 }
 
 impl ClientContext for Producing {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        token::answer(self.token.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.logs.log(level, facility, message);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::Offset;
 
 use super::connection::{Connection, denied};
@@ -14,10 +14,10 @@ use super::source::{Consuming, Start};
 use crate::error::{Error, Result};
 
 /// How long all look-ups of one reader may take together.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The longest single question.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait before a question that failed is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -76,7 +76,8 @@ fn at(consumer: &BaseConsumer<Consuming>, topic: &str, partition: i32, millis: i
     })
 }
 
-fn insist<T>(
+/// Asks again until the deadline, or an answer that asking again does not change.
+pub(super) fn insist<T>(
     connection: &Connection,
     partition: u32,
     deadline: Instant,
@@ -95,65 +96,4 @@ fn insist<T>(
             Err(_) => std::thread::sleep(ASK_AGAIN),
         }
     }
-}
-
-/// Records of a partition that are gone.
-pub(super) struct Gap {
-    pub(super) partition: u32,
-    /// The offset that was to be read.
-    pub(super) wanted: i64,
-    /// The first that is there, which is greater.
-    pub(super) first: i64,
-}
-
-/// Which of the partitions at `positions` have lost what comes next; `None` if that is not all that is wrong: an offset beyond the end is
-/// none that is gone, but of another topic. Waits.
-pub(super) fn gaps(
-    consumer: &BaseConsumer<Consuming>,
-    connection: &Connection,
-    positions: impl Iterator<Item = (u32, i64)>,
-) -> Option<Vec<Gap>> {
-    let mut gaps = Vec::new();
-    for (partition, wanted) in positions {
-        let there = consumer.fetch_watermarks(&connection.topic, partition.cast_signed(), ASK_TIMEOUT);
-        let (first, end) = there.ok()?;
-        if wanted > end {
-            return None;
-        }
-        if wanted < first {
-            gaps.push(Gap { partition, wanted, first });
-        }
-    }
-    Some(gaps)
-}
-
-/// The error for partitions whose next offset the broker does not have: asks for what it has instead. Waits; for a
-/// dataflow that is about to stop.
-pub(super) fn out_of_range(
-    consumer: &BaseConsumer<Consuming>,
-    connection: &Connection,
-    source: &str,
-    positions: impl Iterator<Item = (u32, i64)>,
-) -> Error {
-    let mut missing = Vec::new();
-    for (partition, wanted) in positions {
-        match consumer.fetch_watermarks(&connection.topic, partition.cast_signed(), ASK_TIMEOUT) {
-            Ok((low, high)) if (low..=high).contains(&wanted) => {}
-            Ok((low, high)) => missing.push(format!(
-                "{}[{partition}]: wanted offset {wanted}, available are {low} to {high}",
-                connection.topic
-            )),
-            Err(error) => {
-                missing.push(format!("{}[{partition}]: wanted offset {wanted}: {error}", connection.topic));
-                break;
-            }
-        }
-    }
-    let error = Error::source(format!("source {source:?}: records of {connection} are gone before they were read"));
-    let error = if missing.is_empty() {
-        error.because(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset))
-    } else {
-        error.because(missing.join("; "))
-    };
-    error.hint("raise the topic's retention, or start anew with `start = \"earliest\"`, or pass over what is gone with `on_gap = \"skip\"`")
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
@@ -17,6 +18,7 @@ use super::connection::{Connection, denied, refused};
 use super::logs::Logs;
 use super::progress::{Committed, Place};
 use super::rows::Rows;
+use super::token::{self, TokenFile};
 use crate::connectors::sink::Generation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Epoch;
@@ -139,6 +141,8 @@ impl Transactions {
 
     /// Fences the predecessor, and reads what it committed.
     fn take_over(&mut self) -> Result<(), Failed> {
+        // A client that logs in with a token asks for it as soon as it is made, and waits for it in vain within a call.
+        self.producer.poll(Duration::ZERO);
         self.call(|producer| producer.init_transactions(CALL_TIMEOUT))?;
         let before = self.place.read(&self.connection).map_err(|error| Failed::Anew(error.to_string()))?;
         if let Some(before) = before {
@@ -246,12 +250,13 @@ impl Transactions {
 pub(super) struct Transacting {
     logs: Logs,
     undelivered: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    token: Option<TokenFile>,
 }
 
 impl Transacting {
-    /// For the sink `sink`.
-    pub(super) fn new(sink: &str) -> Self {
-        Transacting { logs: Logs::new(format!("sink \"{sink}\"")), undelivered: Mutex::default() }
+    /// For the sink `sink`, which may log in with a token; `verbose` as in [`Logs`].
+    pub(super) fn new(sink: &str, verbose: bool, token: Option<TokenFile>) -> Self {
+        Transacting { logs: Logs::new(format!("sink \"{sink}\""), verbose), undelivered: Mutex::default(), token }
     }
 
     /// Why a row of this attempt cannot be delivered, if one cannot.
@@ -266,6 +271,12 @@ impl Transacting {
 }
 
 impl ClientContext for Transacting {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        token::answer(self.token.as_ref())
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.logs.log(level, facility, message);
     }

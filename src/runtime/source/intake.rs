@@ -77,13 +77,13 @@ impl<T: Decode> Intake<T> {
         }
     }
 
-    /// Asks where the partitions begin that have joined since it was last asked.
+    /// Asks where the partitions begin, and what they are, that have joined since it was last asked.
     ///
     /// # Errors
     /// If one of them cannot be resumed from where it was at a checkpoint.
-    pub(super) fn place(&mut self, known: &mut usize, begins_at: impl Fn(Partition) -> u64) -> Result<()> {
+    pub(super) fn place(&mut self, known: &mut usize, ask: impl Fn(Partition) -> (u64, Option<String>)) -> Result<()> {
         for partition in &mut self.partitions[*known..] {
-            partition.from = begins_at(Partition(partition.id));
+            (partition.from, partition.identity) = ask(Partition(partition.id));
             partition.next = partition.next.max(partition.from);
         }
         *known = self.partitions.len();
@@ -114,8 +114,8 @@ impl<T: Decode> Intake<T> {
     pub(super) fn keep(&self, slot: &mut Slot) {
         for (index, state) in self.partitions.iter().enumerate().filter(|(_, state)| state.life != Life::Unborn) {
             let (partition, label, next, phase) = (state.id, state.label.to_string(), state.next, state.life.phase());
-            let floor = self.packer.floor(index);
-            slot.give(Place::Everywhere, &Position { partition, label, next, phase, floor });
+            let (floor, identity) = (self.packer.floor(index), state.identity.clone());
+            slot.give(Place::Everywhere, &Position { partition, label, next, phase, floor, identity });
         }
     }
 

@@ -72,6 +72,8 @@ pub(super) struct PartitionState {
     pub(super) label: Rc<str>,
     /// The offset from which on it is read.
     pub(super) from: u64,
+    /// What tells it from another one that comes in its place.
+    pub(super) identity: Option<String>,
     pub(super) life: Life,
     /// What the workers were told last.
     pub(super) announced: Option<Standing>,
@@ -104,6 +106,7 @@ impl PartitionState {
             id,
             label: label.into(),
             from: 0,
+            identity: None,
             life,
             announced: None,
             ended: false,
@@ -179,7 +182,11 @@ impl PartitionState {
         if !told && floor.is_none() && follows.is_none() && self.bound == Some(now) {
             return None;
         }
-        let joined = self.bound.is_none().then(|| Joined { label: self.label.to_string(), from: self.from });
+        let joined = self.bound.is_none().then(|| Joined {
+            label: self.label.to_string(),
+            from: self.from,
+            identity: self.identity.clone(),
+        });
         self.bound = Some(now);
         let (next, phase) = now;
         Some(PartitionBinding { partition: self.id, joined, next, phase, floor, follows })

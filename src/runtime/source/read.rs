@@ -356,7 +356,7 @@ impl<T: Decode> Reading<T> {
 
     fn place(&mut self) -> Result<()> {
         let reader = &self.reader;
-        self.intake.place(&mut self.placed, |partition| reader.begins_at(partition))
+        self.intake.place(&mut self.placed, |partition| (reader.begins_at(partition), reader.identity(partition)))
     }
 
     fn epoch(&self) -> Epoch {

@@ -1,15 +1,15 @@
 use super::*;
 use crate::settings::{Fault, Node};
 
-fn text(value: &str) -> Node {
+pub(super) fn text(value: &str) -> Node {
     Node::code(Value::String(value.into()))
 }
 
-fn table<const N: usize>(entries: [(&str, Node); N]) -> Node {
+pub(super) fn table<const N: usize>(entries: [(&str, Node); N]) -> Node {
     Node::code(Value::Table(entries.into_iter().map(|(key, node)| (key.to_owned(), node)).collect()))
 }
 
-fn read<T>(node: &Node, reader: impl Fn(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<String>) {
+pub(super) fn read<T>(node: &Node, reader: impl Fn(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<String>) {
     let mut faults: Vec<Fault> = Vec::new();
     let mut section = Section::new("sources.x", Some(node), &mut faults);
     let value = reader(&mut section);
@@ -28,7 +28,7 @@ fn reads_every_setting_of_a_source() {
         (
             "properties",
             table([
-                ("sasl.password", table([("env", text("CARGO_PKG_NAME"))])),
+                ("ssl.keystore.password", table([("env", text("CARGO_PKG_NAME"))])),
                 ("fetch", table([("min", table([("bytes", text("2"))]))])),
             ]),
         ),
@@ -47,9 +47,9 @@ fn reads_every_setting_of_a_source() {
     );
     assert_eq!((source.until, source.discover_after), (Until::End, Duration::from_secs(5)));
     assert_eq!(source.connection.properties.0["fetch.min.bytes"], "2");
-    assert_eq!(source.connection.properties.0["sasl.password"], "tidewatch");
+    assert_eq!(source.connection.properties.0["ssl.keystore.password"], "tidewatch");
     let shown = format!("{:?}", source.connection.properties);
-    assert!(shown.contains("sasl.password") && !shown.contains("tidewatch"), "{shown}");
+    assert!(shown.contains("ssl.keystore.password") && !shown.contains("tidewatch"), "{shown}");
 }
 
 #[test]

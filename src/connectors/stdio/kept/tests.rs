@@ -11,7 +11,7 @@ use crate::connectors::stdio::input::tests::context;
 const BYTES_MAX: u64 = 1 << 30;
 
 fn known(from: u64, next: u64, ended: bool) -> KnownPartition {
-    KnownPartition { partition: 0, label: "stdin".into(), from, next, ended }
+    KnownPartition { partition: 0, label: "stdin".into(), from, next, ended, identity: None }
 }
 
 fn start(
