@@ -203,10 +203,10 @@ fn beside(path: &str, link: &str) -> String {
 
 /// The anchors of a document's headings.
 fn headings(text: &str) -> BTreeSet<String> {
-    let titles = prose(text).filter_map(|(_, line)| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+    let titles = prose(text).map(|(_, line)| line).filter(|line| line.starts_with('#'));
     let anchor = |title: &str| {
-        let kept =
-            title.to_lowercase().chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect::<String>();
+        let title = title.trim_start_matches('#').trim().to_lowercase();
+        let kept: String = title.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c)).collect();
         kept.replace(' ', "-")
     };
     titles.map(anchor).collect()
