@@ -31,17 +31,18 @@
 //! }
 //! ```
 //!
-//! Source and sink are standard input and output until a configuration says otherwise: `mine run brute-force <logins.jsonl`.
+//! Source and sink are standard input and output until a configuration says otherwise: `mine run brute-force <logins.jsonl`, if
+//! `mine` is the program.
 //!
 //! # Layout
 //!
-//! Imports point down only, from [`cli`] through [`config`], [`flow`], [`runtime`], [`connectors`] and the pure parts
-//! ([`operators`], [`detect`], [`codec`], [`state`]) to [`telemetry`] and the base ([`record`], [`settings`], [`time`],
-//! [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`; what an event goes through,
+//! Imports point down only, from [`cli`] through [`config`], [`flow`], [`runtime`], [`connectors`] and [`checkpoint`], and the
+//! pure parts ([`operators`], [`detect`], [`codec`], [`state`]) to [`telemetry`] and the base ([`record`], [`settings`],
+//! [`time`], [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`; what an event goes through,
 //! in `docs/tour.md`; what is promised about time, order, loss and limits, in `docs/semantics.md`.
 //!
-//! With a state directory each row reaches files and Kafka once, whatever is killed when: `docs/reliability.md`. Not there yet:
-//! checkpoints, which bound how long that takes; results that are corrected by late events.
+//! With a state directory each row reaches files and Kafka exactly once, whatever is killed when: `docs/reliability.md`. Not there
+//! yet: results that are corrected by late events; session and count windows.
 
 #![cfg_attr(not(feature = "abomonation"), forbid(unsafe_code))]
 
@@ -79,7 +80,7 @@ pub use record::Event;
 ///     #[event(time, rename = "ts")]
 ///     at: EventTime, // in JSON: whole milliseconds since the Unix epoch
 ///     source_ip: IpAddr,
-///     user: Text, // up to 24 bytes without an allocation
+///     user: Text, // up to 22 bytes without an allocation
 ///     outcome: Outcome,
 ///     bytes: u64,
 ///     message: Ignored<Text>, // must be there and text, is not kept

@@ -38,7 +38,7 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     let mut restarts = Restarts::default();
     loop {
         let generation = state.as_ref().map_or(prepared.environment.run_ms, StateDirectory::generation);
-        // All processes go on from the same, so it is chosen here.
+        // All processes resume from the same, so it is chosen here.
         let chosen = match &state {
             Some(state) => choose(&prepared, state, &purpose, from)?,
             None => None,
@@ -66,7 +66,7 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     }
 }
 
-/// What all processes of a generation go on from.
+/// What all processes of a generation resume from.
 fn choose(prepared: &Prepared, state: &StateDirectory, purpose: &Purpose, from: From) -> Result<Option<From>> {
     let restored = prepared.engine.checkpoints().restore(state, purpose, from)?;
     Ok(Some(restored.map_or(From::Bindings, |restored| From::Checkpoint(restored.name))))

@@ -23,11 +23,11 @@ pub struct EngineConfig {
     pub epochs_in_flight_max: usize,
     /// `records_per_epoch_max`: records that a worker reads in one epoch, from 1 to 1 000 000 000; default 1 000 000.
     pub records_per_epoch_max: usize,
-    /// `state_dir`: where the run keeps what the next one needs to go on exactly where it stopped or was killed; default none. A
+    /// `state_dir`: where the run keeps what the next one needs to resume exactly where it stopped or was killed; default none. A
     /// folder on a local disk that all processes see, and no other dataflow uses.
     pub state_dir: Option<PathBuf>,
     /// `checkpoint_interval`: how much time is between two checkpoints of a run with a state directory, from 100 ms to 24 h; default
-    /// 10 s. After a failure about as much has to be read again.
+    /// 10 s. After a failure about as much has to be replayed.
     pub checkpoint_interval: Duration,
     /// `checkpoints_kept`: how many checkpoints are kept, from 1 to 1 000; default 3.
     pub checkpoints_kept: usize,
@@ -39,8 +39,8 @@ pub struct EngineConfig {
     pub keys_max: usize,
     /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.
     pub admin: Admin,
-    /// `admin_hosts`: names under which the admin port may be asked for, beside addresses and `localhost`; default none. A browser is
-    /// told apart by it from a page that only pretends to be on this machine.
+    /// `admin_hosts`: host names for which the admin port answers requests, beside addresses and `localhost`; default none. Others are
+    /// refused, so that no page in a browser can read the port under a host name of its own.
     pub admin_hosts: Vec<String>,
     /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::runtime::mesh=debug"`; default `"info"`.
     pub log: String,
@@ -49,7 +49,7 @@ pub struct EngineConfig {
     /// `shutdown_grace`: how long a stop waits for sinks to finish, from 0 s to 1 h; default 30 s.
     pub shutdown_grace: Duration,
     /// `drain`: whether a stop closes the windows that are open and writes their rows, as the end of the input would; default false.
-    /// Not with a state directory: there the next run goes on with them.
+    /// Not with a state directory: there the next run resumes them.
     pub drain: bool,
 }
 
@@ -131,7 +131,7 @@ impl EngineConfig {
         if config.drain && config.state_dir.is_some() {
             section.fault(
                 "drain",
-                "is not for a run with a state directory, whose next run goes on with the windows that are open",
+                "is not for a run with a state directory, whose next run resumes the windows that are open",
             );
         }
         if !config.tick.subsec_nanos().is_multiple_of(1_000_000) {

@@ -39,8 +39,8 @@ impl<'s, T: Record> Stream<'s, T> {
 
     /// A stage written in timely. What it makes at an epoch must depend on nothing but its input up to that epoch.
     ///
-    /// What it keeps from one epoch to the next is not known to anybody else, so a dataflow with such a stage has no checkpoints:
-    /// after a failure it makes all its epochs again.
+    /// The stage does not see the watermark: the stream that it returns has that of its input. What it keeps from one epoch to the
+    /// next is not known to anybody else, so a dataflow with such a stage has no checkpoints: a restart replays all its epochs.
     pub fn with_timely<U: Record>(
         &self,
         name: &str,
