@@ -1,7 +1,8 @@
 //! What a dataflow's author touches: a [`Flow`] with its sources, [`Stream`]s and their stages, and sinks.
 //!
-//! Code says *what*; configuration says *where and how much*. Building a dataflow does no I/O: it is built once without
-//! any connector to check it (so all faults are found together, before anything starts) and then once on every worker.
+//! Code says *what*; configuration says *where and how much*. A dataflow is built once without opening any connector,
+//! to check it (so all faults are found together, before anything starts), and then once on every worker, where sources
+//! and sinks are opened.
 
 mod cogroup;
 mod dataflow;

@@ -33,17 +33,18 @@
 //! ```
 //!
 //! Source and sink are standard input and output until a configuration says otherwise: `mine run brute-force
-//! <logins.jsonl`.
+//! <logins.jsonl`, if `mine` is the program.
 //!
 //! # Layout
 //!
-//! Imports point down only, from [`cli`] through [`config`], [`flow`], [`runtime`], [`connectors`] and the pure parts
-//! ([`operators`], [`detect`], [`codec`], [`state`]) to [`telemetry`] and the base ([`record`], [`settings`], [`time`],
-//! [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`; what an event goes
-//! through, in `docs/tour.md`; what is promised about time, order, loss and limits, in `docs/semantics.md`.
+//! Imports point down only, from [`cli`] through [`config`], [`flow`], [`runtime`], [`connectors`] and [`checkpoint`],
+//! and the pure parts ([`operators`], [`detect`], [`codec`], [`state`]) to [`telemetry`] and the base ([`record`],
+//! [`settings`], [`time`], [`error`]). What each is for, and what must stay true of it, is in `docs/architecture.md`;
+//! what an event goes through, in `docs/tour.md`; what is promised about time, order, loss and limits, in
+//! `docs/semantics.md`.
 //!
-//! With a state directory each row reaches files and Kafka once, whatever is killed when: `docs/reliability.md`. Not
-//! there yet: results that are corrected by late events.
+//! With a state directory each row reaches files and Kafka exactly once, whatever is killed when:
+//! `docs/reliability.md`. Not there yet: results that are corrected by late events; session and count windows.
 
 #![cfg_attr(not(feature = "abomonation"), forbid(unsafe_code))]
 

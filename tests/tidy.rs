@@ -5,6 +5,8 @@
 
 #[path = "tidy/code.rs"]
 mod code;
+#[path = "tidy/docs.rs"]
+mod docs;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/tree.rs"]
@@ -159,9 +161,40 @@ fn every_config_has_a_dataflow() {
     expect_none(&orphans, "Name the file after its dataflow, or remove it.");
 }
 
+#[test]
+fn the_tour_can_be_walked() {
+    let tree = Tree::read();
+    let tour = tree.text("docs/tour.md");
+    let mut findings = docs::missing_files("docs/tour.md", tour, &tree);
+    findings.extend(docs::not_in_their_files("docs/tour.md", tour, &tree));
+    expect_none(&findings, "Say where it is now: the tour follows an event through the code as it is.");
+}
+
+#[test]
+fn the_architecture_is_that_of_the_code() {
+    let tree = Tree::read();
+    let page = "docs/architecture.md";
+    let mut findings = docs::missing_files(page, tree.text(page), &tree);
+    findings.extend(docs::code_map(page, tree.text(page), &tree));
+    findings.extend(docs::layers(page, tree.text(page)));
+    findings.extend(docs::not_in_picture("README.md", tree.text("README.md"), &tree));
+    expect_none(&findings, "Bring the code map, the layers or the picture up to date.");
+}
+
+#[test]
+fn documents_lead_somewhere_and_fit_a_screen() {
+    let tree = Tree::read();
+    let pages: Vec<_> = tree.all().filter(|f| f.path.ends_with(".md")).collect();
+    let mut findings: Vec<_> = pages.iter().flat_map(|f| docs::dead_links(&f.path, &f.text, &tree)).collect();
+    findings.extend(pages.iter().flat_map(|f| docs::wide_lines(&f.path, &f.text)));
+    expect_none(&findings, "Mend the link; break the line.");
+}
+
 /// Each checker finds what it is for, and only that.
 mod can_fail {
+    use super::docs;
     use super::rules::*;
+    use super::tree::Tree;
 
     fn lines(findings: impl IntoIterator<Item = Finding>) -> Vec<usize> {
         findings.into_iter().map(|f| f.line).collect()
@@ -263,6 +296,37 @@ mod can_fail {
         assert_eq!(check(concat!("\n\"/tm", "p/x\"")), [2]);
         assert_eq!(check(concat!("cwd=/ho", "me/eve/x tidy: sample")), []);
         assert_eq!(check("target/tmp/x and ~/work/x and docs/home/"), []);
+    }
+
+    #[test]
+    fn tours() {
+        let tree =
+            Tree::of(&[("src/a/b.rs", "struct Reader; impl Reader { fn poll(&self) {} }"), ("x/c.rs", "enum Kind {}")]);
+        let files = |text: &str| lines(docs::missing_files("t.md", text, &tree));
+        assert_eq!(files("`a/b.rs` `src/a/b.rs` `x/c.rs` `c.rs`\n`a/d.rs`\n```sh\n`gone.rs`\n```"), [1, 2]);
+        let names = |text: &str| lines(docs::not_in_their_files("t.md", text, &tree));
+        assert_eq!(names("1. `Reader::poll()` `poll()` `Reader` (`a/b.rs`)\n   `Kind`\n2. `Kind` (`x/c.rs`)"), [2]);
+        assert_eq!(names("1. `pol()` `Read` `Reader::seek()` `poll(fd)` `at` (`a/b.rs`)"), [1, 1, 1]);
+    }
+
+    #[test]
+    fn maps_and_layers() {
+        let tree = Tree::of(&[("src/time.rs", "struct Clock;"), ("src/flow/source.rs", ""), ("src/lib.rs", "")]);
+        let map = |text: &str| lines(docs::code_map("a.md", text, &tree));
+        assert_eq!(map("| module | is |\n| --- | --- |\n| `flow` | `source` |\n| **`time`** | `Clock` |"), []);
+        assert_eq!(map("| module | is |\n| --- | --- |\n| `flow` | `sink` |\n| `gone` | |"), [3, 4, 1]);
+        assert!(!docs::layers("a.md", "| layer | modules |\n| --- | --- |\n| 0 | `flow` |").is_empty());
+        let picture = |text: &str| docs::not_in_picture("a.md", text, &tree).len();
+        assert_eq!((picture("```sh\ntime\n```\n```text\nflow, time\n```"), picture("```text\nflow\n```")), (0, 1));
+    }
+
+    #[test]
+    fn documents() {
+        let tree = Tree::of(&[("docs/a.md", "# One word\n## `x` and *y*: 1.5"), ("src/x.rs", "")]);
+        let links = |text: &str| lines(docs::dead_links("docs/b.md", text, &tree));
+        assert_eq!(links("[a](a.md) [a](a.md#one-word) [s](../src) [x](../src/x.rs) [w](https://w.example/y)"), []);
+        assert_eq!(links("[a](a.md#x-and-y-15)\n[b](c.md)\n[c](a.md#two)\n[d](../docs/a.md#one-word)"), [2, 3]);
+        assert_eq!(lines(docs::wide_lines("a.md", &format!("{0}\n|{0}|\n{0}ä", "x".repeat(130)))), [3]);
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub struct EngineConfig {
     pub keys_max: usize,
     /// `admin`: where metrics and health are served, or `"off"`; default `127.0.0.1:9740`.
     pub admin: AdminAddress,
-    /// `admin_hosts`: host names that requests to the admin port may be addressed to, beside IP addresses and
-    /// `localhost`; default none. They tell apart a browser from a page that only pretends to be on this machine.
+    /// `admin_hosts`: host names for which the admin port answers requests, beside addresses and `localhost`; default
+    /// none. Others are refused, so that no page in a browser can read the port under a host name of its own.
     pub admin_hosts: Vec<String>,
     /// `log`: what is logged, as a filter such as `"info"` or `"info,tidewatch::runtime::mesh=debug"`; default
     /// `"info"`.
@@ -130,7 +130,10 @@ impl EngineConfig {
             drain: s.or("drain", default.drain),
         };
         if config.drain && config.state_dir.is_some() {
-            section.fault("drain", "is not for a run with a state directory, whose next run resumes the open windows");
+            section.fault(
+                "drain",
+                "is not for a run with a state directory, whose next run resumes the windows that are open",
+            );
         }
         if !config.tick.subsec_nanos().is_multiple_of(1_000_000) {
             section.fault("tick", format!("expected whole milliseconds, found {}", config.tick.show()));

@@ -40,8 +40,8 @@ impl<'s, T: Record> Stream<'s, T> {
 
     /// A stage written in timely. Its output at an epoch must depend only on its input up to that epoch.
     ///
-    /// Its state is not known to Tidewatch, so a dataflow with such a stage has no checkpoints: after a failure it
-    /// replays all its epochs.
+    /// The stage does not see the watermark: the stream that it returns has that of its input. Its state is not known
+    /// to Tidewatch, so a dataflow with such a stage has no checkpoints: a restart replays all its epochs.
     pub fn with_timely<U: Record>(
         &self,
         name: &str,

@@ -7,7 +7,8 @@ use crate::operators::window::{WindowStage, window};
 use crate::record::{Event, Record};
 use crate::state::key::Key;
 
-/// Records grouped by a key. What is kept per key comes together on the one worker that owns the key.
+/// Records grouped by a key. Each worker aggregates the records of a key that it has; when a window closes, one worker,
+/// the owner of the key, merges what all workers have of it.
 pub struct Keyed<'s, T, K, F> {
     pub(super) stream: Stream<'s, T>,
     pub(super) key: F,

@@ -211,7 +211,7 @@ sets:
 | `worker` | the worker's number, from 0, over all processes |
 | `partition` | the partition as its connector labels it, control characters escaped (`\\u{1b}`); beyond 1000 per source and worker, all share `other` |
 | `reason` of skipped paths | `not_utf8`, `not_a_file`, `broken_link`, `unreadable`, `compressed`, `duplicate`, `too_deep`, `collision` |
-| any other `reason` | `malformed`, `not_utf8`, `too_large`, `too_deep`, `invalid`, `late`, `late_after_idle`, `future` |
+| any other `reason` | `malformed`, `not_utf8`, `too_large`, `too_deep`, `invalid`, `late`, `late_after_idle`, `future`, `past` |
 
 Figures of operators and arrangements come from timely's and differential's own logs, about once a second. Scopes are
 left out, their operators are not. An operator in a scope whose timestamp is not an epoch, such as the body of an

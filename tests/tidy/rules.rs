@@ -9,7 +9,7 @@ pub(crate) const FILE_LINES_MAX: usize = 600;
 pub(crate) const FILE_LINES_MEDIAN_MAX: usize = 200;
 
 /// The modules of the library, each with its layer: code may use its own layer and those below it.
-const LAYERS: &[(&[&str], usize)] = &[
+pub(crate) const LAYERS: &[(&[&str], usize)] = &[
     (&["error", "time", "record", "settings"], 0),
     // Below the operators, since they count what they do.
     (&["telemetry"], 1),
@@ -59,7 +59,7 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
-    fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
+    pub(crate) fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
         Finding { path: path.to_owned(), line, what: what.into() }
     }
 

@@ -33,6 +33,11 @@ impl Tree {
         Tree(files)
     }
 
+    /// A tree of these files, for tests of the rules.
+    pub(crate) fn of(files: &[(&str, &str)]) -> Tree {
+        Tree(files.iter().map(|(path, text)| File { path: (*path).to_owned(), text: (*text).to_owned() }).collect())
+    }
+
     pub(crate) fn all(&self) -> impl Iterator<Item = &File> {
         self.0.iter()
     }

@@ -7,10 +7,12 @@ use clap::{Args as ClapArgs, Subcommand};
 use crate::cli::args::{ConfigArgs, a_path};
 
 const EXAMPLES: &str = "\
-Input. Each source that --set or --config wires is read as it is; it must end. All others are generated: once, before anything
+Input. Each source that --set or --config wires is read as it is; it must end. All others are generated: once, before anything \
 is measured, into files that every run reads, with the generator that the configuration names in [bench.sources.NAME].
 
 Output. Sinks that --set or --config wire are written; all others are files in a temporary folder. Standard output is discarded.
+
+Exit codes: 0 done; 70 if two runs disagree on records, dead letters or rows; else as those of run.
 
 Examples:
   tidewatch bench auth-windows --workers 1,2
@@ -54,13 +56,14 @@ pub(in crate::cli) struct MeasureArgs {
     /// The dataflow, as `list` names it.
     #[arg(required = true)]
     pub dataflow: Option<String>,
-    /// Worker threads in each process; several numbers, with commas, are measured in turn.
+    /// Worker threads in each process, 1 to 256; several numbers, with commas, are measured in turn.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Vec<u16>,
-    /// Processes; each number is measured with each number of workers.
+    /// Processes, 1 to 64; each number is measured with each number of workers.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub processes: Vec<u16>,
-    /// Records to generate for each source that is not wired [default: 1000000, or ten seconds of --rate].
+    /// Records to generate for each source that --set and --config do not wire [default: 1000000, or ten seconds of
+    /// --rate].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000_000))]
     pub events: Option<u64>,
     /// Records per second that arrive at each generated source, whether or not they are read in time (an open loop).
@@ -74,8 +77,8 @@ pub(in crate::cli) struct MeasureArgs {
     /// Runs of each combination that count.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub repeats: u16,
-    /// Sinks whose rows are changes of a collection, beside those of which the dataflow knows it: how many there are
-    /// depends on the cut into epochs, so runs are held to what the changes add up to.
+    /// Sinks whose rows are changes of a collection, beside those that the dataflow knows of: how many changes there
+    /// are depends on the cut into epochs, so runs are held to what the changes add up to.
     #[arg(long, value_name = "SINK,…", value_delimiter = ',')]
     pub changes: Vec<String>,
     /// Writes all results as JSON to a file, or to standard output if it is "-".
