@@ -2,8 +2,8 @@
 //! alone.
 //!
 //! An [`Admission`] is the whole of that decision. It trusts no clock: an event far behind or ahead of the time of
-//! reading is refused, a jump of the clock counts only once later events confirm it ([`jump`]), and where a field names
-//! the clock that an event was stamped by, each clock is judged by its own events ([`clocks`]).
+//! reading is refused, a jump of the clock counts only once later events confirm it (`jump`), and where a field names
+//! the clock that an event was stamped by, each clock is judged by its own events (`clocks`).
 //!
 //! The one exception is what a partition brings back after the source advanced without it: what is behind the source's
 //! watermark, or behind the clock that the partition's watermark followed, is refused as [`Reason::LateAfterIdle`].

@@ -2,7 +2,8 @@
 //!
 //! Its capability is the clock of the dataflow: on every worker it follows the same rule, now rounded up to the tick,
 //! also where there is nothing to read. At the end of an epoch the operator broadcasts how its partitions contribute to
-//! the watermark ([`WatermarkUpdate`]s) to every worker; at that point the epoch is bound to what was read in it.
+//! the watermark ([`WatermarkUpdate`](crate::operators::watermark::WatermarkUpdate)s) to every worker; at that point
+//! the epoch is bound to what was read in it.
 //!
 //! Records travel in chunks, always on one path: `decode` decodes them, on the worker that read them or, where there
 //! are fewer partitions than workers, on all workers; the owner of a partition decides what is on time in them (`gate`,
