@@ -51,7 +51,7 @@ fn pauses(rounds: usize) -> Vec<Step> {
 }
 
 /// On one worker: when something is reported depends on when it was read, and so on how fast workers are.
-fn rows(run: TestRun, steps: Vec<Vec<Step>>) -> Results {
+fn rows(run: TestRun, steps: &[Vec<Step>]) -> Results {
     run.source("ticks", steps.concat()).run().unwrap()
 }
 
@@ -59,19 +59,19 @@ fn rows(run: TestRun, steps: Vec<Vec<Step>>) -> Results {
 fn an_attack_that_is_followed_by_silence_is_reported_once_its_window_is_as_old_as_what_was_seen_of_delays() {
     // It was 15 s old when it was read: for so long its window [-20 s, -10 s) is waited for, and 1 s for disorder.
     let attack = || vec![at(-15_000), at(-14_000), at(-13_000)];
-    let early = rows(live(counts(), &["ticks"]), vec![pauses(3), attack(), pauses(50), vec![stop()]]);
+    let early = rows(live(counts(), &["ticks"]), &[pauses(3), attack(), pauses(50), vec![stop()]]);
     assert!(early.json("counts").is_empty());
-    let enough = rows(live(counts(), &["ticks"]), vec![pauses(3), attack(), pauses(80), vec![stop()]]);
+    let enough = rows(live(counts(), &["ticks"]), &[pauses(3), attack(), pauses(80), vec![stop()]]);
     assert_eq!(
         enough.json("counts"),
         [json!({ "key": 1, "start": START - 20_000, "end": START - 10_000, "value": 3 })]
     );
     // What was there before says nothing of delays.
-    let backlog = rows(live(counts(), &["ticks"]), vec![attack(), pauses(20), vec![stop()]]);
+    let backlog = rows(live(counts(), &["ticks"]), &[attack(), pauses(20), vec![stop()]]);
     assert_eq!(backlog.json("counts").len(), 1);
     // And without a live source, nothing comes of waiting.
     let batch = live(counts(), &["ticks"]).set("sources.ticks.live=false");
-    assert!(rows(batch, vec![attack(), pauses(80), vec![stop()]]).json("counts").is_empty());
+    assert!(rows(batch, &[attack(), pauses(80), vec![stop()]]).json("counts").is_empty());
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_a_quiet_source_brings_behind_the_clock_is_refused_and_lengthens_the_dela
     let steps = vec![at(-6_500), at(-6_400)];
     // Quiet for 3 s, so its watermark is at 3 - 1 - 5 s.
     let back = [pauses(30), vec![late(at(-5_000))], pauses(30), vec![at(0), at(5_000)]].concat();
-    let results = rows(live(counts(), &["ticks"]), vec![steps, back]);
+    let results = rows(live(counts(), &["ticks"]), &[steps, back]);
     let reasons: Vec<Reason> = results.dead_letters().iter().map(|letter| letter.reason).collect();
     assert_eq!(reasons, [Reason::LateAfterIdle]);
 }

@@ -103,6 +103,7 @@ fn differences(a: &Results, b: &Results) -> Vec<String> {
     };
     compare("dataflow", a.dataflow.clone(), b.dataflow.clone());
     compare("machine", machine(a), machine(b));
+    compare("profile", a.profile.clone(), b.profile.clone());
     compare("build", a.build.clone(), b.build.clone());
     compare("rate", rate(a), rate(b));
     compare("input", input(a), input(b));

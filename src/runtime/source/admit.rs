@@ -43,6 +43,9 @@ impl Decidable {
     }
 }
 
+/// A chunk: its partition, and its number among the partition's chunks.
+pub(super) type ChunkId = (u32, u64);
+
 /// Wakes the operator when the turn of a chunk may have come that waits there. Clones wake the same one.
 #[derive(Clone, Default)]
 pub(super) struct Turn(Rc<RefCell<Waiting>>);
@@ -86,7 +89,7 @@ pub(super) fn admit<'s, T: Decode>(
     let (name, workers) = (StageName::of(&context.name), context.workers as u64);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut waiting: BTreeMap<(u32, u64), ([Capability<Epoch>; 2], ToDecide)> = BTreeMap::new();
+        let mut waiting: BTreeMap<ChunkId, ([Capability<Epoch>; 2], ToDecide)> = BTreeMap::new();
         move |frontiers| {
             let _stage = name.enter();
             let (mut verdicts, mut marks) = (verdicts.activate(), marks.activate());

@@ -8,6 +8,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 
+use super::admit::ChunkId;
 use super::batch::Batches;
 use super::chunk::Spare;
 use super::decode::Decoded;
@@ -50,9 +51,9 @@ pub(super) fn emit<'s, T: Decode>(
     let name = StageName::of(source);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut waiting: HashMap<(u32, u64), ([Capability<Epoch>; 2], Decoded<T>)> = HashMap::new();
+        let mut waiting: HashMap<ChunkId, ([Capability<Epoch>; 2], Decoded<T>)> = HashMap::new();
         // A decision may be here before the records, which come another way.
-        let mut decided: HashMap<(u32, u64), Refused> = HashMap::new();
+        let mut decided: HashMap<ChunkId, Refused> = HashMap::new();
         move |_frontiers| {
             let _stage = name.enter();
             let (mut records, mut letters) = (records.activate(), letters.activate());
