@@ -184,6 +184,11 @@ pub trait Collector {
         false
     }
 
+    /// About how many bytes a block is to have. Default: half a mebibyte.
+    fn block_bytes(&self) -> usize {
+        512 * 1024
+    }
+
     /// Many records at once, not read yet: the lines of `block`, without empty ones.
     ///
     /// # Panics

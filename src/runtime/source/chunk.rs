@@ -6,9 +6,11 @@
 
 use std::cell::RefCell;
 use std::io::Write;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use memchr::{Memchr, memchr_iter};
 use timely::Accountable;
 use timely::bytes::arc::Bytes;
 use timely::communication::Push;
@@ -52,6 +54,8 @@ enum Columns {
     Unread(Arc<dyn Block>),
     /// Not read yet, and found by another process of this machine: its bytes, and where they are.
     Elsewhere { size: usize, place: Vec<u8> },
+    /// The lines of a block that was read, before anybody asks where each of them ends; and the offset of the first byte.
+    Lines { first: u64, bytes: Vec<u8>, ends: Vec<u32> },
     /// As they are filled. Each record is followed by one byte that is not part of it; `ends` are the places of these.
     Here { offsets: Offsets, ends: Vec<u32>, bytes: Vec<u8> },
     /// As they were received: the head, `offsets`, then `ends`, `bytes` and the label, each padded to a word.
@@ -104,7 +108,8 @@ impl Chunk {
         matches!(&self.columns, Columns::Unread(block) if block.place().is_some())
     }
 
-    /// Reads the records of the source `name` if they are not read yet. They may then include empty lines.
+    /// Reads the records of the source `name` if they are not read yet. They may then include empty lines, and have to be
+    /// [split](Self::split) before one of them is asked for by its number.
     ///
     /// # Errors
     /// If they can no longer be read.
@@ -112,18 +117,25 @@ impl Chunk {
         let block: Arc<dyn Block> = match &self.columns {
             Columns::Unread(block) => Arc::clone(block),
             Columns::Elsewhere { place, .. } => connector.block_at(name, place)?.into(),
-            Columns::Here { .. } | Columns::Received { .. } => return Ok(()),
+            Columns::Lines { .. } | Columns::Here { .. } | Columns::Received { .. } => return Ok(()),
         };
-        let (mut bytes, mut ends) = spare.take();
+        let (mut bytes, ends) = spare.take();
         block.read(&mut bytes)?;
-        ends.extend(lines::ends(&bytes).map(|end| u32::try_from(end).expect("a block is smaller than 4 GiB")));
-        self.columns = Columns::Here { offsets: Offsets::From(block.offset()), ends, bytes };
+        self.columns = Columns::Lines { first: block.offset(), bytes, ends };
         Ok(())
+    }
+
+    /// Finds out where the lines of a block end that was read.
+    pub(super) fn split(&mut self) {
+        let Columns::Lines { first, bytes, ends } = &mut self.columns else { return };
+        let (first, bytes, mut ends) = (*first, std::mem::take(bytes), std::mem::take(ends));
+        ends.extend(lines::ends(&bytes).map(|end| u32::try_from(end).expect("a block is smaller than 4 GiB")));
+        self.columns = Columns::Here { offsets: Offsets::From(first), ends, bytes };
     }
 
     /// Gives its memory to the next ones.
     pub(super) fn recycle(self, spare: &Spare) {
-        if let Columns::Here { ends, bytes, .. } = self.columns {
+        if let Columns::Here { ends, bytes, .. } | Columns::Lines { ends, bytes, .. } = self.columns {
             spare.give(bytes, ends);
         }
     }
@@ -148,6 +160,7 @@ impl Chunk {
         match &self.columns {
             Columns::Unread(block) => block.size().div_ceil(RECORD_BYTES_GUESSED),
             Columns::Elsewhere { size, .. } => size.div_ceil(RECORD_BYTES_GUESSED),
+            Columns::Lines { bytes, .. } => bytes.len().div_ceil(RECORD_BYTES_GUESSED),
             Columns::Here { ends, .. } => ends.len(),
             Columns::Received { records, .. } => *records,
         }
@@ -158,7 +171,7 @@ impl Chunk {
         match &self.columns {
             Columns::Unread(block) => block.size(),
             Columns::Elsewhere { size, .. } => *size,
-            Columns::Here { bytes, .. } => bytes.len(),
+            Columns::Here { bytes, .. } | Columns::Lines { bytes, .. } => bytes.len(),
             Columns::Received { records, .. } => records.checked_sub(1).map_or(0, |last| self.end(last) + 1),
         }
     }
@@ -166,7 +179,7 @@ impl Chunk {
     /// The offset of record `i` in its partition. The records must have been read.
     pub(super) fn offset(&self, i: usize) -> u64 {
         match &self.columns {
-            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
+            Columns::Unread(_) | Columns::Elsewhere { .. } | Columns::Lines { .. } => panic!("{UNREAD}"),
             Columns::Here { offsets: Offsets::Each(offsets), .. } => offsets[i],
             Columns::Here { offsets: Offsets::From(first), .. } => first + self.start(i) as u64,
             Columns::Received { wire, .. } => word(wire, HEAD_WORDS + i),
@@ -182,7 +195,7 @@ impl Chunk {
     #[inline]
     fn every_byte(&self) -> &[u8] {
         match &self.columns {
-            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
+            Columns::Unread(_) | Columns::Elsewhere { .. } | Columns::Lines { .. } => panic!("{UNREAD}"),
             Columns::Here { bytes, .. } => bytes,
             Columns::Received { records, wire } => &wire[bytes_at(*records)..],
         }
@@ -194,13 +207,15 @@ impl Chunk {
         if self.head.lines { lines::text(record) } else { record }
     }
 
-    /// Every record, in order. The records must have been read.
+    /// Every record, in order. The records must have been read; lines need not have been split: where they end is found on the way.
+    #[inline]
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let (bytes, mut start) = (self.every_byte(), 0);
-        (0..self.len()).map(move |i| {
-            let end = self.end(i);
-            self.text(&bytes[std::mem::replace(&mut start, end + 1)..end])
-        })
+        let (bytes, ends) = match &self.columns {
+            Columns::Lines { bytes, .. } => (bytes.as_slice(), Ends::Found(memchr_iter(b'\n', bytes))),
+            _ => (self.every_byte(), Ends::Known(0..self.len())),
+        };
+        let mut start = 0;
+        ends.over(self).map(move |end| self.text(&bytes[std::mem::replace(&mut start, end + 1)..end]))
     }
 
     #[inline]
@@ -211,13 +226,29 @@ impl Chunk {
     #[inline]
     fn end(&self, i: usize) -> usize {
         match &self.columns {
-            Columns::Unread(_) | Columns::Elsewhere { .. } => panic!("{UNREAD}"),
+            Columns::Unread(_) | Columns::Elsewhere { .. } | Columns::Lines { .. } => panic!("{UNREAD}"),
             Columns::Here { ends, .. } => ends[i] as usize,
             Columns::Received { records, wire } => {
                 let at = (HEAD_WORDS + records) * WORD + i * size_of::<u32>();
                 u32::from_le_bytes(*wire[at..].first_chunk().expect("checked on receipt")) as usize
             }
         }
+    }
+}
+
+/// Where the records of a chunk end, one after the other.
+enum Ends<'c> {
+    Found(Memchr<'c>),
+    Known(Range<usize>),
+}
+
+impl<'c> Ends<'c> {
+    #[inline]
+    fn over(mut self, chunk: &'c Chunk) -> impl Iterator<Item = usize> + use<'c> {
+        std::iter::from_fn(move || match &mut self {
+            Ends::Found(ends) => ends.next(),
+            Ends::Known(numbers) => numbers.next().map(|i| chunk.end(i)),
+        })
     }
 }
 
@@ -230,7 +261,7 @@ const LIVE: u64 = 1 << 8;
 
 const PLACED: &str = "a block goes to another process only if it has a place, and is read before otherwise";
 
-const UNREAD: &str = "a block is read before its records are asked for";
+const UNREAD: &str = "a block is read and split before its records are asked for";
 
 /// Where the bytes of a chunk of `records` begin on the wire.
 fn bytes_at(records: usize) -> usize {
@@ -298,7 +329,9 @@ impl ContainerBytes for Chunk {
             Columns::Here { ends, bytes, .. } => {
                 (if self.head.lines { LINES } else { RECORDS }, ends.len(), ends.as_slice(), bytes.as_slice())
             }
-            Columns::Elsewhere { .. } | Columns::Received { .. } => panic!("a chunk is sent once"),
+            Columns::Lines { .. } | Columns::Elsewhere { .. } | Columns::Received { .. } => {
+                panic!("a chunk is sent once")
+            }
         };
         let Head { target, partition, number, floor, live, .. } = self.head;
         let kind = if live { kind | LIVE } else { kind };
@@ -432,9 +465,13 @@ mod tests {
         let mut read = unread.clone();
         assert!(unread.record_count() > 0 && unread.bytes() == 12 && unread.has_place());
         read.read(&Connector, "lines", &spare).unwrap();
+        let unsplit: Vec<_> = read.records().map(<[u8]>::to_vec).collect();
+        assert_eq!(unsplit, [&b"one"[..], b"", b"three\r"]);
+        read.split();
         let mut elsewhere = received(&unread);
         assert_eq!((elsewhere.record_count(), elsewhere.bytes()), (unread.record_count(), unread.bytes()));
         elsewhere.read(&Connector, "lines", &spare).unwrap();
+        elsewhere.split();
         for chunk in [&read, &received(&read), &elsewhere] {
             let lines: Vec<_> = (0..chunk.len()).map(|i| (chunk.offset(i), chunk.record(i))).collect();
             assert!(chunk.head.lines && &*chunk.label == "p");

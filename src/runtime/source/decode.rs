@@ -58,8 +58,8 @@ pub(super) struct Decoded<T> {
     pub(super) chunk: Chunk,
     /// The records that decoded and that the dataflow does not refuse.
     pub(super) records: Batches<T>,
-    /// Where in the chunk each of them is.
-    pub(super) places: Vec<u32>,
+    /// Which records of the chunk, by their place in it, are none of these: empty lines, and what did not decode.
+    pub(super) left_out: Vec<u32>,
 }
 
 /// Records that are on time, decoded chunks of which that is not known yet, what their owners have to decide on, marks addressed to
@@ -168,7 +168,9 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
 /// What was taken of a chunk so far; the fields are those of [`Decoded`].
 struct Taken<T> {
     records: Batches<T>,
-    places: Vec<u32>,
+    /// How many these are.
+    taken: usize,
+    left_out: Vec<u32>,
     times: Times,
     refused: Vec<(usize, Rejection)>,
     /// How many records there are, and how many bytes they have.
@@ -219,34 +221,42 @@ impl<T: Decode> ChunkDecoder<T> {
             self.decoder = Some(decoder);
             taken
         };
-        let Taken { records, places, times, refused, read: (read, size), decoded } = taken;
+        let Taken { records, left_out, times, refused, read: (read, size), decoded, .. } = taken;
+        if !refused.is_empty() {
+            chunk.split();
+        }
         for (i, rejection) in refused {
             let bytes = chunk.record(i);
             self.letters.refuse(&chunk.label, chunk.offset(i), bytes.len() as u64, bytes, rejection);
         }
         self.metrics.decoded(decoded);
         self.metrics.partition(&chunk.label).read(read, size);
-        Ok((Decoded { chunk, records, places }, times))
+        Ok((Decoded { chunk, records, left_out }, times))
     }
 
     fn take_all(&self, decoder: &mut T::Decoder, chunk: &Chunk, epoch: Epoch) -> Taken<T> {
-        let records = chunk.len();
         let mut taken = Taken {
             records: Batches::default(),
-            places: Vec::with_capacity(records),
-            times: Times::default(),
+            taken: 0,
+            left_out: Vec::new(),
+            times: Times::with_room(chunk.len()),
             refused: Vec::new(),
             read: (0, 0),
             decoded: 0,
         };
         for (i, bytes) in chunk.records().enumerate() {
+            let place = || u32::try_from(i).expect("a chunk has few records");
             if chunk.head.lines && lines::is_empty(bytes) {
+                taken.left_out.push(place());
                 continue;
             }
             taken.read = (taken.read.0 + 1, taken.read.1 + bytes.len() as u64);
             match self.take(decoder, bytes, epoch, &mut taken) {
-                Ok(()) => taken.places.push(u32::try_from(i).expect("a chunk has few records")),
-                Err(rejection) => taken.refused.push((i, rejection)),
+                Ok(()) => taken.taken += 1,
+                Err(rejection) => {
+                    taken.left_out.push(place());
+                    taken.refused.push((i, rejection));
+                }
             }
         }
         taken
@@ -267,9 +277,9 @@ impl<T: Decode> ChunkDecoder<T> {
         taken.decoded += 1;
         check(&self.validations, &record)?;
         if let Some(time) = record.time() {
-            taken.times.push(taken.places.len(), time);
+            taken.times.push(taken.taken, time);
             if let Some(field) = self.clock_field {
-                taken.times.push_clock(taken.places.len(), record.clock(field));
+                taken.times.push_clock(taken.taken, record.clock(field));
             }
         }
         taken.records.push(record);

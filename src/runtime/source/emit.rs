@@ -94,18 +94,23 @@ pub(super) fn apply<T>(decoded: &mut Decoded<T>, refused: Refused, letters: &mut
     if refused.is_empty() {
         return;
     }
-    let Decoded { chunk, records, places } = decoded;
+    let Decoded { chunk, records, left_out } = decoded;
+    chunk.split();
+    let (mut left_out, mut place) = (left_out.iter().peekable(), 0);
     let mut refused = refused.into_iter().peekable();
     let mut kept = Batches::default();
     for (n, record) in std::mem::take(records).into_records().enumerate() {
+        while left_out.next_if(|left_out| **left_out as usize == place).is_some() {
+            place += 1;
+        }
         match refused.next_if(|(refused, _)| *refused as usize == n) {
             None => kept.push(record),
             Some((_, rejection)) => {
-                let i = places[n] as usize;
-                let bytes = chunk.record(i);
-                letters.refuse(&chunk.label, chunk.offset(i), bytes.len() as u64, bytes, rejection);
+                let bytes = chunk.record(place);
+                letters.refuse(&chunk.label, chunk.offset(place), bytes.len() as u64, bytes, rejection);
             }
         }
+        place += 1;
     }
     *records = kept;
 }

@@ -467,6 +467,7 @@ impl<T: Decode> Reading<T> {
                 let readable = self.process.contains(&target) || (self.one_machine && chunk.has_place());
                 if !readable {
                     chunk.read(&*self.connector, &self.name, &Spare::default())?;
+                    chunk.split();
                 }
                 session.give_container(&mut chunk);
             }
