@@ -174,6 +174,7 @@ impl BenchResults {
         Ok(BenchResults {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: build_id()?.to_owned(),
+            profile: env!("TIDEWATCH_PROFILE").to_owned(),
             began: EventTime::from_millis(began).to_string(),
             machine: Machine::this(),
             dataflow: dataflow.name().to_owned(),

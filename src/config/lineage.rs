@@ -8,7 +8,8 @@ use crate::flow::launch::DataflowParts;
 use crate::settings::{Node, Value};
 
 /// Keys of a source that do not affect what earlier runs read or how it was judged, and may change from run to run.
-const MAY_CHANGE: [&str; 6] = ["brokers", "properties", "discover_after", "on_gap", "journal_bytes_max", "at_end"];
+const MAY_CHANGE: [&str; 9] =
+    ["brokers", "properties", "security", "tls", "sasl", "discover_after", "on_gap", "journal_bytes_max", "at_end"];
 
 /// The tables that the results of a dataflow depend on.
 const TABLES: [&str; 2] = ["params", "sources"];

@@ -172,6 +172,10 @@ impl Collector for Counting<'_> {
         self.blocks && self.to.takes_blocks(partition)
     }
 
+    fn block_bytes(&self) -> usize {
+        self.to.block_bytes()
+    }
+
     fn block(&mut self, partition: Partition, block: Box<dyn Block>) {
         self.bytes += block.size() as u64;
         self.to.block(partition, block);

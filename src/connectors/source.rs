@@ -185,6 +185,11 @@ pub trait Collector {
         false
     }
 
+    /// The approximate size of a block, in bytes. Default: half a mebibyte.
+    fn block_bytes(&self) -> usize {
+        512 * 1024
+    }
+
     /// Many records at once, not read yet: the lines of `block`, without empty ones.
     ///
     /// # Panics

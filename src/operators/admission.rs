@@ -36,6 +36,11 @@ pub struct Times {
 }
 
 impl Times {
+    /// Without records, with room for `records`.
+    pub fn with_room(records: usize) -> Self {
+        Times { each: Vec::with_capacity(records), clocks: Vec::new() }
+    }
+
     /// Record number `n` has the time `time`.
     #[inline]
     pub fn push(&mut self, n: usize, time: EventTime) {

@@ -67,7 +67,7 @@ fn an_attack_that_is_followed_by_silence_is_reported_once_its_window_is_as_old_a
         enough.json("counts"),
         [json!({ "key": 1, "start": START - 20_000, "end": START - 10_000, "value": 3 })]
     );
-    // What was there before the start shows nothing about delays.
+    // What was there before says nothing of delays.
     let backlog = rows(live(counts(), &["ticks"]), &[attack(), pauses(20), vec![stop()]]);
     assert_eq!(backlog.json("counts").len(), 1);
     // Without a live source, waiting has no effect.

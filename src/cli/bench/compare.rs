@@ -104,6 +104,7 @@ fn differences(a: &BenchResults, b: &BenchResults) -> Vec<String> {
     };
     compare("dataflow", a.dataflow.clone(), b.dataflow.clone());
     compare("machine", machine(a), machine(b));
+    compare("profile", a.profile.clone(), b.profile.clone());
     compare("build", a.build.clone(), b.build.clone());
     compare("rate", rate(a), rate(b));
     compare("input", input(a), input(b));

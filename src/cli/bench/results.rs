@@ -17,6 +17,9 @@ pub(super) struct BenchResults {
     pub version: String,
     /// The build: a hash of the executable.
     pub build: String,
+    /// The profile that it was built with.
+    #[serde(default)]
+    pub profile: String,
     /// When the first run began.
     pub began: String,
     pub machine: Machine,

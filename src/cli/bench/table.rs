@@ -42,6 +42,13 @@ fn heading(results: &BenchResults) -> String {
     let memory = machine.memory_bytes.map(|bytes| format!(", {:.0} GB", bytes as f64 / 1e9)).unwrap_or_default();
     let cpu = machine.cpu.as_deref().unwrap_or("CPU unknown");
     let _ = writeln!(text, "{} on {} cores ({cpu}){memory}", results.dataflow, machine.cores);
+    let _ = match results.profile.as_str() {
+        "dist" => writeln!(text, "built with the profile dist"),
+        other => writeln!(
+            text,
+            "built with the profile {other}: quick to build, and slower than dist (cargo build --profile dist)"
+        ),
+    };
     for input in &results.generated {
         let _ = writeln!(
             text,

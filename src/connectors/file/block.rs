@@ -14,10 +14,6 @@ use super::tail::read_error;
 use crate::connectors::source::Block;
 use crate::error::{Error, Result};
 
-/// The approximate size of a block: it is read into the second-level cache of the worker that decodes it. Handing it to
-/// another process wakes four threads, which at a quarter of this size takes a tenth of the time of two processes.
-pub(super) const BLOCK_BYTES: usize = 512 * 1024;
-
 /// Whole lines of an open file.
 pub(super) struct FileBlock {
     pub(super) source: Arc<str>,

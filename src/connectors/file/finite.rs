@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::block::{BLOCK_BYTES, FileBlock, replaced};
+use super::block::{FileBlock, replaced};
 use super::discover::{FileKey, FoundFile};
 use super::list::FileList;
 use super::open::{is_out_of_files, open_files_max};
@@ -136,7 +136,7 @@ impl SourceReader for FiniteReader {
             passed = 0;
             let cannot = |cause| read_error(&self.source, &part.path, cause);
             if collector.takes_blocks(part.partition)
-                && let Some(lines) = tail.take_lines(&mut self.buffer, BLOCK_BYTES).map_err(cannot)?
+                && let Some(lines) = tail.take_lines(&mut self.buffer, collector.block_bytes()).map_err(cannot)?
             {
                 let (file, position, size) = lines;
                 let (source, path, key) = (Arc::clone(&self.source), Arc::clone(&part.path), part.key);
@@ -356,7 +356,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // Short and empty lines, lines that are too long, and one in which no end is found for a while.
         let lines = (0..600_000).map(|i| match i {
-            300_000 => "x".repeat(3 * BLOCK_BYTES),
+            300_000 => "x".repeat(3 * 512 * 1024),
             _ => [
                 "",
                 "\r",
@@ -379,7 +379,7 @@ mod tests {
         while reader.poll(100_000, &mut found).unwrap() == Polled::More {}
         let InBlocks { mut heard, blocks } = found;
         let in_blocks: usize = blocks.iter().map(|(_, block)| block.size()).sum();
-        assert!(in_blocks > 2 * BLOCK_BYTES, "{in_blocks} bytes in blocks");
+        assert!(in_blocks > 2 * 512 * 1024, "{in_blocks} bytes in blocks");
         for (partition, block) in blocks {
             let mut bytes = Vec::new();
             block.read(&mut bytes).unwrap();

@@ -43,6 +43,9 @@ impl ChunkInfo {
     }
 }
 
+/// A chunk: its partition, and its number among the partition's chunks.
+pub(super) type ChunkId = (u32, u64);
+
 /// Wakes the operator when a chunk that waits there may be next. Clones wake the same one.
 #[derive(Clone, Default)]
 pub(super) struct AdmissionWaker(Rc<RefCell<WaitingChunks>>);
@@ -66,9 +69,6 @@ impl AdmissionWaker {
 /// The operator's outputs: decisions addressed to workers, and watermark updates addressed to workers.
 type Admitting<'s> = (StreamVec<'s, Epoch, AdmissionDecision>, StreamVec<'s, Epoch, (u64, WatermarkUpdate)>);
 
-/// The chunks that wait, by partition and number, with the capabilities of both outputs.
-type WaitingRequests = BTreeMap<(u32, u64), ([Capability<Epoch>; 2], AdmissionRequest)>;
-
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// Builds the operator.
@@ -90,7 +90,7 @@ pub(super) fn admit<'s, T: Decode>(
     let (name, workers) = (StageName::of(&context.name), context.workers as u64);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut waiting = WaitingRequests::new();
+        let mut waiting: BTreeMap<ChunkId, ([Capability<Epoch>; 2], AdmissionRequest)> = BTreeMap::new();
         move |frontiers| {
             let _stage = name.enter();
             let (mut decisions, mut updates) = (decisions.activate(), updates.activate());

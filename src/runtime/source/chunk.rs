@@ -6,9 +6,11 @@
 
 use std::cell::RefCell;
 use std::io::Write;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use memchr::{Memchr, memchr_iter};
 use timely::Accountable;
 use timely::bytes::arc::Bytes;
 use timely::communication::Push;
@@ -52,6 +54,8 @@ enum ChunkColumns {
     Unread(Arc<dyn Block>),
     /// Not read yet, and found by another process of this machine: the size of its bytes, and where they are.
     Elsewhere { size: usize, place: Vec<u8> },
+    /// The lines of a block that was read and is not split yet; and the offset of the first byte.
+    Lines { first: u64, bytes: Vec<u8>, ends: Vec<u32> },
     /// As they are filled. Each record is followed by one byte that is not part of it; `ends` are the positions of
     /// these.
     Here { offsets: Offsets, ends: Vec<u32>, bytes: Vec<u8> },
@@ -105,7 +109,8 @@ impl Chunk {
         matches!(&self.columns, ChunkColumns::Unread(block) if block.place().is_some())
     }
 
-    /// Reads the records of the source `name` unless they are read already. They may then include empty lines.
+    /// Reads the records of the source `name` unless they are read already. They may then include empty lines, and have
+    /// to be [split](Self::split) before they are accessed by number.
     ///
     /// # Errors
     /// If they can no longer be read.
@@ -113,18 +118,25 @@ impl Chunk {
         let block: Arc<dyn Block> = match &self.columns {
             ChunkColumns::Unread(block) => Arc::clone(block),
             ChunkColumns::Elsewhere { place, .. } => connector.block_at(name, place)?.into(),
-            ChunkColumns::Here { .. } | ChunkColumns::Received { .. } => return Ok(()),
+            ChunkColumns::Lines { .. } | ChunkColumns::Here { .. } | ChunkColumns::Received { .. } => return Ok(()),
         };
-        let (mut bytes, mut ends) = spare.take();
+        let (mut bytes, ends) = spare.take();
         block.read(&mut bytes)?;
-        ends.extend(lines::ends(&bytes).map(|end| u32::try_from(end).expect("a block is smaller than 4 GiB")));
-        self.columns = ChunkColumns::Here { offsets: Offsets::From(block.offset()), ends, bytes };
+        self.columns = ChunkColumns::Lines { first: block.offset(), bytes, ends };
         Ok(())
+    }
+
+    /// Finds the ends of the lines of a block that was read.
+    pub(super) fn split(&mut self) {
+        let ChunkColumns::Lines { first, bytes, ends } = &mut self.columns else { return };
+        let (first, bytes, mut ends) = (*first, std::mem::take(bytes), std::mem::take(ends));
+        ends.extend(lines::ends(&bytes).map(|end| u32::try_from(end).expect("a block is smaller than 4 GiB")));
+        self.columns = ChunkColumns::Here { offsets: Offsets::From(first), ends, bytes };
     }
 
     /// Returns its memory for reuse.
     pub(super) fn recycle(self, spare: &SpareMemory) {
-        if let ChunkColumns::Here { ends, bytes, .. } = self.columns {
+        if let ChunkColumns::Here { ends, bytes, .. } | ChunkColumns::Lines { ends, bytes, .. } = self.columns {
             spare.give(bytes, ends);
         }
     }
@@ -149,6 +161,7 @@ impl Chunk {
         match &self.columns {
             ChunkColumns::Unread(block) => block.size().div_ceil(RECORD_BYTES_GUESSED),
             ChunkColumns::Elsewhere { size, .. } => size.div_ceil(RECORD_BYTES_GUESSED),
+            ChunkColumns::Lines { bytes, .. } => bytes.len().div_ceil(RECORD_BYTES_GUESSED),
             ChunkColumns::Here { ends, .. } => ends.len(),
             ChunkColumns::Received { records, .. } => *records,
         }
@@ -159,7 +172,7 @@ impl Chunk {
         match &self.columns {
             ChunkColumns::Unread(block) => block.size(),
             ChunkColumns::Elsewhere { size, .. } => *size,
-            ChunkColumns::Here { bytes, .. } => bytes.len(),
+            ChunkColumns::Here { bytes, .. } | ChunkColumns::Lines { bytes, .. } => bytes.len(),
             ChunkColumns::Received { records, .. } => records.checked_sub(1).map_or(0, |last| self.end(last) + 1),
         }
     }
@@ -167,7 +180,7 @@ impl Chunk {
     /// The offset of record `i` in its partition. The records must have been read.
     pub(super) fn offset(&self, i: usize) -> u64 {
         match &self.columns {
-            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } => panic!("{UNREAD}"),
+            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } | ChunkColumns::Lines { .. } => panic!("{UNREAD}"),
             ChunkColumns::Here { offsets: Offsets::Each(offsets), .. } => offsets[i],
             ChunkColumns::Here { offsets: Offsets::From(first), .. } => first + self.start(i) as u64,
             ChunkColumns::Received { wire, .. } => word(wire, HEAD_WORDS + i),
@@ -183,7 +196,7 @@ impl Chunk {
     #[inline]
     fn every_byte(&self) -> &[u8] {
         match &self.columns {
-            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } => panic!("{UNREAD}"),
+            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } | ChunkColumns::Lines { .. } => panic!("{UNREAD}"),
             ChunkColumns::Here { bytes, .. } => bytes,
             ChunkColumns::Received { records, wire } => &wire[bytes_at(*records)..],
         }
@@ -195,13 +208,16 @@ impl Chunk {
         if self.head.lines { lines::text(record) } else { record }
     }
 
-    /// Every record, in order. The records must have been read.
+    /// Every record, in order. The records must have been read, but need not have been split: the ends of lines are
+    /// found on the way.
+    #[inline]
     pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let (bytes, mut start) = (self.every_byte(), 0);
-        (0..self.len()).map(move |i| {
-            let end = self.end(i);
-            self.text(&bytes[std::mem::replace(&mut start, end + 1)..end])
-        })
+        let (bytes, ends) = match &self.columns {
+            ChunkColumns::Lines { bytes, .. } => (bytes.as_slice(), Ends::Found(memchr_iter(b'\n', bytes))),
+            _ => (self.every_byte(), Ends::Known(0..self.len())),
+        };
+        let mut start = 0;
+        ends.over(self).map(move |end| self.text(&bytes[std::mem::replace(&mut start, end + 1)..end]))
     }
 
     #[inline]
@@ -212,13 +228,29 @@ impl Chunk {
     #[inline]
     fn end(&self, i: usize) -> usize {
         match &self.columns {
-            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } => panic!("{UNREAD}"),
+            ChunkColumns::Unread(_) | ChunkColumns::Elsewhere { .. } | ChunkColumns::Lines { .. } => panic!("{UNREAD}"),
             ChunkColumns::Here { ends, .. } => ends[i] as usize,
             ChunkColumns::Received { records, wire } => {
                 let at = (HEAD_WORDS + records) * WORD + i * size_of::<u32>();
                 u32::from_le_bytes(*wire[at..].first_chunk().expect("checked on receipt")) as usize
             }
         }
+    }
+}
+
+/// The ends of the records of a chunk, in order.
+enum Ends<'c> {
+    Found(Memchr<'c>),
+    Known(Range<usize>),
+}
+
+impl<'c> Ends<'c> {
+    #[inline]
+    fn over(mut self, chunk: &'c Chunk) -> impl Iterator<Item = usize> + use<'c> {
+        std::iter::from_fn(move || match &mut self {
+            Ends::Found(ends) => ends.next(),
+            Ends::Known(numbers) => numbers.next().map(|i| chunk.end(i)),
+        })
     }
 }
 
@@ -231,7 +263,7 @@ const LIVE: u64 = 1 << 8;
 
 const PLACED: &str = "a block goes to another process only if it has a location there, and is read before otherwise";
 
-const UNREAD: &str = "a block is read before its records are asked for";
+const UNREAD: &str = "a block is read and split before its records are asked for";
 
 /// Where the bytes of a chunk of `records` begin on the wire.
 fn bytes_at(records: usize) -> usize {
@@ -299,7 +331,9 @@ impl ContainerBytes for Chunk {
             ChunkColumns::Here { ends, bytes, .. } => {
                 (if self.head.lines { LINES } else { RECORDS }, ends.len(), ends.as_slice(), bytes.as_slice())
             }
-            ChunkColumns::Elsewhere { .. } | ChunkColumns::Received { .. } => panic!("a chunk is sent once"),
+            ChunkColumns::Lines { .. } | ChunkColumns::Elsewhere { .. } | ChunkColumns::Received { .. } => {
+                panic!("a chunk is sent once")
+            }
         };
         let ChunkHead { target, partition, number, floor, live, .. } = self.head;
         let kind = if live { kind | LIVE } else { kind };
@@ -433,9 +467,13 @@ mod tests {
         let mut read = unread.clone();
         assert!(unread.record_count() > 0 && unread.bytes() == 12 && unread.has_place());
         read.read(&Connector, "lines", &spare).unwrap();
+        let unsplit: Vec<_> = read.records().map(<[u8]>::to_vec).collect();
+        assert_eq!(unsplit, [&b"one"[..], b"", b"three\r"]);
+        read.split();
         let mut elsewhere = received(&unread);
         assert_eq!((elsewhere.record_count(), elsewhere.bytes()), (unread.record_count(), unread.bytes()));
         elsewhere.read(&Connector, "lines", &spare).unwrap();
+        elsewhere.split();
         for chunk in [&read, &received(&read), &elsewhere] {
             let lines: Vec<_> = (0..chunk.len()).map(|i| (chunk.offset(i), chunk.record(i))).collect();
             assert!(chunk.head.lines && &*chunk.label == "p");

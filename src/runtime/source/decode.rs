@@ -59,8 +59,8 @@ pub(super) struct DecodedChunk<T> {
     pub(super) chunk: Chunk,
     /// The records that decoded and that the dataflow's checks accept.
     pub(super) records: Batches<T>,
-    /// Their indexes in the chunk.
-    pub(super) places: Vec<u32>,
+    /// The indexes of the other records of the chunk: empty lines, and records that did not decode.
+    pub(super) left_out: Vec<u32>,
 }
 
 /// Records that are on time, decoded chunks that wait for a decision, requests to their owners, watermark updates
@@ -170,7 +170,9 @@ pub(super) fn decode<'s, T: Decode>(chunks: Stream<'s, Epoch, Chunk>, stage: Dec
 /// What was decoded of a chunk so far; the fields are those of [`DecodedChunk`].
 struct ChunkInProgress<T> {
     records: Batches<T>,
-    places: Vec<u32>,
+    /// Their number.
+    taken: usize,
+    left_out: Vec<u32>,
     times: Times,
     refused: Vec<(usize, Rejection)>,
     /// How many records there are, and their size in bytes.
@@ -221,34 +223,42 @@ impl<T: Decode> ChunkDecoder<T> {
             self.decoder = Some(decoder);
             taken
         };
-        let ChunkInProgress { records, places, times, refused, read: (read, size), decoded } = taken;
+        let ChunkInProgress { records, left_out, times, refused, read: (read, size), decoded, .. } = taken;
+        if !refused.is_empty() {
+            chunk.split();
+        }
         for (i, rejection) in refused {
             let bytes = chunk.record(i);
             self.letters.refuse(&chunk.label, chunk.offset(i), bytes.len() as u64, bytes, rejection);
         }
         self.metrics.decoded(decoded);
         self.metrics.partition(&chunk.label).read(read, size);
-        Ok((DecodedChunk { chunk, records, places }, times))
+        Ok((DecodedChunk { chunk, records, left_out }, times))
     }
 
     fn take_all(&self, decoder: &mut T::Decoder, chunk: &Chunk, epoch: Epoch) -> ChunkInProgress<T> {
-        let records = chunk.len();
         let mut taken = ChunkInProgress {
             records: Batches::default(),
-            places: Vec::with_capacity(records),
-            times: Times::default(),
+            taken: 0,
+            left_out: Vec::new(),
+            times: Times::with_room(chunk.len()),
             refused: Vec::new(),
             read: (0, 0),
             decoded: 0,
         };
         for (i, bytes) in chunk.records().enumerate() {
+            let place = || u32::try_from(i).expect("a chunk has few records");
             if chunk.head.lines && lines::is_empty(bytes) {
+                taken.left_out.push(place());
                 continue;
             }
             taken.read = (taken.read.0 + 1, taken.read.1 + bytes.len() as u64);
             match self.take(decoder, bytes, epoch, &mut taken) {
-                Ok(()) => taken.places.push(u32::try_from(i).expect("a chunk has few records")),
-                Err(rejection) => taken.refused.push((i, rejection)),
+                Ok(()) => taken.taken += 1,
+                Err(rejection) => {
+                    taken.left_out.push(place());
+                    taken.refused.push((i, rejection));
+                }
             }
         }
         taken
@@ -269,9 +279,9 @@ impl<T: Decode> ChunkDecoder<T> {
         taken.decoded += 1;
         check(&self.validations, &record)?;
         if let Some(time) = record.time() {
-            taken.times.push(taken.places.len(), time);
+            taken.times.push(taken.taken, time);
             if let Some(field) = self.clock_field {
-                taken.times.push_clock(taken.places.len(), record.clock(field));
+                taken.times.push_clock(taken.taken, record.clock(field));
             }
         }
         taken.records.push(record);

@@ -8,6 +8,7 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBuilder};
 
+use super::admit::ChunkId;
 use super::batch::Batches;
 use super::chunk::SpareMemory;
 use super::decode::DecodedChunk;
@@ -30,9 +31,6 @@ pub(super) struct AdmissionDecision {
 /// Records that are on time, and dead letters.
 type Emitted<'s, T> = (StreamVec<'s, Epoch, T>, StreamVec<'s, Epoch, DeadLetter>);
 
-/// The chunks that wait for a decision, by partition and number, with the capabilities of both outputs.
-type UndecidedChunks<T> = HashMap<(u32, u64), ([Capability<Epoch>; 2], DecodedChunk<T>)>;
-
 type Output<D> = OutputBuilder<Epoch, CapacityContainerBuilder<Vec<D>>>;
 
 /// Builds the operator.
@@ -54,9 +52,9 @@ pub(super) fn emit<'s, T: Decode>(
     let name = StageName::of(source);
     builder.build(move |capabilities| {
         drop(capabilities);
-        let mut waiting = UndecidedChunks::new();
+        let mut waiting: HashMap<ChunkId, ([Capability<Epoch>; 2], DecodedChunk<T>)> = HashMap::new();
         // A decision may arrive before the records, which come another way.
-        let mut decided: HashMap<(u32, u64), Refused> = HashMap::new();
+        let mut decided: HashMap<ChunkId, Refused> = HashMap::new();
         move |_frontiers| {
             let _stage = name.enter();
             let (mut records, mut letters) = (records.activate(), letters.activate());
@@ -97,18 +95,23 @@ pub(super) fn apply<T>(decoded: &mut DecodedChunk<T>, refused: Refused, letters:
     if refused.is_empty() {
         return;
     }
-    let DecodedChunk { chunk, records, places } = decoded;
+    let DecodedChunk { chunk, records, left_out } = decoded;
+    chunk.split();
+    let (mut left_out, mut place) = (left_out.iter().peekable(), 0);
     let mut refused = refused.into_iter().peekable();
     let mut kept = Batches::default();
     for (n, record) in std::mem::take(records).into_records().enumerate() {
+        while left_out.next_if(|left_out| **left_out as usize == place).is_some() {
+            place += 1;
+        }
         match refused.next_if(|(refused, _)| *refused as usize == n) {
             None => kept.push(record),
             Some((_, rejection)) => {
-                let i = places[n] as usize;
-                let bytes = chunk.record(i);
-                letters.refuse(&chunk.label, chunk.offset(i), bytes.len() as u64, bytes, rejection);
+                let bytes = chunk.record(place);
+                letters.refuse(&chunk.label, chunk.offset(place), bytes.len() as u64, bytes, rejection);
             }
         }
+        place += 1;
     }
     *records = kept;
 }

@@ -415,6 +415,10 @@ impl<T: Decode> Collector for Intake<T> {
         !self.replaying && state.is_some_and(|state| state.lifecycle == Lifecycle::Active && state.held.is_empty())
     }
 
+    fn block_bytes(&self) -> usize {
+        self.packer.block_bytes()
+    }
+
     fn block(&mut self, partition: Partition, block: Box<dyn Block>) {
         let index = self.heard(partition);
         self.partitions[index].next = block.offset() + block.size() as u64;

@@ -472,6 +472,7 @@ impl<T: Decode> SourceOperator<T> {
                 let readable = self.process.contains(&target) || (self.one_machine && chunk.has_place());
                 if !readable {
                     chunk.read(&*self.connector, &self.name, &SpareMemory::default())?;
+                    chunk.split();
                 }
                 session.give_container(&mut chunk);
             }

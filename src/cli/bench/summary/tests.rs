@@ -33,6 +33,7 @@ pub(in crate::cli::bench) fn results(combinations: Vec<(u16, u16, Vec<MeasuredRu
     BenchResults {
         version: "0".into(),
         build: "0-0".into(),
+        profile: "dist".into(),
         began: "2026-01-01T00:00:00Z".into(),
         machine: Machine { cores: 2, memory_bytes: None, cpu: None, system: "linux".into() },
         dataflow: "flow".into(),
