@@ -64,7 +64,7 @@ fn simulate_all(first: u64, rounds: u64) -> Report {
 }
 
 #[test]
-fn seeds_come_to_what_one_pass_over_the_input_comes_to() {
+fn seeds_give_the_results_of_one_pass_over_the_input() {
     let (first, rounds) = (number("TIDEWATCH_SEED", 1), number("TIDEWATCH_ROUNDS", 300));
     let sum = simulate_all(first, rounds);
     println!("{rounds} seeds: {sum:?}");

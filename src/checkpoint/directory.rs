@@ -93,7 +93,7 @@ impl StateDirectory {
     ///
     /// # Errors
     /// As for [`begin`](Self::begin), except that the directory may belong to another dataflow.
-    pub fn begin_anew(path: &Path, purpose: &Purpose) -> Result<Self> {
+    pub fn begin_from_scratch(path: &Path, purpose: &Purpose) -> Result<Self> {
         let failed = |why| failed(path, "cannot put aside what is in", why);
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         check_access(path)?;
@@ -393,7 +393,7 @@ mod tests {
             fs::remove_dir(path.join(left)).unwrap();
         }
         fs::write(path.join("generation"), "7").unwrap();
-        drop(StateDirectory::begin_anew(&path, &purpose("1", 1)).unwrap());
+        drop(StateDirectory::begin_from_scratch(&path, &purpose("1", 1)).unwrap());
         drop(StateDirectory::begin(&path, &purpose("1", 1)).unwrap());
     }
 
@@ -435,7 +435,7 @@ mod tests {
         }
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
         assert!(StateDirectory::join(&path, &purpose("1", 1), 2).is_err());
-        assert!(StateDirectory::begin_anew(&path, &purpose("1", 1)).is_err());
+        assert!(StateDirectory::begin_from_scratch(&path, &purpose("1", 1)).is_err());
     }
 
     #[test]

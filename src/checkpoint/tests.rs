@@ -193,7 +193,7 @@ fn an_operator_that_has_ended_is_part_of_all_later_ones() {
 }
 
 #[test]
-fn one_that_is_begun_while_another_is_written_comes_to_nothing() {
+fn one_that_is_begun_while_another_is_written_is_abandoned() {
     let setting = Fixture::new(true);
     let (writer, heard) = setting.writer(1, vec![]);
     writer.committed(Epoch::MAX);
@@ -245,7 +245,7 @@ fn take(setting: &Fixture, epochs: &[Epoch]) {
 }
 
 #[test]
-fn the_newest_that_is_whole_is_gone_on_from() {
+fn the_newest_that_is_whole_is_restored() {
     let setting = Fixture::new(false);
     take(&setting, &[10, 20, 30, 40]);
     let all = list(&setting.store).unwrap();
@@ -277,7 +277,7 @@ fn the_newest_that_is_whole_is_gone_on_from() {
 }
 
 #[test]
-fn what_is_of_another_state_or_dataflow_or_version_is_not_gone_on_from() {
+fn what_belongs_to_another_state_or_dataflow_or_version_is_not_restored() {
     let setting = Fixture::new(true);
     take(&setting, &[10]);
     let name = CheckpointName { epoch: 10, generation: 1 };

@@ -31,7 +31,7 @@ pub(super) fn cluster(dataflow: &Dataflow, args: &ClusterArgs) -> Result<ExitCod
     let purpose = prepared.purpose(workers);
     let mut state = match &prepared.engine.state_dir {
         None => args.recovery.needs_state().map(|()| None)?,
-        Some(path) if args.recovery.from_scratch => Some(StateDirectory::begin_anew(path, &purpose)?),
+        Some(path) if args.recovery.from_scratch => Some(StateDirectory::begin_from_scratch(path, &purpose)?),
         Some(path) => Some(StateDirectory::begin(path, &purpose)?),
     };
     let mut from = args.recovery.from.unwrap_or_default();

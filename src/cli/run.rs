@@ -87,7 +87,7 @@ fn durability(prepared: &Prepared, args: &RunArgs, processes: usize, supervised:
     let threads = usize::from(args.workers);
     let purpose = prepared.purpose(threads);
     let directory = match args.mesh.process {
-        None if args.recovery.from_scratch => StateDirectory::begin_anew(path, &purpose)?,
+        None if args.recovery.from_scratch => StateDirectory::begin_from_scratch(path, &purpose)?,
         None => StateDirectory::begin(path, &purpose)?,
         Some(_) if supervised => StateDirectory::join(path, &purpose, args.mesh.generation)?,
         Some(_) => {

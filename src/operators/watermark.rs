@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_without_idle_partitions_and_stands_still_when_one_returns() {
+    fn advances_without_idle_partitions_and_waits_when_one_returns() {
         let mut t = tracker();
         close(&mut t, [reached(0, 50), reached(1, 20)]);
         assert_eq!(close(&mut t, [stands(1, Participation::Idle)]), EventTime::from_millis(50));

@@ -73,7 +73,7 @@ fn name(folder: &Path) -> String {
 }
 
 #[test]
-fn what_is_there_is_shown_and_checked_and_a_damaged_one_is_passed_over() {
+fn checkpoints_are_shown_and_checked_and_a_damaged_one_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let at = state.to_str().unwrap();
@@ -148,7 +148,7 @@ fn without_its_checkpoints_a_run_says_what_to_do_and_from_scratch_does_it() {
 }
 
 #[test]
-fn what_to_go_on_from_needs_a_state_directory_and_a_name() {
+fn what_to_resume_from_needs_a_state_directory_and_a_name() {
     let without = run(&["run", "auth-windows", "--from", "none"]);
     assert_eq!(without.code(), Some(2), "{}", without.stderr);
     assert!(without.errors()[0].contains("are for runs with a state directory"), "{}", without.stderr);
@@ -204,7 +204,7 @@ fn survives(dataflow: &str, sinks: &[&str], settings: &[&str], pace: &[&str]) {
 }
 
 #[test]
-fn windows_of_windows_and_merged_streams_go_on() {
+fn windows_of_windows_and_merged_streams_are_resumed() {
     let generated = [
         "sources.auth.kind=generator",
         "sources.auth.profile=openssh",
@@ -215,7 +215,7 @@ fn windows_of_windows_and_merged_streams_go_on() {
 }
 
 #[test]
-fn collections_and_joins_in_windows_go_on() {
+fn collections_and_joins_in_windows_are_resumed() {
     let generated =
         ["sources.events.events=150000", "sources.events.partitions=3", "sources.events.events_per_second=500.0"];
     for dataflow in ["nexmark-q3", "nexmark-q4", "nexmark-q5", "nexmark-q6", "nexmark-q7", "nexmark-q8"] {

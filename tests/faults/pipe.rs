@@ -146,7 +146,7 @@ fn what_a_killed_process_kept_and_what_the_next_one_is_given_comes_out_once() {
 }
 
 #[test]
-fn an_input_that_is_kept_open_is_gone_on_from_and_one_that_ended_is_not() {
+fn an_input_that_is_kept_open_is_resumed_and_one_that_ended_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let lines = lines(RECORDS, 1);
     let (first, rest) = lines.split_at(RECORDS / 3);
@@ -234,7 +234,7 @@ fn checkpoints_make_room_in_a_journal() {
 
 /// Nothing prunes it here, so it stays full until a run has a larger limit.
 #[test]
-fn a_full_journal_is_said_and_holds_the_input_back() {
+fn a_full_journal_is_reported_and_holds_the_input_back() {
     let folder = tempfile::tempdir().unwrap();
     let (lines, state) = (lines(RECORDS, 4), folder.path().join("state"));
     let limited =

@@ -24,7 +24,7 @@ fn recreate(broker: &Broker, topic: &str, partitions: u32, records: u32) {
 }
 
 #[test]
-fn a_topic_made_anew_while_it_is_read_stops_the_source_whatever_is_in_it() {
+fn a_topic_recreated_while_it_is_read_stops_the_source_whatever_is_in_it() {
     let Some(broker) = Broker::shared() else { return };
     let mut readings = SIZES.map(|(before, _)| {
         let topic = broker.topic(1);
@@ -46,7 +46,7 @@ fn a_topic_made_anew_while_it_is_read_stops_the_source_whatever_is_in_it() {
 }
 
 #[test]
-fn one_made_anew_in_the_middle_of_a_finite_source_stops_it_too() {
+fn one_recreated_in_the_middle_of_a_finite_source_stops_it_too() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic(1);
     // More than the reader fetches before it is asked for the first.
@@ -65,7 +65,7 @@ fn one_made_anew_in_the_middle_of_a_finite_source_stops_it_too() {
 }
 
 #[test]
-fn one_made_anew_between_two_runs_stops_the_second_whatever_is_in_it() {
+fn one_recreated_between_two_runs_stops_the_second_whatever_is_in_it() {
     let Some(broker) = Broker::shared() else { return };
     for (before, after) in SIZES {
         let topic = broker.topic(3);

@@ -128,7 +128,7 @@ fn records_that_retention_deleted_are_an_error_that_names_the_offsets() {
 }
 
 #[test]
-fn what_was_deleted_while_nobody_looked_stops_the_source_or_is_passed_over() {
+fn what_was_deleted_unnoticed_stops_the_source_or_is_skipped() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic(4);
     let producer = broker.producer(&[]);

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_before_every_worker_had_begun_is_not_gone_on_from() {
+    fn what_ended_before_every_worker_had_begun_is_abandoned() {
         let two = |generation| {
             let header = LogHeader { bindings: VERSION, state: "s".into(), generation, process: 0, openings: 2 };
             to_line(&header)
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_gone_on_from_stays_out_when_there_is_a_checkpoint() {
+    fn what_was_abandoned_stays_out_when_there_is_a_checkpoint() {
         let folder = folder(&[
             vec![header(1), bound(50, 3, true), bound(900, 8, false)],
             vec![header(2), bound(0, 0, true), bound(100, 5, false), bound(500, 6, false)],

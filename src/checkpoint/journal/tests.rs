@@ -53,7 +53,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn offsets_go_on_over_generations_and_segments() {
+fn offsets_continue_over_generations_and_segments() {
     let folder = tempfile::tempdir().unwrap();
     let mut expected: Vec<String> = Vec::new();
     for generation in 0..5 {
@@ -106,7 +106,7 @@ fn three_frames() -> (tempfile::TempDir, PathBuf, Vec<u8>, Vec<usize>) {
 }
 
 #[test]
-fn a_tail_torn_at_any_byte_is_cut_and_gone_on_from() {
+fn a_tail_torn_at_any_byte_is_cut_and_resumed_from() {
     let (folder, path, whole, ends) = three_frames();
     let texts = ["a", "b", "c", "twj1", "e"];
     for cut in 0..=whole.len() {

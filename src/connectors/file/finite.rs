@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_with_the_first_line_at_or_after_an_offset() {
+    fn resumes_with_the_first_line_at_or_after_an_offset() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         for end in ["", "\n"] {

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_file_is_read_to_its_end_and_offsets_go_on() {
+    fn a_rotated_file_is_read_to_its_end_and_offsets_continue() {
         let mut following = Following::start(&[("a.log", "one\n")], "a.log", ReadFrom::Start);
         following.records(1);
         following.rename("a.log", "a.log.1");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_file_is_read_from_its_start_and_offsets_go_on() {
+    fn a_truncated_file_is_read_from_its_start_and_offsets_continue() {
         let mut following = Following::start(&[("a.log", "first\nsecond\nhalf")], "a.log", ReadFrom::Start);
         following.records(2);
         fs::write(following.path("a.log"), "new\n").unwrap();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_deleted_and_made_again_is_one_partition() {
+    fn a_file_that_is_deleted_and_recreated_is_one_partition() {
         let mut following = Following::start(&[("a.log", "one\n")], "a.log", ReadFrom::End);
         following.records(0);
         fs::remove_file(following.path("a.log")).unwrap();
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_goes_on_where_it_was_after_a_truncation_loses_nothing() {
+    fn a_writer_that_continues_at_its_old_position_after_a_truncation_loses_nothing() {
         for size in [8, 300, 3 * 1024 * 1024] {
             let line = "x".repeat(7);
             let mut following = Following::start(&[("a.log", "")], "a.log", ReadFrom::Start);

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_of_any_size_is_passed_over_in_flat_memory() {
+    fn a_hole_of_any_size_is_skipped_in_constant_memory() {
         let size = 64 * 1024 * 1024;
         for (sparse, text) in [(true, "one\ntwo"), (false, "one\ntwo"), (true, ""), (false, "")] {
             let file = tempfile::NamedTempFile::new().unwrap();

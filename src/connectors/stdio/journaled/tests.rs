@@ -67,7 +67,7 @@ fn lines_have_consecutive_offsets_and_the_partition_ends() {
 }
 
 #[test]
-fn a_run_goes_on_with_what_the_one_before_it_kept_and_then_with_its_own_input() {
+fn a_run_resumes_with_the_journal_and_continues_with_its_own_input() {
     let folder = tempfile::tempdir().unwrap();
     let (mut pipe, stream) = UnixStream::pair().unwrap();
     let mut killed = start(folder.path(), None, AtEnd::Close, stream);
@@ -104,7 +104,7 @@ fn an_input_that_ended_has_no_more() {
 }
 
 #[test]
-fn an_input_that_is_kept_open_goes_on_with_the_next_run() {
+fn an_input_that_is_kept_open_is_resumed_by_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     for run in 0..3u64 {
         let known = (run > 0).then(|| known(0, run, false));
@@ -134,7 +134,7 @@ fn a_silent_input_is_caught_up_and_a_reader_that_is_held_hands_over_nothing() {
 }
 
 #[test]
-fn a_full_journal_is_no_silence_and_goes_on_when_it_was_pruned() {
+fn a_full_journal_is_not_idle_and_continues_when_it_was_pruned() {
     let folder = tempfile::tempdir().unwrap();
     let (mut pipe, stream) = UnixStream::pair().unwrap();
     let journals = Journals::new(folder.path(), "s");

@@ -7,7 +7,7 @@ use crate::telemetry::Metrics;
 use crate::time::EventTime;
 
 #[test]
-fn baselines_go_on_from_every_snapshot() {
+fn baselines_resume_from_every_snapshot() {
     let arrivals: Vec<_> = (1..40i64)
         .map(|step| {
             let end = EventTime::from_millis(step * 1_000);

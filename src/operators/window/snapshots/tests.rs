@@ -25,7 +25,7 @@ impl Event for Login {
 }
 
 #[test]
-fn windows_go_on_from_every_snapshot() {
+fn windows_resume_from_every_snapshot() {
     // So many keys that a snapshot takes several slices, and so that some of them are written while records come in.
     let login = |epoch: i64, i: u32| Login { at: epoch * 100 + i64::from(i % 300), key: i * 7 % 6_000, user: i % 5 };
     let arrivals: Vec<_> = (1..60)

@@ -73,7 +73,7 @@ fn a_partition_that_ends_while_its_records_wait_has_not_ended_yet() {
 }
 
 #[test]
-fn an_epoch_is_made_again_without_what_is_gone() {
+fn an_epoch_is_replayed_without_what_is_gone() {
     let mut intake = new(TimeRules::default());
     intake.joined(Partition(0), "p0");
     let joined = Some(Joined { label: "p0".into(), from: 0, identity: None });

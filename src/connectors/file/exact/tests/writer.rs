@@ -26,7 +26,7 @@ fn finished(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_run_goes_on_where_the_one_before_was_killed() {
+fn a_run_resumes_where_the_one_before_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let sink = FileSink::new(folder.path().join("out"));
     let (out, naming) = (folder.path().join("out"), Naming::new(&context(1), &folder.path().join("out")));
