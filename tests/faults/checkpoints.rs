@@ -77,7 +77,7 @@ fn checkpoints_are_shown_and_checked_and_a_damaged_one_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let at = state.to_str().unwrap();
-    let expected = prepare(folder.path(), 150_000, 1);
+    let expected = prepare(folder.path(), 300_000, 1);
     let mut paced = settings(folder.path());
     paced.extend(PACE.map(str::to_owned));
     kill_after(command(folder.path(), "auth-windows", 2, &paced, &[]), &state, 5);
@@ -208,7 +208,7 @@ fn windows_of_windows_and_merged_streams_are_resumed() {
     let generated = [
         "sources.auth.kind=generator",
         "sources.auth.profile=openssh",
-        "sources.auth.events=150000",
+        "sources.auth.events=500000",
         "sources.auth.partitions=3",
     ];
     survives("ssh-brute-force", &["failures", "spraying", "alerts"], &generated, &PACE);

@@ -52,7 +52,7 @@ impl Drop for Small {
 fn survive(part: &str, size: &str) {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = Small::mount(&folder.path().join(part), size) else { return };
-    let expected = prepare(folder.path(), 150_000, 3);
+    let expected = prepare(folder.path(), 500_000, 3);
     let mut rounds = cluster(folder.path());
     rounds.settings.push("engine.tick=100ms".to_owned());
     let mut running = rounds.start(&mut Random(1));

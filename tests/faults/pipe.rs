@@ -224,7 +224,7 @@ fn a_flush_of_the_journal_that_fails() {
 #[test]
 fn checkpoints_make_room_in_a_journal() {
     let folder = tempfile::tempdir().unwrap();
-    let lines = lines(RECORDS, 5);
+    let lines = lines(2 * RECORDS, 5);
     let limited = ["sources.events.journal_bytes_max=1MiB", "engine.checkpoint_interval=200ms"];
     let ended = start(folder.path(), &lines, false, &limited).end();
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
