@@ -63,6 +63,10 @@ pub struct Params {
 /// An address that a host writes as IPv6 although it is IPv4 (`::ffff:192.0.2.1`), as IPv4: it is one address, and one
 /// key.
 fn unmapped(address: &Text) -> Text {
+    // Bytes, since each event comes by: as text they would be checked to be UTF-8 again.
+    if !address.as_bytes().starts_with(b"::ffff:") {
+        return address.clone();
+    }
     match address.strip_prefix("::ffff:").filter(|rest| rest.contains('.')) {
         Some(rest) => Text::from(rest),
         None => address.clone(),
