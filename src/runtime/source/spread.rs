@@ -30,9 +30,10 @@ const OWN_BLOCK_BYTES: usize = 128 * 1024;
 /// How many chunks may wait for one worker, where all decode: bounds the memory.
 const CHUNKS_WAITING_MAX: u32 = 16;
 
-/// How many chunks may wait for the reading worker, where it alone decodes: nothing waits for long, and records are
-/// still in the cache.
-const OWN_CHUNKS_WAITING_MAX: u32 = 2;
+/// How many chunks may wait for the reading worker, where it alone decodes, while it reads more: none. So the source is
+/// never ahead of its own decoding by more than a poll, records are still in the cache, and what a checkpoint waits for
+/// is short.
+const OWN_CHUNKS_WAITING_MAX: u32 = 1;
 
 /// How many chunks wait for each other worker before the reading worker keeps one for itself: it decodes what it keeps
 /// before it reads on, and meanwhile the others must not run out of work.
