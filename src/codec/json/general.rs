@@ -4,6 +4,8 @@
 //! record does not declare, the refusal of arrays (which serde would accept for a struct), integers that are written as
 //! fractions, and the name of the field at fault.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
@@ -36,10 +38,10 @@ const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 /// another type; or says what `error` is.
 #[cold]
 fn decode_integers<T: DeserializeOwned>(text: &str, error: serde_json::Error) -> Result<T, Rejection> {
-    let (mut rewritten, mut refused) = (text.to_owned(), error);
+    let (mut rewritten, mut refused) = (Cow::Borrowed(text), error);
     for _ in 0..INTEGERS_MAX {
         let Some((start, end, integer)) = integer_at(&rewritten, &refused) else { break };
-        rewritten.replace_range(start..end, &integer);
+        rewritten.to_mut().replace_range(start..end, &integer);
         match serde_json::from_str(&rewritten) {
             Ok(record) => return Ok(record),
             Err(error) => refused = error,
@@ -51,13 +53,18 @@ fn decode_integers<T: DeserializeOwned>(text: &str, error: serde_json::Error) ->
 /// The place of a number that is refused because it is written as a fraction although it is an integer, and how that is
 /// written.
 fn integer_at(text: &str, error: &serde_json::Error) -> Option<(usize, usize, String)> {
-    if error.classify() != Category::Data || !error.to_string().starts_with("invalid type: floating point") {
+    if error.classify() != Category::Data {
         return None;
     }
     let end = offset(text, error.line(), error.column());
     let number = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
     let start = end - text.as_bytes()[..end].iter().rev().take_while(|byte| number(byte)).count();
-    let value: f64 = text.get(start..end)?.parse().ok()?;
+    let written = text.get(start..end).filter(|written| written.contains(['.', 'e', 'E']))?;
+    // Last, since the message of an error takes longer than all of this.
+    let value: f64 = written.parse().ok()?;
+    if !error.to_string().starts_with("invalid type: floating point") {
+        return None;
+    }
     (value.fract() == 0.0 && value.abs() <= EXACT_MAX).then(|| (start, end, format!("{}", value as i64)))
 }
 
@@ -98,8 +105,12 @@ fn path_at(text: &str, line: usize, column: usize) -> String {
         match byte {
             b'"' => {
                 let start = at;
-                while let Some(byte) = bytes.get(at).filter(|byte| **byte != b'"') {
-                    at += if *byte == b'\\' { 2 } else { 1 };
+                loop {
+                    match memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+                        Some(next) if bytes[at + next] == b'"' => break at += next,
+                        Some(next) => at += next + 2,
+                        None => break at = bytes.len(),
+                    }
                 }
                 if is_key && let Some(Level::Object(key)) = levels.last_mut() {
                     *key = text.get(start..at.min(end)).unwrap_or_default();
