@@ -295,7 +295,7 @@ mod can_fail {
         assert_eq!(check(concat!("see /ho", "me/me/src")), [1]);
         assert_eq!(check(concat!("\n\"/tm", "p/x\"")), [2]);
         assert_eq!(check(concat!("cwd=/ho", "me/eve/x tidy: sample")), []);
-        assert_eq!(check("target/tmp/x and ~/work/x and docs/home/"), []);
+        assert_eq!(check("target/tmp/x and ~/logs/x and docs/home/"), []);
     }
 
     #[test]
