@@ -214,3 +214,41 @@ fn a_signal_that_comes_twice_at_once_is_one() {
         assert!(ended.stderr.contains(&format!("sink windows: {} rows", rows(&windows).len())), "{}", ended.stderr);
     }
 }
+
+#[test]
+fn a_stop_writes_open_windows_only_if_it_drains() {
+    for (how, drain) in [("run", false), ("run", true), ("cluster", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let input = folder.path().join("in.jsonl");
+        // Long ago, so that no clock closes their window before the stop: the source is not live.
+        let line = |n: i64| {
+            format!(
+                "{{\"ts\":{},\"src_ip\":\"192.0.2.1\",\"user\":\"u\",\"outcome\":\"failure\",\"bytes\":1}}\n",
+                1_777_636_800_000 + n
+            )
+        };
+        fs::write(&input, (0..20).map(line).collect::<String>()).unwrap();
+        let mut settings = endless(folder.path());
+        settings.retain(|setting| !setting.starts_with("sources."));
+        settings.extend([format!("sources.events.path={}", input.display())]);
+        settings.extend(["sources.events.follow=true", "sources.events.live=false"].map(str::to_owned));
+        settings.retain(|setting| !setting.starts_with("engine.admin"));
+        settings.push("engine.admin=127.0.0.1:0".to_owned());
+        let mut command = tidewatch(&[&[how, "auth-windows"][..], &set(&settings)].concat());
+        let mut process = Process::start(command.args(drain.then_some("--drain")));
+        let all = |line: &str| line.starts_with("tidewatch_source_records_total{") && line.ends_with(" 20");
+        let read = |address: &String| get(address, "/metrics").lines().any(all);
+        while !process.admin_addresses().iter().any(read) {
+            assert!(process.is_running(), "{}", process.stderr());
+            thread::sleep(Duration::from_millis(20));
+        }
+        signal("TERM", &process.pid().to_string());
+        let ended = process.end_within(PATIENCE);
+        let written = rows(&folder.path().join("windows"));
+        assert_eq!((ended.code(), written.len()), (Some(0), usize::from(drain)), "{how}: {}", ended.stderr);
+    }
+    let refused =
+        run(&["run", "auth-windows", "--drain", "--state", "none", "--set", "sources.events.path=none.jsonl"]);
+    assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("engine.drain"), "{}", refused.stderr);
+}
